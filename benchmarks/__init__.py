@@ -1,0 +1,1 @@
+"""What the meta-step costs and when it helps, as commands anyone can run."""

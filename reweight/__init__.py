@@ -1,0 +1,39 @@
+"""Learn, at every training step, how much each training sample should count."""
+
+from __future__ import annotations
+
+from reweight.context import ScoringContext
+from reweight.errors import NonFiniteError
+from reweight.meta_reweighter import MetaReweighter
+from reweight.normalize import normalize
+from reweight.scorers import (
+    GradientSimilarity,
+    LastLayerGradient,
+    LossMagnitude,
+    RandomWeights,
+    Scorer,
+    Uniform,
+    as_scorer,
+)
+from reweight.selectors import KeepAll, Rectify, TopK
+from reweight.step import ReweightedStep
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GradientSimilarity",
+    "KeepAll",
+    "LastLayerGradient",
+    "LossMagnitude",
+    "MetaReweighter",
+    "NonFiniteError",
+    "RandomWeights",
+    "Rectify",
+    "ReweightedStep",
+    "Scorer",
+    "ScoringContext",
+    "TopK",
+    "Uniform",
+    "as_scorer",
+    "normalize",
+]

@@ -1,0 +1,91 @@
+"""Batches of any nesting: feeding one to a model, and leaving samples out of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Forward = Callable[[nn.Module, Any], Tensor]
+Loss = Callable[[Any, Any], Tensor]
+
+
+def supervised_forward(loss: Loss) -> Forward:
+    """Return the ``forward(model, batch) -> losses`` of an ``(input, target)`` batch.
+
+    A tuple or list as input is spread over the model's positional arguments, a dict over its
+    keyword arguments; the model's output and the target go to ``loss`` as they are.
+    """
+
+    def forward(model: nn.Module, batch: Any) -> Tensor:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise TypeError(
+                f"a batch must be a pair (input, target), got {describe(batch)}. For batches of "
+                f"another form pass forward=, a function (model, batch) -> losses."
+            )
+        value, target = batch
+        if isinstance(value, Mapping):
+            output = model(**value)
+        elif isinstance(value, tuple | list):
+            output = model(*value)
+        else:
+            output = model(value)
+        return loss(output, target)
+
+    return forward
+
+
+def describe(value: Any) -> str:
+    """Say in a few words what ``value`` is, for an error message."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple | list | dict):
+        return f"a {type(value).__name__} of length {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def narrow(batch: Any, kept: Tensor) -> Any:
+    """Return ``batch`` with only the samples that ``kept``, ``(C,)`` bool, marks.
+
+    Tensors whose first side is C are indexed; lists and tuples of C plain values are filtered;
+    tuples, lists and dicts are followed; numbers, strings and ``None`` stay.
+
+    Raises:
+        TypeError: If something else is in the batch, so that leaving a sample out is a guess.
+    """
+    count = kept.numel()
+    if isinstance(batch, Tensor):
+        same = batch.dim() > 0 and batch.shape[0] == count
+        return batch[kept.to(batch.device)] if same else batch
+    if isinstance(batch, Mapping):
+        return type(batch)({key: narrow(value, kept) for key, value in batch.items()})  # type: ignore[call-arg]
+    if isinstance(batch, tuple | list):
+        plain = all(isinstance(value, str | bytes | int | float) for value in batch)
+        if plain and len(batch) == count:
+            parts = [value for value, keep in zip(batch, kept.tolist(), strict=True) if keep]
+        else:
+            parts = [narrow(value, kept) for value in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    if batch is None or isinstance(batch, str | bytes | int | float):
+        return batch
+    raise TypeError(
+        f'on_nonfinite="drop" cannot leave samples out of {describe(batch)}: it knows tensors, '
+        f"tuples, lists and dicts. Give the batch as those, or filter it before the call."
+    )
+
+
+def nonfinite_samples(batch: Any, count: int) -> Tensor:
+    """Mark, ``(C,)`` bool, the samples with a NaN or infinity in a floating-point tensor."""
+    bad = torch.zeros(count, dtype=torch.bool)
+    if isinstance(batch, Tensor):
+        if batch.is_floating_point() and batch.dim() > 0 and batch.shape[0] == count:
+            bad |= ~batch.detach().isfinite().reshape(count, -1).all(dim=1).cpu()
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            bad |= nonfinite_samples(value, count)
+    elif isinstance(batch, tuple | list):
+        for value in batch:
+            bad |= nonfinite_samples(value, count)
+    return bad

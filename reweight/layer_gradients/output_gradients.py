@@ -1,0 +1,66 @@
+"""∂L/∂z, z the output of the traced layer, and which losses depend on which part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from reweight.layer_trace import LayerTrace
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# Layers that treat the rows of their input one by one and compute nothing at random.
+_ROW_BY_ROW = (
+    nn.Linear,
+    *CONVOLUTIONS,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.PReLU,
+)
+
+
+def reads_rows(trace: LayerTrace) -> bool:
+    """Whether the traced layer is known to treat the rows of one input tensor one by one."""
+    layer = trace.layer
+    if layer is None or type(layer) not in _ROW_BY_ROW or not trace.complete:
+        return False
+    # A hook may compute the weight (weight_norm) or change the output.
+    if layer._forward_hooks or layer._forward_pre_hooks or "weight" not in layer._parameters:
+        return False
+    return all(
+        call.edge is not None
+        and len(call.args) == 1
+        and isinstance(call.args[0], Tensor)
+        and not call.kwargs
+        for call in trace.calls
+    )
+
+
+def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> list[Tensor]:
+    """Return ∂(Σ cotangent · losses)/∂z for every call of the layer. The graph is kept."""
+    edges = [call.edge for call in trace.calls if call.edge is not None]
+    shapes = [call.shape for call in trace.calls if call.shape is not None]
+    found = torch.autograd.grad(losses, edges, cotangent, retain_graph=True, allow_unused=True)
+    return [
+        losses.new_zeros(shape) if gradient is None else gradient
+        for shape, gradient in zip(shapes, found, strict=True)
+    ]
+
+
+def complementary_masks(positions: Tensor) -> Iterator[Tensor]:
+    """Yield boolean masks such that each ordered pair of positions is told apart by one of them.
+
+    Two different integers differ in some bit; the mask of that bit, or its complement, holds the
+    first and not the second.
+
+    Args:
+        positions: The integers 0 … N − 1 in any shape.
+    """
+    for bit in range((positions.numel() - 1).bit_length()):
+        chosen = (positions >> bit) & 1 == 1
+        yield chosen
+        yield ~chosen

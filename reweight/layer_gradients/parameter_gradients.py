@@ -1,0 +1,86 @@
+"""From ∂L/∂z to the gradient of the layer's own parameters, per sample or for the whole batch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.nn import grad
+
+from reweight.layer_gradients.output_gradients import CONVOLUTIONS
+from reweight.layer_trace import LayerTrace
+
+
+def per_sample_gradients(trace: LayerTrace, inputs: Tensor, rows: Tensor) -> list[Tensor]:
+    """Return the parameter gradients of each sample.
+
+    Args:
+        trace: A layer that treats rows one by one.
+        inputs: What it was fed, ``(C, ...)``.
+        rows: ∂L_i/∂z_i, ``(C, ...)``.
+
+    Returns:
+        For each of ``trace.parameters``, ``(C, *shape)``.
+    """
+    layer = trace.layer
+    if isinstance(layer, nn.Linear):
+        return [
+            _sum_positions(rows, channels=-1)
+            if name == "bias"
+            else torch.einsum("c...i,c...o->coi", inputs, rows)
+            for name in trace.parameters
+        ]
+    if isinstance(layer, CONVOLUTIONS) and _has_plain_padding(layer):
+        # This needs no forward pass of the layer, and under vmap it is one grouped convolution.
+        return [
+            _sum_positions(rows, channels=1)
+            if name == "bias"
+            else vmap(partial(_convolution_weight_gradient, layer))(inputs, rows)
+            for name in trace.parameters
+        ]
+
+    def of_one(given: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+        return tuple(whole_batch_gradients(trace, given[None], row[None]))
+
+    return list(vmap(of_one)(inputs, rows))
+
+
+def whole_batch_gradients(trace: LayerTrace, inputs: Tensor, gradient: Tensor) -> list[Tensor]:
+    """Return the parameter gradients that ``gradient``, ∂L/∂z, gives in all rows together."""
+    layer = trace.layer
+    assert layer is not None
+
+    def output(parameters: dict[str, Tensor]) -> Tensor:
+        value: Tensor = functional_call(layer, parameters, (inputs,))
+        return value
+
+    pull_back = vjp(output, {name: p.detach() for name, p in trace.parameters.items()})[1]
+    return list(pull_back(gradient)[0].values())
+
+
+def _has_plain_padding(layer: nn.Module) -> bool:
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def _sum_positions(rows: Tensor, channels: int) -> Tensor:
+    last = rows.movedim(channels, -1)
+    return last.reshape(len(last), -1, last.shape[-1]).sum(dim=1)
+
+
+def _convolution_weight_gradient(
+    layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, row: Tensor
+) -> Tensor:
+    rules = (grad.conv1d_weight, grad.conv2d_weight, grad.conv3d_weight)
+    rule = rules[len(layer.kernel_size) - 1]
+    gradient: Tensor = rule(  # type: ignore[no-untyped-call]
+        inputs[None],
+        layer.weight.shape,
+        row[None],
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+    )
+    return gradient

@@ -1,0 +1,130 @@
+"""‖∂L_i/∂θ_out‖ for every sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from reweight.layer_gradients.output_gradients import (
+    complementary_masks,
+    output_gradients,
+    reads_rows,
+)
+from reweight.layer_gradients.parameter_gradients import (
+    per_sample_gradients,
+    whole_batch_gradients,
+)
+from reweight.layer_trace import LayerTrace
+from reweight.normalize import at_least_float32
+
+# Per-sample gradients are held for as many samples at a time as fit in this many elements.
+_MOST_ELEMENTS = 2**26
+
+
+def rows_are_independent(losses: Tensor, trace: LayerTrace) -> bool:
+    """Whether each sample's loss depends on that sample's rows of the layer's output alone.
+
+    Exact, not a tolerance: for each pair of samples, a backward pass from losses that include the
+    one and not the other must give *zero* in the other's rows. BatchNorm after the layer, a
+    contrastive loss or a reshaped output fail.
+
+    Args:
+        losses: ``(C,)`` with their graph, which is kept.
+        trace: The layer's calls in that graph.
+    """
+    count = len(losses)
+    if not reads_rows(trace) or any(
+        call.shape is None or call.shape[:1] != (count,) or call.args[0].shape[:1] != (count,)
+        for call in trace.calls
+    ):
+        return False
+    for mask in complementary_masks(torch.arange(count, device=losses.device)):
+        for rows in output_gradients(losses, trace, mask.to(losses.dtype)):
+            if rows[~mask].any():
+                return False
+    return True
+
+
+def sample_norms(losses: Tensor, trace: LayerTrace, independent: bool) -> Tensor:
+    """Return ‖∂L_i/∂θ_out‖₂ for every sample.
+
+    Args:
+        losses: ``(C,)`` with their graph, which is kept.
+        trace: The layer's calls in that graph.
+        independent: Whether :func:`rows_are_independent`. If so the cost is linear in C;
+            otherwise C backward passes from the losses to the layer are made, as exact.
+
+    Returns:
+        ``(C,)``, detached.
+    """
+    if not independent:
+        return _one_by_one(losses, trace)
+    rows = output_gradients(losses, trace, torch.ones_like(losses))
+    inputs = [call.args[0].detach() for call in trace.calls]
+    if type(trace.layer) is nn.Linear and len(rows) == 1:
+        cheap = _norms_from_products(inputs[0], rows[0], trace)
+        if cheap is not None:
+            return cheap
+    step = max(1, _MOST_ELEMENTS // sum(p.numel() for p in trace.parameters.values()))
+    norms = []
+    for start in range(0, len(losses), step):
+        part = slice(start, start + step)
+        calls = [
+            per_sample_gradients(trace, given[part], row[part])
+            for given, row in zip(inputs, rows, strict=True)
+        ]
+        norms.append(_norms(_sum_over_calls(calls)))
+    return torch.cat(norms)
+
+
+def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Tensor | None:
+    """Norms for a linear layer from ‖Zᵀ A‖² = Σ_ts ⟨z_t, z_s⟩⟨a_t, a_s⟩, where that is cheaper."""
+    count = len(inputs)
+    a = at_least_float32(inputs).reshape(count, -1, inputs.shape[-1])
+    z = at_least_float32(rows).reshape(count, -1, rows.shape[-1])
+    if a.shape[1] * (a.shape[2] + z.shape[2]) > a.shape[2] * z.shape[2]:
+        return None
+    scale = _scale(z)  # squares of tiny gradients must not underflow
+    z = z / scale
+    products = torch.zeros_like(z[:, :1, :1])
+    if "weight" in trace.parameters:
+        products = products + a @ a.mT
+    if "bias" in trace.parameters:
+        products = products + 1
+    return ((z @ z.mT) * products).sum(dim=(1, 2)).clamp(min=0).sqrt() * scale
+
+
+def _one_by_one(losses: Tensor, trace: LayerTrace) -> Tensor:
+    norms = []
+    for one in torch.eye(len(losses), dtype=losses.dtype, device=losses.device):
+        if reads_rows(trace):
+            calls = [
+                whole_batch_gradients(trace, call.args[0].detach(), gradient)
+                for call, gradient in zip(
+                    trace.calls, output_gradients(losses, trace, one), strict=True
+                )
+            ]
+            gradients = _sum_over_calls(calls)
+        else:
+            leaves = list(trace.parameters.values())
+            found = torch.autograd.grad(losses, leaves, one, retain_graph=True, allow_unused=True)
+            gradients = [g for g in found if g is not None] or [one.new_zeros(1)]
+        norms.append(_norms([gradient[None] for gradient in gradients]))
+    return torch.cat(norms)
+
+
+def _sum_over_calls(calls: list[list[Tensor]]) -> list[Tensor]:
+    return [torch.stack(same).sum(dim=0) for same in zip(*calls, strict=True)]
+
+
+def _norms(gradients: list[Tensor]) -> Tensor:
+    """Return each sample's Euclidean norm, ``(C,)``, over its gradients, ``(C, *shape)`` each."""
+    flat = torch.cat([at_least_float32(g).reshape(len(g), -1) for g in gradients], dim=1)
+    scale = _scale(flat)
+    norms: Tensor = torch.linalg.vector_norm(flat / scale, dim=1)
+    return norms * scale
+
+
+def _scale(values: Tensor) -> Tensor:
+    largest = values.abs().max()
+    return torch.where(largest > 0, largest, torch.ones_like(largest))

@@ -1,0 +1,77 @@
+"""What a look-ahead is, and its linearisation at w = 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from reweight.objective import Parameters
+
+
+class Lookahead(Protocol):
+    """An optimiser as a differentiable function."""
+
+    def start(self, parameters: dict[str, nn.Parameter]) -> Any:
+        """Return the optimiser state before the first virtual step on the model's parameters."""
+        ...
+
+    def update(
+        self, parameters: Parameters, gradients: Parameters, state: Any
+    ) -> tuple[Parameters, Any]:
+        """Return parameters and state after one step, differentiable in both arguments.
+
+        Nothing is changed in place. ``gradients`` has a tensor for every parameter.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """A look-ahead near w = 0, where its gradient argument is zero.
+
+    Attributes:
+        point: θ̂(0) by parameter name.
+        moved: Whether θ̂(0) differs from θ (momentum or weight decay move it).
+    """
+
+    point: Parameters
+    moved: bool
+    _gradients: Parameters
+    _updated: Parameters
+
+    def pull_back(self, trusted_gradient: Parameters) -> Parameters:
+        """Return v, with ⟨∇L_i(θ), v⟩ = −∂L_v(θ̂(w))/∂w_i at w = 0.
+
+        By the chain rule v = −(∂θ̂/∂G)ᵀ ∇L_v(θ̂(0)), G the gradient that the optimiser is given.
+
+        Args:
+            trusted_gradient: ∇L_v at :attr:`point`, by parameter name.
+        """
+        names = [name for name in trusted_gradient if self._updated[name].requires_grad]
+        if not names:
+            return {}
+        pulled = torch.autograd.grad(
+            [self._updated[name] for name in names],
+            list(self._gradients.values()),
+            [-trusted_gradient[name] for name in names],
+            allow_unused=True,
+        )
+        return {
+            name: tensor
+            for name, tensor in zip(self._gradients, pulled, strict=True)
+            if tensor is not None
+        }
+
+
+def linearize(lookahead: Lookahead, parameters: dict[str, nn.Parameter]) -> Linearization:
+    """Linearise ``lookahead`` at the model's ``parameters`` and zero gradient."""
+    start = {name: p.detach() for name, p in parameters.items()}
+    gradients = {name: torch.zeros_like(p, requires_grad=True) for name, p in start.items()}
+    with torch.enable_grad():
+        updated, _ = lookahead.update(start, gradients, lookahead.start(parameters))
+    point = {name: tensor.detach() for name, tensor in updated.items()}
+    moved = any(not torch.equal(point[name], start[name]) for name in start)
+    return Linearization(point, moved, gradients, updated)

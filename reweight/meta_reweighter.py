@@ -1,0 +1,223 @@
+"""One call per training step: score, normalise, mix, select, and return the weighted loss."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from reweight.batches import Forward, Loss, supervised_forward
+from reweight.context import ScoringContext, check_finite
+from reweight.known_gradient import with_known_gradient
+from reweight.nonfinite import without_nonfinite
+from reweight.normalize import at_least_float32
+from reweight.objective import Objective
+from reweight.sample_losses import Granularity, check_reduction
+from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
+from reweight.selectors import Rectify, Selector
+from reweight.step import ReweightedStep
+
+OnEmpty = Literal["skip", "uniform"]
+OnNonfinite = Literal["raise", "drop"]
+
+
+class MetaReweighter:
+    """Weigh the samples of each noisy batch, as the trusted batch judges them.
+
+    In a training loop ``loss = loss_fn(model(x), y).mean()`` becomes
+    ``step = reweighter((x, y), trusted_batch)``, and ``step.loss.backward()`` follows. With the
+    defaults this is the method of Hussain et al., "Active Deep Learning from a Noisy Teacher"
+    (Algorithm 1): gradient similarity and last-layer gradient, mixed at λ = 0.5, rectified at 1/C.
+
+    The training pass runs through ``model`` as it is given, so that ``DistributedDataParallel``,
+    ``torch.compile``, hooks and autocast work as ever; under DDP each rank weighs its own batch.
+    Scoring passes leave the model as they found it, run outside autocast, and see the dropout
+    masks that the training pass will see.
+
+    Args:
+        model: Any ``nn.Module``.
+        loss: ``loss(output, target)`` with one value per sample, ``(C,)``, or several,
+            ``(C, ...)``. Batches are then pairs ``(input, target)``; an input that is a tuple or
+            a dict is spread over the model's arguments.
+        forward: Instead of ``loss``, for batches of any form: ``forward(model, batch)`` that
+            returns ``(C,)`` or ``(C, ...)`` losses.
+        scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, or a function
+            ``(ScoringContext) -> (C,)`` scores.
+        selector: A function from weights ``(N,)`` to weights with some set to zero.
+        trusted_coefficient: β ≥ 0. Adds ``β · L_v`` to the loss, from the trusted gradient that
+            scoring computed anyway (a look-ahead that moves the parameters costs one more pass).
+        granularity: ``"sample"`` averages a loss of several values per sample and weighs
+            samples; ``"element"`` weighs every value of the loss map by itself.
+        on_empty: When no weight survives selection: ``"skip"`` leaves the loss a differentiable
+            zero (the paper), ``"uniform"`` gives every sample 1/C.
+        on_nonfinite: ``"raise"`` a :class:`NonFiniteError`, or ``"drop"`` the samples at fault and
+            do the step without them.
+
+    Raises:
+        TypeError: If ``model`` is not a module.
+        ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
+            over the batch, or if a setting has no such value.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss | None = None,
+        *,
+        forward: Forward | None = None,
+        scorer: ScorerLike | None = None,
+        selector: Selector | None = None,
+        trusted_coefficient: float = 0.0,
+        granularity: Granularity = "sample",
+        on_empty: OnEmpty = "skip",
+        on_nonfinite: OnNonfinite = "raise",
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+        if (loss is None) == (forward is None):
+            raise ValueError(
+                "give exactly one of loss (for batches (input, target)) and forward (a function "
+                "(model, batch) -> losses)."
+            )
+        if loss is not None:
+            check_reduction(loss)
+            forward = supervised_forward(loss)
+        assert forward is not None
+        _check_choice("granularity", granularity, Granularity)
+        _check_choice("on_empty", on_empty, OnEmpty)
+        _check_choice("on_nonfinite", on_nonfinite, OnNonfinite)
+        if not 0 <= trusted_coefficient < float("inf"):
+            raise ValueError(
+                f"trusted_coefficient must be a finite number >= 0, got {trusted_coefficient!r}."
+            )
+        if scorer is None:
+            scorer = 0.5 * GradientSimilarity() + 0.5 * LastLayerGradient()
+        self.model = model
+        self.scorer = as_mixture(scorer)
+        self.selector: Selector = Rectify() if selector is None else selector
+        self.trusted_coefficient = trusted_coefficient
+        self.granularity = granularity
+        self.on_empty = on_empty
+        self.on_nonfinite = on_nonfinite
+        self._objective = Objective(model, forward, granularity)
+
+    def __call__(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
+        """Weigh the noisy batch and return the step to back-propagate.
+
+        Args:
+            noisy: The C samples to be weighed and trained on.
+            trusted: The samples that judge them; may be ``None`` where no scorer asks for them.
+
+        Returns:
+            The step; call ``step.loss.backward()``, and skip the optimiser if ``step.kept == 0``.
+
+        Raises:
+            RuntimeError: If gradients are disabled.
+            ValueError: If the loss returns a scalar, a scorer or selector returns another shape
+                or negative weights, or the trusted batch is missing.
+            NonFiniteError: If a loss or score is not finite (``on_nonfinite="raise"``).
+        """
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                "a training step needs gradients, but they are disabled here. Call the reweighter "
+                "outside torch.no_grad(), or use reweighter.score() for weights alone."
+            )
+        return self._step(noisy, trusted, training=True)
+
+    def score(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
+        """Weigh the noisy batch without a training pass.
+
+        Model, gradients, buffers and random number streams are bit for bit as before.
+
+        Args:
+            noisy: The C samples to be weighed.
+            trusted: The samples that judge them.
+
+        Returns:
+            The step, its loss without a graph.
+
+        Raises:
+            ValueError, NonFiniteError: As in a training step.
+        """
+        return self._step(noisy, trusted, training=False)
+
+    def _step(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
+        def attempt(noisy: Any, trusted: Any) -> ReweightedStep:
+            return self._attempt(noisy, trusted, training=training)
+
+        if self.on_nonfinite == "drop":
+            return without_nonfinite(attempt, self._objective, noisy, trusted)
+        return attempt(noisy, trusted)
+
+    def _attempt(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
+        beta = self.trusted_coefficient
+        context = ScoringContext(
+            self._objective,
+            noisy,
+            trusted,
+            training=training,
+            full_trusted_gradient=beta > 0,
+        )
+        trusted_gradient = context.trusted_gradient() if beta > 0 else {}
+        trusted_loss = context.trusted_loss
+        scores = self._scores(context)
+        losses = context.training_pass().losses
+        weights, empty = self._weights(list(scores.values()), losses)
+        loss = (weights * losses).sum()
+        if beta > 0:
+            assert trusted_loss is not None
+            parameters = context.trainable()
+            term = with_known_gradient(trusted_loss, parameters, trusted_gradient)
+            loss = loss + beta * term
+        return ReweightedStep(
+            loss=loss if training else loss.detach(),
+            weights=weights,
+            losses=losses.detach(),
+            scores=scores,
+            trusted_loss=context.trusted_loss if trusted_loss is None else trusted_loss,
+            empty=empty,
+        )
+
+    def _scores(self, context: ScoringContext) -> dict[str, Tensor]:
+        terms = [scorer for _, scorer in self.scorer.terms]
+        names = self.scorer.names()
+        for scorer in terms:
+            scorer.prepare(context)
+        found: dict[str, Tensor] = {}
+        # Passes that need no training graph go before it, so that both are never in memory.
+        for name, scorer in sorted(
+            zip(names, terms, strict=True), key=lambda pair: not pair[1].before_training_pass
+        ):
+            found[name] = scorer(context)
+        shape = context.training_pass().losses.shape
+        for name, values in found.items():
+            if not isinstance(values, Tensor) or values.shape != shape:
+                got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise ValueError(
+                    f"scorer {name} must return a tensor of the losses' shape {tuple(shape)}, "
+                    f"one score each; got {got}."
+                )
+            found[name] = at_least_float32(values.detach())
+            check_finite(found[name], f"score {name}", "noisy")
+        return {name: found[name] for name in names}
+
+    def _weights(self, scores: list[Tensor], losses: Tensor) -> tuple[Tensor, bool]:
+        mixed = self.scorer.mix(scores).to(losses.device)
+        selected = self.selector(mixed.reshape(-1))
+        if not isinstance(selected, Tensor) or selected.shape != (mixed.numel(),):
+            raise ValueError(
+                f"the selector must return a tensor of shape ({mixed.numel()},), like the weights "
+                f"it was given."
+            )
+        if not (selected >= 0).all():
+            raise ValueError("the selector returned negative or NaN weights; they must be >= 0.")
+        empty = not bool(selected.any())
+        if empty and self.on_empty == "uniform":
+            selected = torch.full_like(selected, 1 / selected.numel())
+        return selected.detach().reshape(mixed.shape), empty
+
+
+def _check_choice(name: str, value: object, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {get_args(choices)}, got {value!r}.")

@@ -1,0 +1,116 @@
+"""Leaving non-finite samples out of a step, and saying afterwards where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reweight.batches import narrow, nonfinite_samples
+from reweight.errors import NonFiniteError
+from reweight.guards import RandomState, accelerators
+from reweight.known_gradient import with_known_gradient
+from reweight.objective import Objective
+from reweight.step import ReweightedStep
+
+Attempt = Callable[[Any, Any], ReweightedStep]
+
+
+def without_nonfinite(
+    attempt: Attempt, objective: Objective, noisy: Any, trusted: Any
+) -> ReweightedStep:
+    """Run ``attempt(noisy, trusted)``, and again without the samples that are not finite.
+
+    A weight of zero is not enough: 0 · NaN is NaN, in the loss and in every gradient that sums
+    over the batch. So the samples are taken out of the batch, after buffers and random numbers
+    have been put back, and the step is as if they had never been in it.
+
+    Returns:
+        The step, its tensors in the shape of the whole batch: weight 0 and loss and scores NaN at
+        the samples left out.
+
+    Raises:
+        NonFiniteError: If no trusted sample is left, or the model's own parameters are not finite.
+    """
+    before = _State(objective)
+    kept: Tensor | None = None  # which samples of the original noisy batch are still in
+    while True:
+        try:
+            step = attempt(noisy, trusted)
+        except NonFiniteError as error:
+            before.restore()
+            if any(not p.isfinite().all() for p in objective.trainable().values()):
+                raise
+            bad = torch.zeros(error.count, dtype=torch.bool)
+            bad[error.indices] = True
+            if error.batch == "trusted":
+                bad = _culprits(trusted, bad)
+                if bad.all():
+                    raise
+                trusted = narrow(trusted, ~bad)
+                continue
+            bad = _culprits(noisy, bad)
+            kept = torch.ones(error.count, dtype=torch.bool) if kept is None else kept
+            kept[kept.nonzero().flatten()[bad]] = False
+            if bad.all():
+                return _nothing_left(objective, kept.numel())
+            noisy = narrow(noisy, ~bad)
+        else:
+            return step if kept is None else _spread(step, kept)
+
+
+class _State:
+    """Buffers and random numbers before a training pass."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._buffers = {n: b.clone() for n, b in objective.module.named_buffers()}
+        self._random = RandomState(accelerators(objective.module))
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for name, buffer in self._objective.module.named_buffers():
+                buffer.copy_(self._buffers[name])
+        self._random.restore()
+
+
+def _culprits(batch: Any, bad: Tensor) -> Tensor:
+    """Where every sample is bad, BatchNorm may have spread it: look for the source."""
+    if bad.all():
+        source = nonfinite_samples(batch, bad.numel())
+        if source.any():
+            return source
+    return bad
+
+
+def _spread(step: ReweightedStep, kept: Tensor) -> ReweightedStep:
+    where = kept.to(step.weights.device)
+
+    def spread(values: Tensor, missing: float) -> Tensor:
+        whole = values.new_full((kept.numel(), *values.shape[1:]), missing)
+        whole[where] = values
+        return whole
+
+    return replace(
+        step,
+        weights=spread(step.weights, 0.0),
+        losses=spread(step.losses, float("nan")),
+        scores={name: spread(values, float("nan")) for name, values in step.scores.items()},
+        dropped=tuple((~kept).nonzero().flatten().tolist()),
+    )
+
+
+def _nothing_left(objective: Objective, count: int) -> ReweightedStep:
+    parameters = objective.trainable()
+    first = next(iter(parameters.values()))
+    nothing = torch.zeros(count, device=first.device)
+    return ReweightedStep(
+        loss=with_known_gradient(nothing.sum(), parameters, {}),
+        weights=nothing,
+        losses=torch.full_like(nothing, float("nan")),
+        empty=True,
+        dropped=tuple(range(count)),
+    )

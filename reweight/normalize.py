@@ -1,0 +1,34 @@
+"""The normalisation g of the paper (Eq. 5 and 7)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return ``values`` in float32, or unchanged where they are wider already."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def normalize(scores: Tensor) -> Tensor:
+    """Turn scores of any sign into weights that sum to 1, or are all zero.
+
+    Eq. 5 and 7 with the δ of Algorithm 1, lines 12 and 14: ``s⁺ / (Σ s⁺ + δ(Σ s⁺))``, where
+    ``s⁺ = max(s, 0)`` and ``δ`` is 1 at zero and 0 elsewhere. The positive scores are divided by
+    their maximum first, so that neither their sum overflows nor a batch of tiny scores vanishes.
+
+    Args:
+        scores: Finite scores of any shape, any real dtype.
+
+    Returns:
+        Weights of the same shape, in float32 or wider: non-negative, summing to 1 over *all*
+        elements, or all zero when no score is positive.
+    """
+    positive = at_least_float32(scores).clamp(min=0)
+    if positive.numel() == 0:
+        return positive
+    largest = positive.max()
+    relative = positive / torch.where(largest > 0, largest, torch.ones_like(largest))
+    total = relative.sum()
+    return relative / torch.where(total > 0, total, torch.ones_like(total))

@@ -1,0 +1,139 @@
+"""The sample losses of a model, as a pure function of its parameters.
+
+Everything that differentiates goes through here, so that what a scoring pass must leave as it
+found it is guarded in one place: parameters, gradients, buffers, random numbers, modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+
+from reweight.batches import Forward
+from reweight.guards import scoring_pass
+from reweight.sample_losses import Granularity, per_unit
+
+Parameters = dict[str, Tensor]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside ``DistributedDataParallel`` and ``torch.compile``."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(
+            model, nn.parallel.DistributedDataParallel | nn.DataParallel
+        ):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+class Objective:
+    """Losses of ``forward(model, batch)`` as a function of the model's trainable parameters.
+
+    Attributes:
+        model: The model as the user gave it, wrappers included; training runs through it.
+        module: The module inside the wrappers; scoring runs through it.
+    """
+
+    def __init__(self, model: nn.Module, forward: Forward, granularity: Granularity) -> None:
+        self.model = model
+        self.module = unwrap(model)
+        self.granularity = granularity
+        self._forward = forward
+        self._program = _Program(self.module, forward)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that require a gradient now, each once, by name.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        found = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        if not found:
+            raise ValueError(
+                "the model has no parameter that requires a gradient; there is nothing to train. "
+                "Set requires_grad_(True) on some."
+            )
+        return found
+
+    def training_losses(self, batch: Any) -> Tensor:
+        """Run the ordinary training forward pass and return its losses with their graph."""
+        return per_unit(self._forward(self.model, batch), self.granularity)
+
+    def losses(
+        self, parameters: Mapping[str, Tensor], batch: Any, *, fused_attention: bool = False
+    ) -> Tensor:
+        """Return the losses at ``parameters``, leaving the model as it is.
+
+        Args:
+            parameters: Values for some or all trainable parameters, by name. The others keep
+                their values and are constants.
+            batch: A batch as ``forward`` takes it.
+            fused_attention: See :func:`~reweight.guards.scoring_pass`.
+
+        Returns:
+            Losses, ``(C,)`` or the loss map, differentiable with respect to ``parameters``.
+        """
+        values = {name: p.detach() for name, p in self.trainable().items()}
+        values.update(parameters)
+        # In train mode BatchNorm writes into the buffers it is given.
+        values.update((name, buffer.clone()) for name, buffer in self.module.named_buffers())
+        substituted = {f"module.{name}": value for name, value in values.items()}
+        with scoring_pass(self.module, fused_attention=fused_attention), _ConstantUnderNoGrad():
+            value = functional_call(self._program, substituted, (batch,))
+            return per_unit(value, self.granularity)
+
+
+class _Program(nn.Module):
+    """The user's forward function as a module, so that ``functional_call`` can substitute in it."""
+
+    def __init__(self, module: nn.Module, forward: Forward) -> None:
+        super().__init__()
+        self.module = module
+        self._run = forward
+
+    def forward(self, batch: Any) -> Tensor:
+        with _current_rnn_weights(self.module):
+            return self._run(self.module, batch)
+
+
+@contextmanager
+def _current_rnn_weights(module: nn.Module) -> Iterator[None]:
+    """Make recurrent layers use the substituted weights.
+
+    They compute with a list of their weights made at construction, which ``functional_call`` does
+    not reach: they would silently go on with the model's own.
+    """
+    layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
+    originals = [layer._flat_weights for layer in layers]
+    try:
+        for layer in layers:
+            layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]
+        yield
+    finally:
+        for layer, original in zip(layers, originals, strict=True):
+            layer._flat_weights = original
+
+
+class _ConstantUnderNoGrad(TorchFunctionMode):
+    """Treat what the model computes under ``torch.no_grad`` as constant in forward mode too.
+
+    Reverse mode does; forward mode, left alone, differentiates through it.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with forward_ad._set_fwd_grad_enabled(False):
+            return func(*args, **(kwargs or {}))

@@ -1,0 +1,129 @@
+"""Trustworthiness: agreement of a sample's gradient with the trusted batch's (Eq. 3–5)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from reweight.context import ScoringContext
+from reweight.directional import Method
+from reweight.lookahead import SGD, LookaheadLike, as_lookahead, linearize, unrolled_scores
+from reweight.missing_rules import without_forward_rule, without_second_derivative
+from reweight.objective import Parameters
+from reweight.parameter_selection import ParameterSelection, select_parameters
+from reweight.scorers.mixture import Scorer
+
+SimilarityMethod = Literal["auto", "forward", "double_backward", "finite_difference", "unrolled"]
+
+
+class GradientSimilarity(Scorer):
+    """Score each sample by −∂L_v(θ̂(w))/∂w_i at w = 0 (Eq. 3–5; Algorithm 1, lines 5–11).
+
+    L_v is the mean trusted loss and θ̂(w) the look-ahead, one virtual optimiser step on the
+    weighted noisy loss. With plain SGD the score is exactly ``lr · ⟨∇L_i(θ), ∇L_v(θ)⟩``: one
+    trusted backward pass and one directional derivative, no second-order graph.
+
+    Args:
+        method: How the directional derivative is taken. ``"forward"`` and ``"double_backward"``
+            are exact, ``"finite_difference"`` approximate (and it sees what the model detaches);
+            ``"unrolled"`` is Algorithm 1 as written, the slow oracle. ``"auto"`` takes forward
+            mode and, if an operator has no forward-mode rule, falls back to double backward from
+            then on, with one warning that names the operator.
+        parameters: Restrict the gradients to some parameters: a module, parameters, or patterns
+            for their names. The trusted backward pass stops early and tangents start late.
+        lookahead: The optimiser of the virtual step: ``None`` for plain SGD,
+            :class:`reweight.lookahead.SGD`, a TorchOpt optimiser, or the live ``torch.optim``
+            SGD, Adam or AdamW of the training loop.
+        inner_steps: Virtual steps, K ≥ 1; more than one needs ``method="unrolled"``.
+
+    Raises:
+        ValueError: If ``method`` is unknown, ``inner_steps`` is less than 1, or greater than 1
+            with another method. When called: if there is no trusted batch.
+    """
+
+    before_training_pass = True
+
+    def __init__(
+        self,
+        method: SimilarityMethod = "auto",
+        *,
+        parameters: ParameterSelection = None,
+        lookahead: LookaheadLike = None,
+        inner_steps: int = 1,
+    ) -> None:
+        if method not in get_args(SimilarityMethod):
+            raise ValueError(f"method must be one of {get_args(SimilarityMethod)}, got {method!r}.")
+        if inner_steps < 1:
+            raise ValueError(f"inner_steps must be at least 1, got {inner_steps!r}.")
+        if inner_steps > 1 and method != "unrolled":
+            raise ValueError(
+                f'inner_steps={inner_steps} needs method="unrolled": the other methods are the '
+                f"derivative of a single virtual step."
+            )
+        self.method = method
+        one_pass = isinstance(parameters, Iterable) and not isinstance(parameters, str)
+        self.parameters: ParameterSelection = list(parameters) if one_pass else parameters  # type: ignore[arg-type]
+        self.lookahead = as_lookahead(lookahead)
+        self.inner_steps = inner_steps
+        self._fallback = False
+
+    def __call__(self, context: ScoringContext) -> Tensor:
+        """Return the scores, ``(C,)`` or in the shape of the loss map."""
+        names = select_parameters(context.trainable(), self.parameters)
+        if self.method == "unrolled":
+            if context.trusted is None:
+                context.trusted_gradient(names)  # says what is missing
+            scores, loss = unrolled_scores(
+                context.objective,
+                context.noisy,
+                context.trusted,
+                self.lookahead,
+                names,
+                self.inner_steps,
+            )
+            context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
+            return scores
+        return self._derivative(context, self._direction(context, names))
+
+    def _direction(self, context: ScoringContext, names: list[str]) -> Parameters:
+        """Return v, so that the score of sample i is ⟨∇L_i(θ), v⟩."""
+        if isinstance(self.lookahead, SGD):
+            gradient = context.trusted_gradient(names)
+            return {name: self.lookahead.lr * g for name, g in gradient.items()}
+        trainable = context.trainable()
+        near = linearize(self.lookahead, {name: trainable[name] for name in names})
+        at = near.point if near.moved else None
+        return near.pull_back(context.trusted_gradient(names, at=at))
+
+    def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
+        if self.method != "auto":
+            method: Method = self.method  # type: ignore[assignment]
+            return context.directional_derivative(direction, method)
+        if not self._fallback:
+            try:
+                return context.directional_derivative(direction, "forward")
+            except NotImplementedError as error:
+                operator = without_forward_rule(error)
+                if operator is None:
+                    raise
+            warnings.warn(
+                f"GradientSimilarity: {operator} has no forward-mode derivative; using "
+                f'method="double_backward" from now on, which is as exact and somewhat slower. '
+                f"Pass that method to silence this warning.",
+                UserWarning,
+                stacklevel=2,
+            )
+            self._fallback = True
+        try:
+            return context.directional_derivative(direction, "double_backward")
+        except RuntimeError as error:
+            operator = without_second_derivative(error)
+            if operator is None:
+                raise
+            raise NotImplementedError(
+                f"GradientSimilarity: {operator} has neither a forward-mode rule nor a second "
+                f'derivative. Use method="finite_difference", which is approximate.'
+            ) from error

@@ -1,0 +1,103 @@
+"""Informativeness: the size of the last layer's gradient (Eq. 6–7)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from reweight.context import ScoringContext
+from reweight.layer_gradients import (
+    element_norms,
+    elements_are_independent,
+    rows_are_independent,
+    sample_norms,
+)
+from reweight.layer_trace import LayerTrace
+from reweight.scorers.mixture import Scorer
+
+
+class LastLayerGradient(Scorer):
+    """Score each sample by ‖∂L_i/∂θ_out‖₂, θ_out the weights and bias of the last layer executed.
+
+    Line 13 of Algorithm 1, read literally, is zero (its loss carries w = 0), and Eq. 6 is one
+    vector for the whole batch. What is computed here is what their source does (Ash et al. 2019):
+    the norm, per sample, of the gradient of the *unweighted* loss. Frozen parameters do not count.
+    A weight that the layer shares with another module counts in this layer's use alone, for the
+    common layers (linear, convolution, normalisation by sample).
+
+    It reads the training pass and makes none of its own, except under autocast or
+    ``torch.compile``, whose numbers and graphs are not what a score is made of. Cost is linear in
+    C, unless something after the layer couples the samples (a contrastive loss, say): that is
+    found out, and C short backward passes are made instead.
+
+    Args:
+        layer: The layer to take instead of the last one executed: its name in the model, or the
+            module itself.
+
+    Raises:
+        ValueError: When called, if the model has no such layer, or no layer with trainable
+            parameters ran; or, with weights per element, if an element's loss does not depend on
+            the layer's output at that element alone.
+    """
+
+    def __init__(self, layer: str | nn.Module | None = None) -> None:
+        self.layer = layer
+        self._last: nn.Module | None = None
+        self._verdict: tuple[object, bool] | None = None
+
+    def prepare(self, context: ScoringContext) -> None:
+        """Ask for the layer to be watched."""
+        layer = self._resolve(context.model)
+        context.watch(layer, hint=self._last if layer is None else None)
+
+    def __call__(self, context: ScoringContext) -> Tensor:
+        """Return the gradient norms, ``(C,)`` or in the shape of the loss map."""
+        wanted = self._resolve(context.model)
+        seen = context.forward_pass()
+        trace = seen.traces[wanted]
+        if trace.layer is None:
+            what = "the model" if wanted is None else f"layer {self.layer!r}"
+            raise ValueError(
+                f"LastLayerGradient: no layer with trainable parameters ran in {what}. Name the "
+                f"layer to score by with layer=, or leave this scorer out."
+            )
+        if wanted is None:
+            self._last = trace.layer
+        per_element = context.objective.granularity == "element" and seen.losses.dim() > 1
+        independent = self._independent(context.model, seen.losses, trace, per_element)
+        if not per_element:
+            return sample_norms(seen.losses, trace, independent)
+        if not independent:
+            raise ValueError(
+                "LastLayerGradient cannot score single elements here: it needs a last layer that "
+                "is nn.Linear or an ordinary convolution, and a loss map of which each element "
+                "depends on the layer's output at that element alone. Use GradientSimilarity, or "
+                'granularity="sample".'
+            )
+        return element_norms(seen.losses, trace)
+
+    def _independent(
+        self, model: nn.Module, losses: Tensor, trace: LayerTrace, per_element: bool
+    ) -> bool:
+        # What couples the samples is in the model's structure and modes: asked once for each.
+        modes = tuple(part.training for part in model.modules())
+        key = (trace.layer, len(trace.calls), losses.shape, per_element, modes)
+        if self._verdict is None or self._verdict[0] != key:
+            test = elements_are_independent if per_element else rows_are_independent
+            self._verdict = (key, test(losses, trace))
+        return self._verdict[1]
+
+    def _resolve(self, model: nn.Module) -> nn.Module | None:
+        if not isinstance(self.layer, str):
+            if self.layer is not None and all(self.layer is not part for part in model.modules()):
+                raise ValueError(
+                    "LastLayerGradient: the module given as layer= is not in the model."
+                )
+            return self.layer
+        layers: dict[str, nn.Module] = dict(model.named_modules())
+        if self.layer not in layers:
+            named = [name for name, part in layers.items() if name and any(part._parameters)]
+            raise ValueError(
+                f"LastLayerGradient: the model has no layer {self.layer!r}. Its layers with "
+                f"parameters are {', '.join(named)}."
+            )
+        return layers[self.layer]

@@ -1,0 +1,20 @@
+"""The loss itself as a score."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from reweight.context import ScoringContext
+from reweight.scorers.mixture import Scorer
+
+
+class LossMagnitude(Scorer):
+    """Score each sample by its loss: the larger, the more it counts.
+
+    The simplest measure of informativeness, as in hard-example mining. On noisy labels the
+    largest losses are often the wrong labels: mix it with a measure of trust.
+    """
+
+    def __call__(self, context: ScoringContext) -> Tensor:
+        """Return the losses of the noisy batch, ``(C,)`` or the loss map."""
+        return context.losses

@@ -1,0 +1,159 @@
+"""Arithmetic on scorers: ``0.5 * A + 0.5 * B`` mixes their normalised weights (Eq. 8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, Union
+
+import torch
+from torch import Tensor
+
+from reweight.context import ScoringContext
+from reweight.normalize import normalize
+
+ScorerLike: TypeAlias = Union["Scorer", "Mixture", Callable[[ScoringContext], Tensor]]
+
+
+def _snake_case(name: str) -> str:
+    """Return a class name in the style of a variable's."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+class _Arithmetic:
+    def __add__(self, other: ScorerLike) -> Mixture:
+        if not callable(other) and not isinstance(other, Mixture):
+            return NotImplemented
+        return Mixture([*as_mixture(self).terms, *as_mixture(other).terms])
+
+    def __radd__(self, other: Any) -> Mixture:
+        if isinstance(other, int) and other == 0:  # sum() starts from it
+            return as_mixture(self)
+        return as_mixture(other) + self if callable(other) else NotImplemented
+
+    def __mul__(self, factor: float) -> Mixture:
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Mixture([(factor * own, scorer) for own, scorer in as_mixture(self).terms])
+
+    __rmul__ = __mul__
+
+
+class Scorer(_Arithmetic):
+    """Base of the library's scorers, and optional base of a user's own: it adds arithmetic.
+
+    Attributes:
+        name: Under which a step reports the scores.
+        before_training_pass: Whether it is called before the training pass, so that its own
+            passes and the training graph are not in memory together.
+    """
+
+    name: str = ""
+    before_training_pass: bool = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" not in cls.__dict__:
+            cls.name = _snake_case(cls.__name__)
+
+    def __call__(self, context: ScoringContext) -> Tensor:
+        """Return one score per sample, ``(C,)``, or per element of the loss map."""
+        raise NotImplementedError
+
+    def prepare(self, context: ScoringContext) -> None:
+        """Ask for what the scorer needs, before any pass of this step is made."""
+
+
+class _Function(Scorer):
+    """A plain function, or any callable, as a scorer."""
+
+    def __init__(self, function: Callable[[ScoringContext], Tensor]) -> None:
+        self._function = function
+        name = getattr(function, "name", None) or getattr(function, "__name__", None)
+        self.name = name if isinstance(name, str) else _snake_case(type(function).__name__)
+        self.before_training_pass = bool(getattr(function, "before_training_pass", False))
+
+    def __call__(self, context: ScoringContext) -> Tensor:
+        return self._function(context)
+
+    def prepare(self, context: ScoringContext) -> None:
+        prepare = getattr(self._function, "prepare", None)
+        if prepare is not None:
+            prepare(context)
+
+
+class Mixture(_Arithmetic):
+    """Scorers and their shares: ``Σ c_k g(scores_k) / Σ c_k`` (Eq. 8, with any number of parts).
+
+    Args:
+        terms: Pairs of coefficient and scorer. Coefficients are relative: they are divided by
+            their sum, so that ``A + B`` is ``0.5 * A + 0.5 * B``.
+
+    Raises:
+        ValueError: If a coefficient is negative or not finite.
+    """
+
+    def __init__(self, terms: Sequence[tuple[float, Scorer]]) -> None:
+        for coefficient, scorer in terms:
+            if not 0 <= coefficient < float("inf"):
+                raise ValueError(
+                    f"the coefficient of {scorer.name} must be a finite number >= 0, got "
+                    f"{coefficient!r}: weights are shares and cannot be negative."
+                )
+        self.terms = tuple(terms)
+
+    def mix(self, scores: Sequence[Tensor]) -> Tensor:
+        """Return the mixed weights of ``scores``, one tensor per term, all of one shape.
+
+        Each part is normalised before it is mixed. A part with no positive score contributes
+        nothing, and its share is not given to the others (as Eq. 8 has it).
+
+        Raises:
+            ValueError: If all coefficients are zero.
+        """
+        total = sum(coefficient for coefficient, _ in self.terms)
+        if total == 0:
+            raise ValueError("the coefficients of a mixture of scorers must not all be zero.")
+        parts = [
+            (coefficient / total) * normalize(values)
+            for (coefficient, _), values in zip(self.terms, scores, strict=True)
+        ]
+        return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+
+    def names(self) -> list[str]:
+        """Return a name per term, numbered where two would be the same."""
+        names: list[str] = []
+        for _, scorer in self.terms:
+            name, number = scorer.name, 2
+            while name in names:
+                name, number = f"{scorer.name}_{number}", number + 1
+            names.append(name)
+        return names
+
+    def __repr__(self) -> str:
+        return " + ".join(f"{c:g} * {s.name}" for c, s in self.terms)
+
+
+def as_scorer(function: Callable[[ScoringContext], Tensor]) -> Scorer:
+    """Give a plain function the arithmetic of a scorer.
+
+    Args:
+        function: A callable that takes a :class:`~reweight.ScoringContext` and returns ``(C,)``
+            scores. ``0.5 * as_scorer(function) + 0.5 * other`` is then a mixture.
+
+    Raises:
+        TypeError: If it is not callable.
+    """
+    if isinstance(function, Scorer):
+        return function
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(
+            f"a scorer must be a callable (context) -> scores, got {function!r}"
+            + ("; did you forget to call the class?" if isinstance(function, type) else ".")
+        )
+    return _Function(function)
+
+
+def as_mixture(scorer: Any) -> Mixture:
+    """Return ``scorer`` as a mixture, of one term where it is a single scorer."""
+    return scorer if isinstance(scorer, Mixture) else Mixture([(1.0, as_scorer(scorer))])
