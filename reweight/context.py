@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from reweight.directional import Method, directional_derivative, forward_mode
-from reweight.errors import BatchName, NonFiniteError
-from reweight.guards import accelerators, uses_compiler
+from reweight.errors import check_finite
+from reweight.guards import Precision, uses_compiler
 from reweight.layer_trace import LayerTrace, trace_last_layer
 from reweight.objective import Objective, Parameters
 
@@ -40,6 +40,7 @@ class ScoringContext:
         noisy: The noisy batch.
         trusted: The trusted batch, or ``None``.
         objective: The losses as a pure function of the model's parameters.
+        precision: Autocast for the training pass, none for scores.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
             else at the look-ahead.
     """
@@ -64,11 +65,10 @@ class ScoringContext:
         self._training_pass: ForwardPass | None = None
         self._scoring_pass: ForwardPass | None = None
         self._gradients: dict[frozenset[str], Parameters] = {}
-        kinds = {"cpu", *(device.type for device in accelerators(objective.module))}
-        autocast = any(torch.is_autocast_enabled(kind) for kind in kinds)
+        self.precision = Precision(objective.module)
         # Scores come from the training pass only where that computes what a scoring pass would.
         self._training_pass_scores = (
-            training and not autocast and not uses_compiler(objective.module)
+            training and not self.precision.autocast and not uses_compiler(objective.module)
         )
 
     @property
@@ -170,7 +170,10 @@ class ScoringContext:
         if self._training_pass is None:
             # Hooks would break a compiled graph, and show a scorer half-precision numbers.
             hooked = self._training_pass_scores
-            with self._watching() if hooked else _nothing_watched() as traces:
+            with (
+                self.precision.for_training(),
+                self._watching() if hooked else _nothing_watched() as traces,
+            ):
                 losses = self.objective.training_losses(self.noisy)
             check_finite(losses, "loss", "noisy")
             self._training_pass = ForwardPass(losses, traces)
@@ -223,21 +226,3 @@ class ScoringContext:
 @contextmanager
 def _nothing_watched() -> Iterator[_Traces]:
     yield {}
-
-
-def check_finite(values: Tensor, what: str, batch: BatchName) -> None:
-    """Raise, with the positions of the samples at fault, if a value is NaN or infinite.
-
-    Args:
-        values: ``(C, ...)``.
-        what: What the values are, for the message.
-        batch: ``"noisy"`` or ``"trusted"``.
-
-    Raises:
-        NonFiniteError: If one is not finite.
-    """
-    finite = values.detach().isfinite()
-    if not finite.all():
-        samples = finite.reshape(finite.shape[0], -1).all(dim=1)
-        positions = (~samples).nonzero().flatten().tolist()
-        raise NonFiniteError(positions, what, batch, samples.numel())

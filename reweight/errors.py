@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
 BatchName = Literal["noisy", "trusted"]
 
 
@@ -28,3 +30,21 @@ class NonFiniteError(ValueError):
             f"at position(s) [{shown}]. Look at those inputs and targets, lower the learning rate, "
             f'or pass on_nonfinite="drop" to leave such samples out.'
         )
+
+
+def check_finite(values: Tensor, what: str, batch: BatchName) -> None:
+    """Raise, with the positions of the samples at fault, if a value is NaN or infinite.
+
+    Args:
+        values: ``(C, ...)``.
+        what: What the values are, for the message.
+        batch: ``"noisy"`` or ``"trusted"``.
+
+    Raises:
+        NonFiniteError: If one is not finite.
+    """
+    finite = values.detach().isfinite()
+    if not finite.all():
+        samples = finite.reshape(finite.shape[0], -1).all(dim=1)
+        positions = (~samples).nonzero().flatten().tolist()
+        raise NonFiniteError(positions, what, batch, samples.numel())

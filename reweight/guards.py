@@ -67,12 +67,48 @@ def uses_compiler(module: nn.Module) -> bool:
     )
 
 
+class Precision:
+    """Autocast as the caller set it, for the training pass, and none, for scores.
+
+    A half-precision gradient changes what a small score is worth, and backward passes run under
+    the autocast of whoever asks for them.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        kinds = {"cpu", *(device.type for device in accelerators(module))}
+        self._dtypes = {
+            k: torch.get_autocast_dtype(k) for k in kinds if torch.is_autocast_enabled(k)
+        }
+
+    @property
+    def autocast(self) -> bool:
+        """Whether the caller has autocast on."""
+        return bool(self._dtypes)
+
+    @contextmanager
+    def for_scores(self) -> Iterator[None]:
+        """Run the body without autocast and with gradients enabled, whatever the caller set."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            for kind in self._dtypes:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            yield
+
+    @contextmanager
+    def for_training(self) -> Iterator[None]:
+        """Run the body under the caller's autocast."""
+        with ExitStack() as stack:
+            for kind, dtype in self._dtypes.items():
+                stack.enter_context(torch.autocast(kind, dtype=dtype))
+            yield
+
+
 @contextmanager
 def scoring_pass(module: nn.Module, *, fused_attention: bool = False) -> Iterator[None]:
     """Run the body as a scoring pass of ``module``.
 
-    Random numbers are those the next pass will see, and are given back afterwards. Gradients are
-    enabled, whatever the caller set: what is not to be recorded must not require them.
+    Random numbers are those the next pass will see, and are given back afterwards. What is not to
+    be recorded must not require a gradient: :class:`Precision` has enabled them.
 
     Args:
         module: The model.
@@ -83,11 +119,6 @@ def scoring_pass(module: nn.Module, *, fused_attention: bool = False) -> Iterato
     state = RandomState(devices)
     with ExitStack() as stack:
         stack.callback(state.restore)
-        stack.enter_context(torch.enable_grad())
-        # A loss scale or a half-precision gradient would change what a small score is worth.
-        for kind in {"cpu", *(device.type for device in devices)}:
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
         if not fused_attention:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -96,3 +127,23 @@ def scoring_pass(module: nn.Module, *, fused_attention: bool = False) -> Iterato
         if uses_compiler(module):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
+
+
+@contextmanager
+def attributes_restored(module: nn.Module) -> Iterator[None]:
+    """Put back, after the body, every plain attribute of ``module`` and its parts.
+
+    Forward passes may count, cache or (``weight_norm``, as a hook) compute weights into
+    attributes. What they change in place, inside a list of their own, say, is not seen.
+    """
+    before = [(part, dict(part.__dict__)) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, attributes in before:
+            now = part.__dict__
+            if len(now) != len(attributes) or any(
+                now.get(name) is not value for name, value in attributes.items()
+            ):
+                now.clear()
+                now.update(attributes)

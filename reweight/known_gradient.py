@@ -12,18 +12,14 @@ from torch.autograd.function import once_differentiable
 
 class _KnownGradient(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, value: Tensor, gradients: list[Tensor | None], *parameters: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
         ctx.gradients = gradients
-        ctx.count = len(parameters)
         return value.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if g is None else g * scale.to(g.dtype) for g in ctx.gradients]
-        return (None, None, *scaled)
+        return (None, None, *(g * scale.to(g.dtype) for g in ctx.gradients))
 
 
 def with_known_gradient(
@@ -39,6 +35,11 @@ def with_known_gradient(
         parameters: Leaves of the model by name.
         gradients: The gradient of the scalar, for some of them.
     """
-    found = [gradients.get(name) for name in parameters]
-    term: Tensor = _KnownGradient.apply(value.detach(), found, *parameters.values())  # type: ignore[no-untyped-call]
+    # Only those: to name a parameter, even with no gradient, is to tell DistributedDataParallel
+    # that it was used.
+    named = [parameters[name] for name in gradients]
+    if not named:
+        named = list(parameters.values())[:1]
+        gradients = {"": torch.zeros_like(named[0])}
+    term: Tensor = _KnownGradient.apply(value.detach(), list(gradients.values()), *named)  # type: ignore[no-untyped-call]
     return term

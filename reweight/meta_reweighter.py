@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from reweight.batches import Forward, Loss, supervised_forward
-from reweight.context import ScoringContext, check_finite
+from reweight.context import ScoringContext
+from reweight.errors import check_finite
 from reweight.known_gradient import with_known_gradient
 from reweight.nonfinite import without_nonfinite
 from reweight.normalize import at_least_float32
@@ -159,9 +160,10 @@ class MetaReweighter:
             training=training,
             full_trusted_gradient=beta > 0,
         )
-        trusted_gradient = context.trusted_gradient() if beta > 0 else {}
-        trusted_loss = context.trusted_loss
-        scores = self._scores(context)
+        with context.precision.for_scores():
+            trusted_gradient = context.trusted_gradient() if beta > 0 else {}
+            trusted_loss = context.trusted_loss
+            scores = self._scores(context)
         losses = context.training_pass().losses
         weights, empty = self._weights(list(scores.values()), losses)
         loss = (weights * losses).sum()
@@ -190,20 +192,22 @@ class MetaReweighter:
             zip(names, terms, strict=True), key=lambda pair: not pair[1].before_training_pass
         ):
             found[name] = scorer(context)
-        shape = context.training_pass().losses.shape
+        losses = context.losses
         for name, values in found.items():
-            if not isinstance(values, Tensor) or values.shape != shape:
+            if not isinstance(values, Tensor) or values.shape != losses.shape:
                 got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
                 raise ValueError(
-                    f"scorer {name} must return a tensor of the losses' shape {tuple(shape)}, "
-                    f"one score each; got {got}."
+                    f"scorer {name} must return a tensor of the losses' shape "
+                    f"{tuple(losses.shape)}, one score each; got {got}."
                 )
-            found[name] = at_least_float32(values.detach())
+            found[name] = at_least_float32(values.detach()).to(
+                torch.promote_types(values.dtype, losses.dtype)
+            )
             check_finite(found[name], f"score {name}", "noisy")
         return {name: found[name] for name in names}
 
     def _weights(self, scores: list[Tensor], losses: Tensor) -> tuple[Tensor, bool]:
-        mixed = self.scorer.mix(scores).to(losses.device)
+        mixed = self.scorer.mix(scores).to(losses)
         selected = self.selector(mixed.reshape(-1))
         if not isinstance(selected, Tensor) or selected.shape != (mixed.numel(),):
             raise ValueError(

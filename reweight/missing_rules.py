@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import traceback
+from pathlib import Path
 
+import torch
+
+_TORCH = str(Path(torch.__file__).parent)
 _FORWARD = re.compile(r"forward AD with (\S+) that does not support it")
 _SECOND = re.compile(r"derivative for (\S+) is not implemented")
 
@@ -20,7 +24,7 @@ def without_forward_rule(error: NotImplementedError) -> str | None:
         calls = [
             f"{frame.line} ({frame.filename}:{frame.lineno})"
             for frame in traceback.extract_tb(error.__traceback__)
-            if frame.line and ".apply(" in frame.line
+            if frame.line and ".apply(" in frame.line and not frame.filename.startswith(_TORCH)
         ]
         return calls[-1] if calls else "a custom autograd.Function"
     return None

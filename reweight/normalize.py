@@ -25,7 +25,7 @@ def normalize(scores: Tensor) -> Tensor:
         Weights of the same shape, in float32 or wider: non-negative, summing to 1 over *all*
         elements, or all zero when no score is positive.
     """
-    positive = at_least_float32(scores).clamp(min=0)
+    positive = at_least_float32(scores).clamp(min=0) + 0.0  # no weight is -0.0
     if positive.numel() == 0:
         return positive
     largest = positive.max()

@@ -6,8 +6,7 @@ found it is guarded in one place: parameters, gradients, buffers, random numbers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from reweight.batches import Forward
-from reweight.guards import scoring_pass
+from reweight.guards import attributes_restored, scoring_pass
 from reweight.sample_losses import Granularity, per_unit
 
 Parameters = dict[str, Tensor]
@@ -88,7 +87,11 @@ class Objective:
         # In train mode BatchNorm writes into the buffers it is given.
         values.update((name, buffer.clone()) for name, buffer in self.module.named_buffers())
         substituted = {f"module.{name}": value for name, value in values.items()}
-        with scoring_pass(self.module, fused_attention=fused_attention), _ConstantUnderNoGrad():
+        with (
+            scoring_pass(self.module, fused_attention=fused_attention),
+            attributes_restored(self.module),
+            _ConstantUnderNoGrad(),
+        ):
             value = functional_call(self._program, substituted, (batch,))
             return per_unit(value, self.granularity)
 
@@ -102,26 +105,20 @@ class _Program(nn.Module):
         self._run = forward
 
     def forward(self, batch: Any) -> Tensor:
-        with _current_rnn_weights(self.module):
-            return self._run(self.module, batch)
+        _use_current_rnn_weights(self.module)
+        return self._run(self.module, batch)
 
 
-@contextmanager
-def _current_rnn_weights(module: nn.Module) -> Iterator[None]:
+def _use_current_rnn_weights(module: nn.Module) -> None:
     """Make recurrent layers use the substituted weights.
 
     They compute with a list of their weights made at construction, which ``functional_call`` does
-    not reach: they would silently go on with the model's own.
+    not reach: they would silently go on with the model's own. The list is an attribute, put back
+    with the others after the pass.
     """
-    layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
-    originals = [layer._flat_weights for layer in layers]
-    try:
-        for layer in layers:
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
             layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]
-        yield
-    finally:
-        for layer, original in zip(layers, originals, strict=True):
-            layer._flat_weights = original
 
 
 class _ConstantUnderNoGrad(TorchFunctionMode):

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 ParameterSelection: TypeAlias = "str | nn.Module | Iterable[str | Tensor] | None"
 
 
-def select_parameters(
-    trainable: dict[str, nn.Parameter], selection: ParameterSelection
-) -> list[str]:
+def select_parameters(model: nn.Module, selection: ParameterSelection) -> list[str]:
     """Return the names of the trainable parameters that ``selection`` means, in model order.
 
     Args:
-        trainable: The model's trainable parameters by name.
+        model: The model. A tied parameter answers to each of its names.
         selection: ``None`` (all), a module of the model, parameters, or patterns for parameter
             names (``"decoder.*"``), one or several.
 
     Raises:
-        ValueError: If it means none of them.
+        ValueError: If it, or one of its patterns or parameters, means none of them.
     """
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if selection is None:
         return list(trainable)
-    wanted: set[int] = set()
-    patterns: list[str] = []
     if isinstance(selection, nn.Module):
-        wanted = {id(p) for p in selection.parameters()}
+        items: list[Any] = list(selection.parameters())
     else:
-        for item in [selection] if isinstance(selection, str) else selection:
-            if isinstance(item, str):
-                patterns.append(item)
-            else:
-                wanted.add(id(item))
-    names = [
-        name
-        for name, p in trainable.items()
-        if id(p) in wanted or any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
-    if not names:
+        items = [selection] if isinstance(selection, str) else list(selection)
+    wanted: set[int] = set()
+    unmatched = [] if items else [selection]
+    for item in items:
+        found = {
+            id(p)
+            for name, p in model.named_parameters(remove_duplicate=False)
+            if p.requires_grad and (fnmatchcase(name, item) if isinstance(item, str) else p is item)
+        }
+        # A module may well have frozen parameters among others.
+        if not found and not isinstance(selection, nn.Module):
+            unmatched.append(item)
+        wanted |= found
+    if unmatched or not wanted:
         shown = ", ".join(list(trainable)[:8]) + (", …" if len(trainable) > 8 else "")
-        what = f"patterns {patterns}" if patterns else "the selection given"
+        patterns = [item for item in unmatched if isinstance(item, str)]
+        what = f"pattern(s) {patterns} match" if patterns else "the selection matches"
         raise ValueError(
-            f"parameters=: {what} matches no trainable parameter of the model. Their names are "
-            f"{shown}."
+            f"parameters=: {what} no trainable parameter of the model. Their names are {shown}."
         )
-    return names
+    return [name for name, p in trainable.items() if id(p) in wanted]

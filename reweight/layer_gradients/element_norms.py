@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from reweight.layer_gradients.output_gradients import (
     CONVOLUTIONS,
+    TRANSPOSED_CONVOLUTIONS,
     complementary_masks,
     output_gradients,
     reads_rows,
@@ -21,8 +22,9 @@ from reweight.normalize import at_least_float32
 def elements_are_independent(losses: Tensor, trace: LayerTrace) -> bool:
     """Whether each element's loss depends on the layer's output at that element alone.
 
-    Exact, as for samples. False for every layer but ``nn.Linear`` and an ungrouped, zero-padded
-    convolution.
+    An element is one number of the output (a squared error, say), or all channels at one position
+    (a cross-entropy). The test is exact, as for samples. False for every layer but ``nn.Linear``
+    and convolutions, transposed ones included, that pad with zeros.
 
     Args:
         losses: ``(C, *S)`` with their graph, which is kept.
@@ -31,20 +33,25 @@ def elements_are_independent(losses: Tensor, trace: LayerTrace) -> bool:
     layer = trace.layer
     if not reads_rows(trace) or len(trace.calls) != 1:
         return False
-    if isinstance(layer, CONVOLUTIONS):
-        if layer.groups != 1 or layer.padding_mode != "zeros":
+    if isinstance(layer, CONVOLUTIONS + TRANSPOSED_CONVOLUTIONS):
+        if layer.padding_mode != "zeros":
             return False
     elif not isinstance(layer, nn.Linear):
         return False
+    output = trace.calls[0].shape
+    assert output is not None
+    positions = list(output)
     channels = _channel_dimension(layer)
-    shape = list(trace.calls[0].shape or ())
-    del shape[channels]
-    if shape != list(losses.shape):
+    del positions[channels]
+    if list(losses.shape) not in (positions, list(output)):
         return False
-    positions = torch.arange(losses.numel(), device=losses.device).reshape(losses.shape)
-    for mask in complementary_masks(positions):
+    numbers = torch.arange(losses.numel(), device=losses.device).reshape(losses.shape)
+    for mask in complementary_masks(numbers):
         (rows,) = output_gradients(losses, trace, mask.to(losses.dtype))
-        if (rows != 0).any(dim=channels)[~mask].any():
+        touched = rows != 0
+        if losses.shape != output:
+            touched = touched.any(dim=channels)
+        if touched[~mask].any():
             return False
     return True
 
@@ -52,9 +59,9 @@ def elements_are_independent(losses: Tensor, trace: LayerTrace) -> bool:
 def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor:
     """Return ‖∂L_e/∂θ_out‖₂ for every element e of a loss map.
 
-    Where :func:`elements_are_independent`, it is ``‖∂L_e/∂z_e‖ · sqrt(‖a_e‖² + 1)``, a_e the part
-    of the layer's input that z_e was computed from (a patch, for a convolution) and the 1 there
-    for a bias.
+    Where :func:`elements_are_independent`, its square is ``Σ_k (∂L_e/∂z_ek)² (‖a_ek‖² + 1)``, k
+    the channels of the element, a_ek the part of the layer's input that z_ek was computed from (a
+    patch, for a convolution), and the 1 there for a bias.
 
     Args:
         losses: ``(C, *S)`` with their graph, which is kept.
@@ -65,16 +72,18 @@ def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor:
     """
     layer, call = trace.layer, trace.calls[0]
     (rows,) = output_gradients(losses, trace, torch.ones_like(losses))
-    sizes = losses.new_zeros(())
+    rows = at_least_float32(rows)
+    sizes = torch.zeros_like(rows)
     if "weight" in trace.parameters:
         sizes = sizes + _squared_patches(at_least_float32(call.args[0].detach()), layer)
     if "bias" in trace.parameters:
         sizes = sizes + 1
-    dim = _channel_dimension(layer)
-    largest = rows.abs().max()
-    scale = torch.where(largest > 0, largest, 1.0).to(losses.dtype)
-    norms: Tensor = torch.linalg.vector_norm(at_least_float32(rows) / scale, dim=dim) * scale
-    return norms * sizes.sqrt()
+    largest = rows.abs().max()  # squares of tiny gradients must not underflow
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    squares = (rows / scale).square() * sizes
+    if losses.shape != rows.shape:
+        squares = squares.sum(dim=_channel_dimension(layer))
+    return squares.sqrt() * scale
 
 
 def _channel_dimension(layer: nn.Module | None) -> int:
@@ -82,11 +91,27 @@ def _channel_dimension(layer: nn.Module | None) -> int:
 
 
 def _squared_patches(inputs: Tensor, layer: Any) -> Tensor:
-    """Squared norm of what each output element was computed from."""
+    """Squared norm of what each output number was computed from, in the output's shape or 1."""
     squares = inputs.square()
     if isinstance(layer, nn.Linear):
-        return squares.sum(dim=-1)
-    convolve = (F.conv1d, F.conv2d, F.conv3d)[len(layer.kernel_size) - 1]
-    window = squares.new_ones((1, squares.shape[1], *layer.kernel_size))
-    sums: Tensor = convolve(squares, window, None, layer.stride, layer.padding, layer.dilation)
-    return sums.squeeze(1)
+        return squares.sum(dim=-1, keepdim=True)
+    dimensions, groups = len(layer.kernel_size), layer.groups
+    channels, padding = squares.shape[1], layer.padding
+    if type(layer) in TRANSPOSED_CONVOLUTIONS:
+        spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dimensions - 1]
+        window = squares.new_ones((channels, 1, *layer.kernel_size))
+        sums: Tensor = spread(
+            squares,
+            window,
+            None,
+            layer.stride,
+            padding,
+            layer.output_padding,
+            groups,
+            layer.dilation,
+        )
+    else:
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
+        window = squares.new_ones((groups, channels // groups, *layer.kernel_size))
+        sums = convolve(squares, window, None, layer.stride, padding, layer.dilation, groups)
+    return sums.repeat_interleave(layer.out_channels // groups, dim=1)

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from reweight.layer_trace import LayerTrace
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # Layers that treat the rows of their input one by one and compute nothing at random.
 _ROW_BY_ROW = (
     nn.Linear,
     *CONVOLUTIONS,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
+    *TRANSPOSED_CONVOLUTIONS,
     nn.GroupNorm,
     nn.LayerNorm,
     nn.PReLU,
@@ -28,8 +27,10 @@ def reads_rows(trace: LayerTrace) -> bool:
     layer = trace.layer
     if layer is None or type(layer) not in _ROW_BY_ROW or not trace.complete:
         return False
-    # A hook may compute the weight (weight_norm) or change the output.
+    # A hook may compute the weight (weight_norm), change the output or change a gradient.
     if layer._forward_hooks or layer._forward_pre_hooks or "weight" not in layer._parameters:
+        return False
+    if layer._backward_hooks or layer._backward_pre_hooks:
         return False
     return all(
         call.edge is not None

@@ -98,13 +98,12 @@ def _adam(value: Tensor, gradient: Tensor, group: _Group, state: _State) -> tupl
     count = float(state.get("step", 0)) + 1
     first = beta1 * state.get("exp_avg", zero) + (1 - beta1) * gradient
     second = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * gradient.square()
-    state = {"step": count, "exp_avg": first, "exp_avg_sq": second}
+    following = {"step": count, "exp_avg": first, "exp_avg_sq": second}
     if group["amsgrad"]:
-        largest = torch.maximum(state.get("max_exp_avg_sq", zero), second)
-        state["max_exp_avg_sq"] = largest
-        second = largest
+        second = torch.maximum(state.get("max_exp_avg_sq", zero), second)
+        following["max_exp_avg_sq"] = second
     scale = _square_root(second) / (1 - beta2**count) ** 0.5 + group["eps"]
-    return value - group["lr"] / (1 - beta1**count) * first / scale, state
+    return value - group["lr"] / (1 - beta1**count) * first / scale, following
 
 
 def _square_root(values: Tensor) -> Tensor:

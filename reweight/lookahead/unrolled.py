@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight.errors import check_finite
 from reweight.lookahead.protocol import Lookahead
 from reweight.objective import Objective, Parameters
 
@@ -34,6 +35,9 @@ def unrolled_scores(
 
     Returns:
         The scores, in the shape of the losses, and the mean trusted loss at the look-ahead.
+
+    Raises:
+        NonFiniteError: If a loss is not finite.
     """
     parameters = {name: p for name, p in objective.trainable().items() if name in set(names)}
     state = lookahead.start(parameters)
@@ -41,13 +45,16 @@ def unrolled_scores(
     weights: Tensor | None = None
     for _ in range(inner_steps):
         losses = objective.losses(point, noisy)
+        check_finite(losses, "loss", "noisy")
         if weights is None:
             weights = torch.zeros_like(losses, requires_grad=True)
         gradients = _gradients((weights * losses).sum(), point)
         with torch.enable_grad():
             point, state = lookahead.update(point, gradients, state)
     assert weights is not None
-    trusted_loss = objective.losses(point, trusted).mean()
+    trusted_losses = objective.losses(point, trusted)
+    check_finite(trusted_losses, "loss", "trusted")
+    trusted_loss = trusted_losses.mean()
     if not trusted_loss.requires_grad:
         return torch.zeros_like(weights), trusted_loss
     (gradient,) = torch.autograd.grad(trusted_loss, weights, allow_unused=True)

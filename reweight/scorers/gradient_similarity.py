@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from reweight.context import ScoringContext
@@ -17,6 +18,10 @@ from reweight.parameter_selection import ParameterSelection, select_parameters
 from reweight.scorers.mixture import Scorer
 
 SimilarityMethod = Literal["auto", "forward", "double_backward", "finite_difference", "unrolled"]
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class GradientSimilarity(Scorer):
@@ -56,8 +61,8 @@ class GradientSimilarity(Scorer):
     ) -> None:
         if method not in get_args(SimilarityMethod):
             raise ValueError(f"method must be one of {get_args(SimilarityMethod)}, got {method!r}.")
-        if inner_steps < 1:
-            raise ValueError(f"inner_steps must be at least 1, got {inner_steps!r}.")
+        if not isinstance(inner_steps, int) or inner_steps < 1:
+            raise ValueError(f"inner_steps must be an integer >= 1, got {inner_steps!r}.")
         if inner_steps > 1 and method != "unrolled":
             raise ValueError(
                 f'inner_steps={inner_steps} needs method="unrolled": the other methods are the '
@@ -72,7 +77,7 @@ class GradientSimilarity(Scorer):
 
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
-        names = select_parameters(context.trainable(), self.parameters)
+        names = select_parameters(context.model, self.parameters)
         if self.method == "unrolled":
             if context.trusted is None:
                 context.trusted_gradient(names)  # says what is missing
@@ -86,7 +91,15 @@ class GradientSimilarity(Scorer):
             )
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
             return scores
-        return self._derivative(context, self._direction(context, names))
+        direction = self._direction(context, names)
+        if not direction:
+            return torch.zeros_like(context.losses)
+        # A product of two tiny gradients may be too small for the model's dtype, and of two huge
+        # ones too large: v is brought to unit size, and the scores back in double precision.
+        scale = torch.stack([v.abs().max().to(_widest(v.device)) for v in direction.values()]).max()
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        unit = {name: v / scale.to(v.dtype) for name, v in direction.items()}
+        return self._derivative(context, unit).to(scale.dtype) * scale
 
     def _direction(self, context: ScoringContext, names: list[str]) -> Parameters:
         """Return v, so that the score of sample i is ⟨∇L_i(θ), v⟩."""

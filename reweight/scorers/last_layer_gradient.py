@@ -69,9 +69,9 @@ class LastLayerGradient(Scorer):
         if not independent:
             raise ValueError(
                 "LastLayerGradient cannot score single elements here: it needs a last layer that "
-                "is nn.Linear or an ordinary convolution, and a loss map of which each element "
-                "depends on the layer's output at that element alone. Use GradientSimilarity, or "
-                'granularity="sample".'
+                "is nn.Linear or a convolution padded with zeros, and a loss map of which each "
+                "element depends on the layer's output at that element alone. Use "
+                'GradientSimilarity, or granularity="sample".'
             )
         return element_norms(seen.losses, trace)
 

@@ -9,7 +9,7 @@ class KeepAll:
     """Return the weights as they are."""
 
     def __call__(self, weights: Tensor) -> Tensor:
-        """Return ``weights``, ``(N,)``, unchanged."""
+        """Return ``weights``, of any shape, unchanged."""
         return weights
 
     def __repr__(self) -> str:

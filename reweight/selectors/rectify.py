@@ -35,7 +35,7 @@ class Rectify:
         self.threshold = threshold
 
     def __call__(self, weights: Tensor) -> Tensor:
-        """Return ``weights``, ``(N,)``, with those below the threshold set to zero."""
+        """Return ``weights``, of any shape, with those below the threshold set to zero."""
         scale = weights.numel() if self.threshold is None else 1.0
         threshold = 1.0 if self.threshold is None else self.threshold
         tolerance = _ULPS * torch.finfo(weights.dtype).eps

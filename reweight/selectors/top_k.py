@@ -29,12 +29,13 @@ class TopK:
         self.k = k
 
     def __call__(self, weights: Tensor) -> Tensor:
-        """Return ``weights``, ``(N,)``, with all but the largest set to zero."""
-        count = weights.numel()
+        """Return ``weights``, of any shape, with all but the largest set to zero."""
+        flat = weights.reshape(-1)
+        count = flat.numel()
         # An exact product must not be rounded up: 0.1 * 30 is 3.0000000000000004.
         wanted = math.ceil(self.k * count - 1e-9) if isinstance(self.k, float) else self.k
-        largest = weights.topk(min(wanted, count)).indices
-        return torch.zeros_like(weights).scatter(0, largest, weights[largest])
+        largest = flat.topk(min(wanted, count)).indices
+        return torch.zeros_like(flat).scatter(0, largest, flat[largest]).reshape(weights.shape)
 
     def __repr__(self) -> str:
         return f"TopK({self.k})"
