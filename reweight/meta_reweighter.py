@@ -114,12 +114,12 @@ class MetaReweighter:
             The step; call ``step.loss.backward()``, and skip the optimiser if ``step.kept == 0``.
 
         Raises:
-            RuntimeError: If gradients are disabled.
+            RuntimeError: If gradients are disabled, or under ``torch.inference_mode``.
             ValueError: If the loss returns a scalar, a scorer or selector returns another shape
                 or negative weights, or the trusted batch is missing.
             NonFiniteError: If a loss or score is not finite (``on_nonfinite="raise"``).
         """
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
             raise RuntimeError(
                 "a training step needs gradients, but they are disabled here. Call the reweighter "
                 "outside torch.no_grad(), or use reweighter.score() for weights alone."
@@ -139,11 +139,18 @@ class MetaReweighter:
             The step, its loss without a graph.
 
         Raises:
+            RuntimeError: Under ``torch.inference_mode``.
             ValueError, NonFiniteError: As in a training step.
         """
         return self._step(noisy, trusted, training=False)
 
     def _step(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "scores are derivatives, and torch.inference_mode() rules them out. Call the "
+                "reweighter outside it; score() also works under torch.no_grad()."
+            )
+
         def attempt(noisy: Any, trusted: Any) -> ReweightedStep:
             return self._attempt(noisy, trusted, training=training)
 

@@ -105,20 +105,7 @@ class _Program(nn.Module):
         self._run = forward
 
     def forward(self, batch: Any) -> Tensor:
-        _use_current_rnn_weights(self.module)
         return self._run(self.module, batch)
-
-
-def _use_current_rnn_weights(module: nn.Module) -> None:
-    """Make recurrent layers use the substituted weights.
-
-    They compute with a list of their weights made at construction, which ``functional_call`` does
-    not reach: they would silently go on with the model's own. The list is an attribute, put back
-    with the others after the pass.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.RNNBase):
-            layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]
 
 
 class _ConstantUnderNoGrad(TorchFunctionMode):

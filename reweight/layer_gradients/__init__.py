@@ -6,7 +6,7 @@ depend on z row by row, a single backward pass of ΣL, from the losses to z, hol
 
 from __future__ import annotations
 
-from reweight.layer_gradients.element_norms import element_norms, elements_are_independent
-from reweight.layer_gradients.sample_norms import rows_are_independent, sample_norms
+from reweight.layer_gradients.element_norms import element_norms
+from reweight.layer_gradients.sample_norms import sample_norms
 
-__all__ = ["element_norms", "elements_are_independent", "rows_are_independent", "sample_norms"]
+__all__ = ["element_norms", "sample_norms"]

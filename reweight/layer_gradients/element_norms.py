@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from reweight.layer_gradients.output_gradients import (
     CONVOLUTIONS,
     TRANSPOSED_CONVOLUTIONS,
-    complementary_masks,
+    distinct_scales,
     output_gradients,
     reads_rows,
 )
@@ -19,60 +19,28 @@ from reweight.layer_trace import LayerTrace
 from reweight.normalize import at_least_float32
 
 
-def elements_are_independent(losses: Tensor, trace: LayerTrace) -> bool:
-    """Whether each element's loss depends on the layer's output at that element alone.
-
-    An element is one number of the output (a squared error, say), or all channels at one position
-    (a cross-entropy). The test is exact, as for samples. False for every layer but ``nn.Linear``
-    and convolutions, transposed ones included, that pad with zeros.
-
-    Args:
-        losses: ``(C, *S)`` with their graph, which is kept.
-        trace: The layer's calls in that graph.
-    """
-    layer = trace.layer
-    if not reads_rows(trace) or len(trace.calls) != 1:
-        return False
-    if isinstance(layer, CONVOLUTIONS + TRANSPOSED_CONVOLUTIONS):
-        if layer.padding_mode != "zeros":
-            return False
-    elif not isinstance(layer, nn.Linear):
-        return False
-    output = trace.calls[0].shape
-    assert output is not None
-    positions = list(output)
-    channels = _channel_dimension(layer)
-    del positions[channels]
-    if list(losses.shape) not in (positions, list(output)):
-        return False
-    numbers = torch.arange(losses.numel(), device=losses.device).reshape(losses.shape)
-    for mask in complementary_masks(numbers):
-        (rows,) = output_gradients(losses, trace, mask.to(losses.dtype))
-        touched = rows != 0
-        if losses.shape != output:
-            touched = touched.any(dim=channels)
-        if touched[~mask].any():
-            return False
-    return True
-
-
-def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor:
+def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor | None:
     """Return ‖∂L_e/∂θ_out‖₂ for every element e of a loss map.
 
-    Where :func:`elements_are_independent`, its square is ``Σ_k (∂L_e/∂z_ek)² (‖a_ek‖² + 1)``, k
-    the channels of the element, a_ek the part of the layer's input that z_ek was computed from (a
-    patch, for a convolution), and the 1 there for a bias.
+    Its square is ``Σ_k (∂L_e/∂z_ek)² (‖a_ek‖² + 1)``, k the channels of the element, a_ek the part
+    of the layer's input that z_ek was computed from (a patch, for a convolution), and the 1 there
+    for a bias. An element is one number of the layer's output (a squared error, say), or all
+    channels at one position (a cross-entropy).
 
     Args:
         losses: ``(C, *S)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
 
     Returns:
-        ``(C, *S)``, detached.
+        ``(C, *S)``, detached; ``None`` where the formula does not hold: if an element's loss does
+        not depend on the layer's output at that element alone (found out in every batch), or the
+        layer is neither ``nn.Linear`` nor a convolution, transposed or not, padded with zeros.
     """
-    layer, call = trace.layer, trace.calls[0]
-    (rows,) = output_gradients(losses, trace, torch.ones_like(losses))
-    rows = at_least_float32(rows)
+    layer = trace.layer
+    found = _independent_rows(losses, trace)
+    if found is None:
+        return None
+    rows, call = at_least_float32(found), trace.calls[0]
     sizes = torch.zeros_like(rows)
     if "weight" in trace.parameters:
         sizes = sizes + _squared_patches(at_least_float32(call.args[0].detach()), layer)
@@ -84,6 +52,31 @@ def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor:
     if losses.shape != rows.shape:
         squares = squares.sum(dim=_channel_dimension(layer))
     return squares.sqrt() * scale
+
+
+def _independent_rows(losses: Tensor, trace: LayerTrace) -> Tensor | None:
+    """Return ∂L_e/∂z_e in the shape of z, or ``None`` if some ∂L_e/∂z_f is not zero."""
+    layer = trace.layer
+    if not reads_rows(trace) or len(trace.calls) != 1:
+        return None
+    if isinstance(layer, CONVOLUTIONS + TRANSPOSED_CONVOLUTIONS):
+        if layer.padding_mode != "zeros":
+            return None
+    elif not isinstance(layer, nn.Linear):
+        return None
+    (rows,) = output_gradients(losses, trace, torch.ones_like(losses))
+    channels = _channel_dimension(layer)
+    positions = list(rows.shape)
+    del positions[channels]
+    if list(losses.shape) not in (positions, list(rows.shape)):
+        return None
+    numbers = torch.arange(losses.numel(), device=losses.device).reshape(losses.shape)
+    for scales in distinct_scales(numbers):
+        (scaled,) = output_gradients(losses, trace, scales.to(losses))
+        own = scales if losses.shape == rows.shape else scales.unsqueeze(channels)
+        if not torch.equal(scaled, rows * own.to(rows)):
+            return None
+    return rows
 
 
 def _channel_dimension(layer: nn.Module | None) -> int:

@@ -52,16 +52,16 @@ def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> li
     ]
 
 
-def complementary_masks(positions: Tensor) -> Iterator[Tensor]:
-    """Yield boolean masks such that each ordered pair of positions is told apart by one of them.
+def distinct_scales(positions: Tensor) -> Iterator[Tensor]:
+    """Yield powers of two such that any two positions differ in one of the tensors yielded.
 
-    Two different integers differ in some bit; the mask of that bit, or its complement, holds the
-    first and not the second.
+    To scale a cotangent by a power of two scales what comes out of a backward pass bit for bit.
+    So where the losses are scaled by these, and the gradient of each part of the output by just
+    its own loss's scale, no loss reaches another's part: whoever contributes brings its own.
 
     Args:
         positions: The integers 0 … N − 1 in any shape.
     """
-    for bit in range((positions.numel() - 1).bit_length()):
-        chosen = (positions >> bit) & 1 == 1
-        yield chosen
-        yield ~chosen
+    # Three binary digits at a time: larger powers could leave the range of half precision.
+    for shift in range(0, (positions.numel() - 1).bit_length(), 3):
+        yield 2.0 ** ((positions >> shift) & 7)

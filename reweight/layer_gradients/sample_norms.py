@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight.layer_gradients.output_gradients import (
-    complementary_masks,
+    distinct_scales,
     output_gradients,
     reads_rows,
 )
@@ -21,45 +21,24 @@ from reweight.normalize import at_least_float32
 _MOST_ELEMENTS = 2**26
 
 
-def rows_are_independent(losses: Tensor, trace: LayerTrace) -> bool:
-    """Whether each sample's loss depends on that sample's rows of the layer's output alone.
-
-    Exact, not a tolerance: for each pair of samples, a backward pass from losses that include the
-    one and not the other must give *zero* in the other's rows. BatchNorm after the layer, a
-    contrastive loss or a reshaped output fail.
-
-    Args:
-        losses: ``(C,)`` with their graph, which is kept.
-        trace: The layer's calls in that graph.
-    """
-    count = len(losses)
-    if not reads_rows(trace) or any(
-        call.shape is None or call.shape[:1] != (count,) or call.args[0].shape[:1] != (count,)
-        for call in trace.calls
-    ):
-        return False
-    for mask in complementary_masks(torch.arange(count, device=losses.device)):
-        for rows in output_gradients(losses, trace, mask.to(losses.dtype)):
-            if rows[~mask].any():
-                return False
-    return True
-
-
-def sample_norms(losses: Tensor, trace: LayerTrace, independent: bool) -> Tensor:
+def sample_norms(losses: Tensor, trace: LayerTrace) -> Tensor:
     """Return ‖∂L_i/∂θ_out‖₂ for every sample.
 
+    Where each sample's loss depends on that sample's rows of the layer's output alone, the cost
+    is linear in C. That is found out in every batch; where something couples the samples
+    (BatchNorm after the layer, a contrastive loss, a reshaped output), C backward passes from the
+    losses to the layer are made instead, which is exact too.
+
     Args:
         losses: ``(C,)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
-        independent: Whether :func:`rows_are_independent`. If so the cost is linear in C;
-            otherwise C backward passes from the losses to the layer are made, as exact.
 
     Returns:
         ``(C,)``, detached.
     """
-    if not independent:
+    rows = _independent_rows(losses, trace)
+    if rows is None:
         return _one_by_one(losses, trace)
-    rows = output_gradients(losses, trace, torch.ones_like(losses))
     inputs = [call.args[0].detach() for call in trace.calls]
     if type(trace.layer) is nn.Linear and len(rows) == 1:
         cheap = _norms_from_products(inputs[0], rows[0], trace)
@@ -75,6 +54,23 @@ def sample_norms(losses: Tensor, trace: LayerTrace, independent: bool) -> Tensor
         ]
         norms.append(_norms(_sum_over_calls(calls)))
     return torch.cat(norms)
+
+
+def _independent_rows(losses: Tensor, trace: LayerTrace) -> list[Tensor] | None:
+    """Return ∂L_i/∂z_i for every call of the layer, or ``None`` if some ∂L_i/∂z_j is not zero."""
+    count = len(losses)
+    if not reads_rows(trace) or any(
+        call.shape is None or call.shape[:1] != (count,) or call.args[0].shape[:1] != (count,)
+        for call in trace.calls
+    ):
+        return None
+    rows = output_gradients(losses, trace, torch.ones_like(losses))
+    for scales in distinct_scales(torch.arange(count, device=losses.device)):
+        scaled = output_gradients(losses, trace, scales.to(losses))
+        for row, other in zip(rows, scaled, strict=True):
+            if not torch.equal(other, row * scales.to(row).reshape(-1, *[1] * (row.dim() - 1))):
+                return None
+    return rows
 
 
 def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Tensor | None:

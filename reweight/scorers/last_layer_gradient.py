@@ -5,13 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from reweight.context import ScoringContext
-from reweight.layer_gradients import (
-    element_norms,
-    elements_are_independent,
-    rows_are_independent,
-    sample_norms,
-)
-from reweight.layer_trace import LayerTrace
+from reweight.layer_gradients import element_norms, sample_norms
 from reweight.scorers.mixture import Scorer
 
 
@@ -42,7 +36,6 @@ class LastLayerGradient(Scorer):
     def __init__(self, layer: str | nn.Module | None = None) -> None:
         self.layer = layer
         self._last: nn.Module | None = None
-        self._verdict: tuple[object, bool] | None = None
 
     def prepare(self, context: ScoringContext) -> None:
         """Ask for the layer to be watched."""
@@ -63,28 +56,17 @@ class LastLayerGradient(Scorer):
         if wanted is None:
             self._last = trace.layer
         per_element = context.objective.granularity == "element" and seen.losses.dim() > 1
-        independent = self._independent(context.model, seen.losses, trace, per_element)
         if not per_element:
-            return sample_norms(seen.losses, trace, independent)
-        if not independent:
+            return sample_norms(seen.losses, trace)
+        norms = element_norms(seen.losses, trace)
+        if norms is None:
             raise ValueError(
                 "LastLayerGradient cannot score single elements here: it needs a last layer that "
                 "is nn.Linear or a convolution padded with zeros, and a loss map of which each "
                 "element depends on the layer's output at that element alone. Use "
                 'GradientSimilarity, or granularity="sample".'
             )
-        return element_norms(seen.losses, trace)
-
-    def _independent(
-        self, model: nn.Module, losses: Tensor, trace: LayerTrace, per_element: bool
-    ) -> bool:
-        # What couples the samples is in the model's structure and modes: asked once for each.
-        modes = tuple(part.training for part in model.modules())
-        key = (trace.layer, len(trace.calls), losses.shape, per_element, modes)
-        if self._verdict is None or self._verdict[0] != key:
-            test = elements_are_independent if per_element else rows_are_independent
-            self._verdict = (key, test(losses, trace))
-        return self._verdict[1]
+        return norms
 
     def _resolve(self, model: nn.Module) -> nn.Module | None:
         if not isinstance(self.layer, str):

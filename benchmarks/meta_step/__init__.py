@@ -1,0 +1,1 @@
+"""What one reweighted step costs beside plain training on the same batch."""

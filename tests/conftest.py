@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from tests.problems import PROBLEMS, Case
+
+settings.register_profile(
+    "dev", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(1234)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread(request):
+    """Threads only slow small tensors down; what trains a network may have them."""
+    before = torch.get_num_threads()
+    if request.path.parent.name == "tests":
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=PROBLEMS)
+def case(request) -> Case:
+    """Every problem in turn, made afresh."""
+    return PROBLEMS[request.param]()
