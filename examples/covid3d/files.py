@@ -1,0 +1,92 @@
+"""Writing files so that an interruption never leaves half of one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside ``path`` that takes its place when the block ends well.
+
+    Args:
+        path: Final path. Its folder is created.
+
+    Yields:
+        The path to write to; it keeps every suffix, which NIfTI writers go by.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as CSV; the columns are the keys of the first row.
+
+    Args:
+        path: File to write.
+        rows: Dictionaries with the same keys. No rows make an empty file.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [])
+        if rows:
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Reads the rows of a CSV file as strings by column name."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Writes arrays to an ``.npz`` file."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Reads all the arrays of an ``.npz`` file."""
+    with np.load(path) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Writes tensors and plain containers with :func:`torch.save`."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Writes a volume (X, Y, Z) with its voxel-to-world affine (mm) as NIfTI."""
+    image = nibabel.Nifti1Image(volume, affine)
+    image.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        nibabel.save(image, temporary)

@@ -1,0 +1,151 @@
+"""Figures of the training: loss, Dice on the trusted scans, samples kept, weight against truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from examples.covid3d.files import read_csv, replacing
+from examples.covid3d.report.summary import GOOD, Rows, label_of
+
+COLOURS = {"teacher": "#6b7280", "equal": "#d97706", "rgsm_al": "#0f766e"}
+_MORE = ("#7c3aed", "#be185d", "#2563eb", "#65a30d", "#92400e", "#0891b2")
+
+
+def colour_of(method: str, index: int) -> str:
+    """A method's colour, the same in every figure."""
+    return COLOURS.get(method, _MORE[index % len(_MORE)])
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that needs no display and leaves matplotlib's global state alone."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _style(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _moving_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Mean of the last ``width`` values, of fewer at the start."""
+    total = np.cumsum(np.insert(values, 0, 0.0))
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(0, end - width)
+    mean: NDArray[np.float64] = (total[end] - total[start]) / (end - start)
+    return mean
+
+
+def draw_curves(folders: Mapping[str, Path], path: Path) -> None:
+    """Draws loss, Dice on the trusted scans and samples kept, against the training step.
+
+    Args:
+        folders: Training folder of the teacher and each student, by method.
+        path: PNG to write.
+    """
+    figure = new_figure(13, 3.8)
+    loss, dice, kept = figure.subplots(1, 3)
+    for index, (method, folder) in enumerate(folders.items()):
+        colour = colour_of(method, index)
+        steps, curve = read_csv(folder / "steps.csv"), read_csv(folder / "curve.csv")
+        values = np.array([float(row["mean_loss"]) for row in steps])
+        loss.plot(_moving_mean(values, 20), color=colour, label=label_of(method))
+        dice.plot(
+            [int(row["step"]) for row in curve],
+            [float(row["dice"]) for row in curve],
+            color=colour,
+            marker="o",
+            markersize=3,
+            label=label_of(method),
+        )
+        if "kept" in steps[0]:
+            for key, line in (("kept", "-"), ("effective_sample_size", ":")):
+                counts = np.array([float(row[key]) for row in steps])
+                name = key.replace("_", " ")
+                kept.plot(
+                    _moving_mean(counts, 20),
+                    line,
+                    color=colour,
+                    label=f"{label_of(method)}, {name}",
+                )
+    _style(loss, "Training loss, mean of 20 steps", "step", "mean combo loss, unweighted")
+    _style(dice, "Dice on the trusted scans", "step", "mean Dice")
+    _style(kept, "Samples of a batch, mean of 20 steps", "step", "samples")
+    dice.set_ylim(0, 1)
+    kept.set_ylim(bottom=0)
+    loss.legend(frameon=False, fontsize=9)
+    if kept.lines:
+        kept.legend(frameon=False, fontsize=9)
+    else:
+        kept.set_visible(False)
+    save(figure, path)
+
+
+def draw_weights(method: str, samples: Rows, path: Path) -> bool:
+    """Draws weights against the true Dice of the pseudo-labelled patches they were given to.
+
+    Args:
+        method: The method.
+        samples: Rows of ``samples_METHOD.csv``.
+        path: PNG to write.
+
+    Returns:
+        Whether there was anything to draw: the truth may be unknown.
+    """
+    known = [row for row in samples if row["pseudo_dice"] != ""]
+    if not known:
+        return False
+    dice = np.array([float(row["pseudo_dice"]) for row in known])
+    weight = np.array([float(row["weight"]) for row in known])
+    figure = new_figure(13, 3.8)
+    scatter, bars, by_scan = figure.subplots(1, 3)
+    jitter = np.random.default_rng(0).normal(0, 0.006, dice.shape)
+    scatter.scatter(
+        dice + jitter, weight, s=9, alpha=0.35, color=colour_of(method, 0), linewidths=0
+    )
+    edges = np.linspace(0, 1, 6)
+    bins = np.clip(np.digitize(dice, edges) - 1, 0, 4)
+    means = [weight[bins == b].mean() if (bins == b).any() else 0.0 for b in range(5)]
+    counts = [int((bins == b).sum()) for b in range(5)]
+    drawn = bars.bar(edges[:-1] + 0.1, means, width=0.17, color=colour_of(method, 0))
+    bars.bar_label(drawn, [f"n = {count}" for count in counts], fontsize=8, padding=2)
+    batch = round(len(samples) / max(1, len({row["step"] for row in samples})))
+    bars.axhline(1 / batch, color="black", linestyle="--", linewidth=1, label="equal weight")
+    bars.legend(frameon=False, fontsize=9)
+    bars.margins(y=0.15)
+    names = sorted({row["scan"] for row in known})
+    of_scan = np.array([row["scan"] for row in known])
+    for name in names:
+        own = of_scan == name
+        by_scan.scatter(dice[own].mean(), weight[own].mean(), color=colour_of(method, 0), s=24)
+    by_scan.axhline(1 / batch, color="black", linestyle="--", linewidth=1)
+    by_scan.set_ylim(bottom=0)
+    by_scan.set_xlim(-0.03, 1.03)
+    by_scan.axvline(GOOD, color="black", linestyle=":", linewidth=1, label=f"Dice {GOOD}")
+    by_scan.legend(frameon=False, fontsize=9)
+    name = label_of(method)
+    truth = "true Dice of the pseudo-label, patch"
+    _style(scatter, f"{name}: every sample of every step", truth, "weight")
+    _style(bars, "Mean weight by pseudo-label quality", truth, "mean weight")
+    _style(
+        by_scan, "Mean over the patches of a scan", "mean true Dice of its patches", "mean weight"
+    )
+    save(figure, path)
+    return True

@@ -1,0 +1,139 @@
+"""The overlay figure: what the expert marked and what each network found, on axial slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from examples.covid3d.config import Config
+from examples.covid3d.intensity import to_unit_range
+from examples.covid3d.metrics import dice
+from examples.covid3d.report.curves import new_figure, save
+from examples.covid3d.report.summary import label_of
+from examples.covid3d.sources import Source
+
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, EXPERT = "#22c55e", "#3b82f6", "#facc15", "#ef4444"
+_MOST_SCANS = 6
+
+Slice = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One test scan at one axial slice; arrays (rows, columns) as a radiologist sees them."""
+
+    name: str
+    image: NDArray[np.float32]
+    expert: Slice
+    predicted: dict[str, Slice]
+    volume_dice: dict[str, float]
+    aspect: float
+
+
+def _canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    image = nibabel.as_closest_canonical(nibabel.load(path))
+    return np.asarray(image.dataobj, dtype=np.float32), image.header.get_zooms()
+
+
+def _axial(volume: NDArray[Any], k: int) -> NDArray[Any]:
+    """Slice ``k`` of a RAS+ volume, front up and the patient's right on the left."""
+    return volume[::-1, ::-1, k].T
+
+
+def _column(source: Source, folders: dict[str, Path], config: Config) -> _Column:
+    raw, zooms = _canonical(source.image)
+    image = to_unit_range(raw, config.window, source.image)
+    if source.mask is None:
+        raise ValueError(f"test scan {source.name} has no mask")
+    expert = _canonical(source.mask)[0].astype(np.uint8)
+    predicted = {
+        method: _canonical(folder / f"{source.name}.nii.gz")[0].astype(np.uint8)
+        for method, folder in folders.items()
+    }
+    # The slice with most lesion; where there is none, the one most wrongly marked.
+    area = expert.sum((0, 1)) if expert.any() else sum(p.sum((0, 1)) for p in predicted.values())
+    k = int(np.argmax(area)) if np.any(area) else expert.shape[2] // 2
+    return _Column(
+        source.name,
+        _axial(image, k),
+        _axial(expert, k),
+        {method: _axial(volume, k) for method, volume in predicted.items()},
+        {method: dice(volume, expert) for method, volume in predicted.items()},
+        zooms[1] / zooms[0],
+    )
+
+
+def _outline(axes: Axes, mask: NDArray[np.bool_], colour: str) -> None:
+    if mask.any():
+        # Padded, or an outline would stay open where the mask meets the picture's edge.
+        padded = np.pad(mask.astype(float), 1)
+        rows, columns = (np.arange(-1, n + 1) for n in mask.shape)
+        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.1)
+
+
+def _fill(axes: Axes, mask: NDArray[np.bool_], colour: str, aspect: float) -> None:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    layer = np.zeros((*mask.shape, 4), dtype=np.float32)
+    layer[mask] = (red, green, blue, 0.75)
+    axes.imshow(layer, aspect=aspect, interpolation="nearest")
+
+
+def draw_overlay(
+    sources: Sequence[Source], folders: dict[str, Path], config: Config, path: Path
+) -> None:
+    """Draws test scans as columns; the scan, the expert and each network as rows.
+
+    Scans with a lesion come first, and at most six are shown, in the order of their names: none is
+    picked for how it looks.
+
+    Args:
+        sources: Test scans.
+        folders: Predictions of the teacher and each student, by method.
+        config: For the intensity window.
+        path: PNG to write.
+    """
+    columns = [_column(source, folders, config) for source in sources]
+    columns.sort(key=lambda column: (not column.expert.any(), column.name))
+    if len(columns) > _MOST_SCANS:
+        without = [column for column in columns if not column.expert.any()][:1]
+        columns = columns[: _MOST_SCANS - len(without)] + without
+    titles = ["CT", "Expert", *(label_of(method) for method in folders)]
+    figure = new_figure(2.3 * len(columns) + 0.5, 1.95 * len(titles) + 0.9)
+    grid = figure.subplots(len(titles), len(columns), squeeze=False)
+    for j, column in enumerate(columns):
+        for i, axes in enumerate(grid[:, j]):
+            axes.imshow(column.image, cmap="gray", vmin=0, vmax=1, aspect=column.aspect)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            if j == 0:
+                axes.set_ylabel(titles[i], fontsize=11)
+            if i == 0:
+                axes.set_title(column.name, fontsize=9)
+        true = column.expert.astype(bool)
+        _outline(grid[1, j], true, EXPERT)
+        if not true.any():
+            grid[1, j].set_xlabel("no lesion", fontsize=8)
+        for axes, method in zip(grid[2:, j], folders, strict=True):
+            found = column.predicted[method].astype(bool)
+            _fill(axes, found & ~true, FALSE_POSITIVE, column.aspect)
+            _fill(axes, true & ~found, FALSE_NEGATIVE, column.aspect)
+            _outline(axes, found & true, TRUE_POSITIVE)
+            axes.set_xlabel(f"Dice of the scan {column.volume_dice[method]:.2f}", fontsize=8)
+    legend = [
+        Line2D([], [], color=EXPERT, label="expert's outline"),
+        Line2D([], [], color=TRUE_POSITIVE, label="true positive"),
+        Patch(color=FALSE_POSITIVE, label="false positive"),
+        Patch(color=FALSE_NEGATIVE, label="false negative (missed)"),
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=4, frameon=False, fontsize=10)
+    save(figure, path)

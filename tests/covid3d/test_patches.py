@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from examples.covid3d.patches import LabelledScan, PatchSampler, cut, pad_to
+
+PATCH = (32, 32, 32)
+
+
+def a_scan(name, shape, lesion=None):
+    image = np.random.default_rng(len(name)).random(shape, dtype=np.float32)
+    mask = np.zeros(shape, dtype=np.uint8)
+    if lesion is not None:
+        mask[lesion] = 1
+    return LabelledScan(name, image, mask)
+
+
+@pytest.fixture
+def scans():
+    return [
+        a_scan("far", (80, 70, 60), (78, 2, 59)),
+        a_scan("none", (64, 64, 40)),
+        a_scan("thin", (60, 64, 13), (30, 30, 6)),
+    ]
+
+
+def test_batches_depend_on_seed_and_step_alone(scans):
+    def draw(seed, stream, step):
+        return PatchSampler(scans, PATCH, 4, 0.5, seed, stream).draw(step)
+
+    sampler = PatchSampler(scans, PATCH, 4, 0.5, 1, 0)
+    sampler.draw(3)
+    a, b = sampler.draw(9), draw(1, 0, 9)
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.masks, b.masks)
+    assert (a.names, a.origins) == (b.names, b.origins)
+    for other in (draw(2, 0, 9), draw(1, 1, 9), draw(1, 0, 10)):
+        assert not torch.equal(a.images, other.images)
+
+
+def test_shapes_and_types(scans):
+    batch = PatchSampler(scans, (48, 32, 32), 5, 0.5, 0, 0).draw(0)
+    assert batch.images.shape == (5, 1, 48, 32, 32)
+    assert batch.masks.shape == (5, 48, 32, 32)
+    assert batch.images.dtype == torch.float32
+    assert batch.masks.dtype == torch.int64
+
+
+def test_foreground_patches_hold_the_lesion_and_scans_without_one_are_drawn_too(scans):
+    sampler = PatchSampler(scans, PATCH, 2, 1.0, 0, 0)
+    names = set()
+    for step in range(20):
+        batch = sampler.draw(step)
+        names |= set(batch.names)
+        for name, mask in zip(batch.names, batch.masks, strict=True):
+            assert mask.sum() == (0 if name == "none" else 1)
+    assert names == {"far", "none", "thin"}
+
+
+def test_a_batch_takes_different_scans_while_there_are_enough(scans):
+    sampler = PatchSampler(scans, PATCH, 3, 0.5, 0, 0)
+    assert all(len(set(sampler.draw(step).names)) == 3 for step in range(10))
+
+
+def test_scan_thinner_than_the_patch_is_padded_with_air(scans):
+    batch = PatchSampler(scans[2:], PATCH, 2, 1.0, 0, 0).draw(0)
+    assert (batch.images[..., 13:] == 0).all()
+    assert (batch.images[..., :13] > 0).any()
+
+
+def test_origins_tell_where_the_patch_came_from_up_to_flips(scans):
+    sampler = PatchSampler(scans, PATCH, 3, 0.5, 0, 0)
+    by_name = {scan.name: scan for scan in scans}
+    flipped = set()
+    for step in range(10):
+        batch = sampler.draw(step)
+        for image, name, origin in zip(batch.images, batch.names, batch.origins, strict=True):
+            patch = cut(pad_to(by_name[name].image, PATCH), origin, PATCH)
+            matches = [
+                axes
+                for axes in ((), (0,), (1,), (0, 1))
+                if np.array_equal(np.flip(patch, axes), image[0].numpy())
+            ]
+            assert len(matches) == 1
+            flipped.add(matches[0])
+    assert flipped == {(), (0,), (1,), (0, 1)}
+
+
+def test_no_scan_is_refused():
+    with pytest.raises(ValueError, match="no scan"):
+        PatchSampler([], PATCH, 2, 0.5, 0, 0)

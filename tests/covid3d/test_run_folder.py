@@ -1,0 +1,141 @@
+import dataclasses
+
+import pytest
+
+from examples.covid3d.config import PRESETS, STAGES, Config, from_json, to_json
+from examples.covid3d.errors import UserError
+from examples.covid3d.run_folder import RunFolder
+
+
+def complete(run, *stages):
+    for stage in stages:
+        with run.working(stage) as folder:
+            (folder / "output").write_text(stage)
+
+
+def interrupted(run):
+    with run.working("prepare") as folder:
+        (folder / "half").write_text("x")
+        raise KeyboardInterrupt
+
+
+def test_a_stage_is_complete_when_its_folder_has_its_name(tmp_path, tiny):
+    run = RunFolder(tmp_path, tiny)
+    with run.working("prepare") as folder:
+        (folder / "output").write_text("x")
+        assert not run.is_complete("prepare")
+    assert run.is_complete("prepare")
+    assert (run.folder("prepare") / "output").read_text() == "x"
+    assert run.seconds("prepare") > 0
+    assert not (tmp_path / "prepare.partial").exists()
+
+
+def test_an_interrupted_stage_keeps_what_it_wrote(tmp_path, tiny):
+    run = RunFolder(tmp_path, tiny)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(run)
+    assert not run.is_complete("prepare")
+    with run.working("prepare") as folder:
+        assert (folder / "half").exists()
+
+
+def test_what_was_half_done_under_other_settings_is_discarded(tmp_path, tiny):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(RunFolder(tmp_path, tiny))
+    other = dataclasses.replace(tiny, seed=5)
+    with RunFolder(tmp_path, other).working("prepare") as folder:
+        assert not (folder / "half").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "first_redone"),
+    [
+        ({"seed": 1}, "prepare"),
+        ({"spacing": (9.0, 9.0, 9.0)}, "prepare"),
+        ({"teacher_steps": 7}, "teacher"),
+        ({"learning_rate": 0.5}, "teacher"),
+        ({"overlap": 0.0}, "pseudo-label"),
+        ({"student_steps": 7}, "student"),
+        ({"methods": ("equal",)}, "student"),
+        ({"checkpoint_every": 1}, None),
+    ],
+)
+def test_a_changed_setting_redoes_its_stage_and_those_after(tmp_path, tiny, change, first_redone):
+    complete(RunFolder(tmp_path, tiny), *STAGES)
+    run = RunFolder(tmp_path, dataclasses.replace(tiny, **change))
+    still = [stage for stage in STAGES if run.is_complete(stage)]
+    expected = STAGES if first_redone is None else STAGES[: STAGES.index(first_redone)]
+    assert still == list(expected)
+
+
+def test_a_redone_stage_takes_the_place_of_the_old(tmp_path, tiny):
+    complete(RunFolder(tmp_path, tiny), "prepare")
+    run = RunFolder(tmp_path, dataclasses.replace(tiny, seed=1))
+    with run.working("prepare") as folder:
+        (folder / "new").write_text("x")
+    assert [path.name for path in run.folder("prepare").iterdir() if path.suffix == ""] == ["new"]
+
+
+def test_changed_data_redoes_everything(tmp_path, tiny):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "scan.nii.gz").write_bytes(b"1")
+    config = dataclasses.replace(tiny, benchmark=str(data))
+    run = RunFolder(tmp_path / "run", config)
+    complete(run, "prepare", "teacher")
+    assert run.is_complete("teacher")
+    (data / "scan.nii.gz").write_bytes(b"22")
+    assert not run.is_complete("prepare")
+    assert not run.is_complete("teacher")
+
+
+def test_a_stage_needs_those_before_it(tmp_path, tiny):
+    run = RunFolder(tmp_path, tiny)
+    complete(run, "prepare")
+    run.require_before("teacher")
+    with pytest.raises(UserError, match="`student` needs `teacher`"):
+        run.require_before("student")
+
+
+def test_a_folder_of_somebody_else_is_not_deleted(tmp_path, tiny):
+    (tmp_path / "prepare").mkdir()
+    (tmp_path / "prepare" / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not a folder of this program"):
+        complete(RunFolder(tmp_path, tiny), "prepare")
+    assert (tmp_path / "prepare" / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_settings_survive_the_disk(name):
+    assert from_json(to_json(PRESETS[name])) == PRESETS[name]
+    assert PRESETS[name].preset == name
+
+
+def test_every_setting_that_matters_redoes_some_stage():
+    from examples.covid3d.config import settings_of
+
+    read = {name for stage in STAGES for name in settings_of(Config(), stage)}
+    every = {field.name for field in dataclasses.fields(Config)}
+    # Neither changes any result.
+    assert every - read == {"preset", "checkpoint_every"}
+
+
+def test_settings_of_another_version_are_refused():
+    with pytest.raises(UserError, match="colour"):
+        from_json({"colour": "red"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"patch": (16, 32, 32)},
+        {"patch": (40, 32, 32)},
+        {"teacher_steps": 0},
+        {"spacing": (1.0, 0.0, 1.0)},
+        {"overlap": 1.0},
+        {"seed": -1},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(tiny, change):
+    with pytest.raises(UserError, match="To mend it"):
+        dataclasses.replace(tiny, **change)
