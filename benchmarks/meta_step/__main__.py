@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.meta_step.memory import peak_of
+from benchmarks.meta_step.memory import ALLOCATOR, Peak, peak_of
 from benchmarks.meta_step.timing import interleaved, ratios
 from benchmarks.meta_step.variants import VARIANTS, build, unet_problem
 
@@ -27,7 +29,7 @@ def main() -> int:
     if arguments.memory_of:
         problem = _problem(arguments, device)
         step = build(arguments.memory_of, problem)
-        print(peak_of(step, _MEMORY_REPEATS, device))
+        print(json.dumps(asdict(peak_of(step, _MEMORY_REPEATS, device))))
         return 0
     names = [name for name in VARIANTS if name == "plain" or name in arguments.variants]
     peaks = {name: _peak_in_own_process(name, arguments) for name in names}
@@ -44,7 +46,12 @@ def main() -> int:
     if arguments.output:
         _write(
             arguments.output,
-            {"settings": settings, "machine": machine, "seconds": times, "peak_mib": peaks},
+            {
+                "settings": settings,
+                "machine": machine,
+                "seconds": times,
+                "peak_mib": {name: asdict(peak) for name, peak in peaks.items()},
+            },
         )
     return 0
 
@@ -61,6 +68,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--output", type=Path, help="write every time as JSON to this file")
+    parser.add_argument(
+        "--own-allocator",
+        action="store_true",
+        help="leave the C library's allocator as it is when measuring resident memory",
+    )
     parser.add_argument("--memory-of", choices=list(VARIANTS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.size < 32 or arguments.size % 16:
@@ -77,18 +89,19 @@ def _problem(arguments: argparse.Namespace, device: torch.device) -> Any:
     )
 
 
-def _peak_in_own_process(name: str, arguments: argparse.Namespace) -> float:
+def _peak_in_own_process(name: str, arguments: argparse.Namespace) -> Peak:
     command = [sys.executable, "-m", "benchmarks.meta_step", "--memory-of", name]
     for option in ("batch", "trusted_batch", "size", "seed", "device"):
         command += [f"--{option.replace('_', '-')}", str(getattr(arguments, option))]
     _say(f"peak memory of {name}")
-    result = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(result.stdout.split()[-1])
+    environment = {**os.environ, **({} if arguments.own_allocator else ALLOCATOR)}
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return Peak(**json.loads(result.stdout.splitlines()[-1]))
 
 
-def _table(times: dict[str, list[float]], peaks: dict[str, float]) -> str:
+def _table(times: dict[str, list[float]], peaks: dict[str, Peak]) -> str:
     rows = [
-        "| step | time (× plain) | quartiles | median (s) | peak memory (× plain) | peak (MiB) |",
+        "| step | time (× plain) | quartiles | median (s) | tensors (× plain) | resident (× plain) |",
         "|---|---|---|---|---|---|",
     ]
     for name, seconds in times.items():
@@ -96,9 +109,14 @@ def _table(times: dict[str, list[float]], peaks: dict[str, float]) -> str:
         low, middle, high = _quartiles(relative)
         rows.append(
             f"| {name} | {middle:.2f} | {low:.2f}–{high:.2f} | {statistics.median(seconds):.3f} "
-            f"| {peaks[name] / peaks['plain']:.2f} | {peaks[name]:.0f} |"
+            f"| {_memory(peaks[name].tensors, peaks['plain'].tensors)} "
+            f"| {_memory(peaks[name].resident, peaks['plain'].resident)} |"
         )
     return "\n".join(rows)
+
+
+def _memory(own: float | None, plain: float | None) -> str:
+    return f"{own / plain:.2f} ({own:.0f} MiB)" if own and plain else "not measured"
 
 
 def _quartiles(values: list[float]) -> tuple[float, float, float]:

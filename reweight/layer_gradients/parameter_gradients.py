@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+import itertools
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
-from torch.nn import grad
+from torch.nn import functional as F
 
 from reweight.layer_gradients.output_gradients import CONVOLUTIONS
 from reweight.layer_trace import LayerTrace
@@ -33,11 +33,10 @@ def per_sample_gradients(trace: LayerTrace, inputs: Tensor, rows: Tensor) -> lis
             for name in trace.parameters
         ]
     if isinstance(layer, CONVOLUTIONS) and _has_plain_padding(layer):
-        # This needs no forward pass of the layer, and under vmap it is one grouped convolution.
         return [
             _sum_positions(rows, channels=1)
             if name == "bias"
-            else vmap(partial(_convolution_weight_gradient, layer))(inputs, rows)
+            else _convolution_weight_gradients(layer, inputs, rows)
             for name in trace.parameters
         ]
 
@@ -69,18 +68,26 @@ def _sum_positions(rows: Tensor, channels: int) -> Tensor:
     return last.reshape(len(last), -1, last.shape[-1]).sum(dim=1)
 
 
-def _convolution_weight_gradient(
-    layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, row: Tensor
+def _convolution_weight_gradients(
+    layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, rows: Tensor
 ) -> Tensor:
-    rules = (grad.conv1d_weight, grad.conv2d_weight, grad.conv3d_weight)
-    rule = rules[len(layer.kernel_size) - 1]
-    gradient: Tensor = rule(  # type: ignore[no-untyped-call]
-        inputs[None],
-        layer.weight.shape,
-        row[None],
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        layer.groups,
-    )
-    return gradient
+    """Return the weight's gradient of each sample: one batched matrix product per kernel offset.
+
+    A convolution grouped by sample does the same, with many times the memory on the CPU, where
+    groups of few channels are padded.
+    """
+    count, groups, places = len(inputs), layer.groups, rows.shape[2:]
+    around = [side for side in reversed(layer.padding) for _ in range(2)]
+    padded = F.pad(inputs, around)  # type: ignore[arg-type]
+    z = rows.reshape(count * groups, -1, rows[0, 0].numel())
+    parts = []
+    for offset in itertools.product(*(range(side) for side in layer.kernel_size)):
+        seen = tuple(
+            slice(at * dilation, at * dilation + (size - 1) * stride + 1, stride)
+            for at, dilation, size, stride in zip(
+                offset, layer.dilation, places, layer.stride, strict=True
+            )
+        )
+        a = padded[(slice(None), slice(None), *seen)].reshape(count * groups, -1, z.shape[-1])
+        parts.append(z @ a.mT)
+    return torch.stack(parts, dim=-1).reshape(count, *layer.weight.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -20,8 +21,17 @@ from reweight.scorers.mixture import Scorer
 SimilarityMethod = Literal["auto", "forward", "double_backward", "finite_difference", "unrolled"]
 
 
-def _widest(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
+def _scale(direction: Parameters) -> float:
+    """Return what to divide ``direction`` by, a power of two and mostly 1.
+
+    The product of two tiny gradients may be too small for the model's dtype, that of two huge
+    ones too large. Ordinary ones are left alone: a division is a pass over all parameters.
+    """
+    largest = max(float(v.abs().max()) if v.numel() else 0.0 for v in direction.values())
+    ordinary = all(v.dtype.itemsize > 2 for v in direction.values()) and 1e-6 < largest < 1e6
+    if ordinary or not 0 < largest < math.inf:
+        return 1.0
+    return math.ldexp(1.0, math.frexp(largest)[1])
 
 
 class GradientSimilarity(Scorer):
@@ -91,25 +101,24 @@ class GradientSimilarity(Scorer):
             )
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
             return scores
-        direction = self._direction(context, names)
+        direction, factor = self._direction(context, names)
         if not direction:
             return torch.zeros_like(context.losses)
-        # A product of two tiny gradients may be too small for the model's dtype, and of two huge
-        # ones too large: v is brought to unit size, and the scores back in double precision.
-        scale = torch.stack([v.abs().max().to(_widest(v.device)) for v in direction.values()]).max()
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        unit = {name: v / scale.to(v.dtype) for name, v in direction.items()}
-        return self._derivative(context, unit).to(scale.dtype) * scale
+        scale = _scale(direction)
+        if scale != 1:
+            direction = {name: v / scale for name, v in direction.items()}
+        derivative = self._derivative(context, direction)
+        wide = torch.float32 if derivative.device.type == "mps" else torch.float64
+        return derivative.to(wide) * (factor * scale)
 
-    def _direction(self, context: ScoringContext, names: list[str]) -> Parameters:
-        """Return v, so that the score of sample i is ⟨∇L_i(θ), v⟩."""
+    def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
+        """Return v and a factor, so that the score of sample i is factor · ⟨∇L_i(θ), v⟩."""
         if isinstance(self.lookahead, SGD):
-            gradient = context.trusted_gradient(names)
-            return {name: self.lookahead.lr * g for name, g in gradient.items()}
+            return context.trusted_gradient(names), self.lookahead.lr
         trainable = context.trainable()
         near = linearize(self.lookahead, {name: trainable[name] for name in names})
         at = near.point if near.moved else None
-        return near.pull_back(context.trusted_gradient(names, at=at))
+        return near.pull_back(context.trusted_gradient(names, at=at)), 1.0
 
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
         if self.method != "auto":
