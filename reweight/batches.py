@@ -12,14 +12,22 @@ Forward = Callable[[nn.Module, Any], Tensor]
 Loss = Callable[[Any, Any], Tensor]
 
 
-def supervised_forward(loss: Loss) -> Forward:
-    """Return the ``forward(model, batch) -> losses`` of an ``(input, target)`` batch.
+class SupervisedForward:
+    """The ``forward(model, batch) -> losses`` of an ``(input, target)`` batch.
 
     A tuple or list as input is spread over the model's positional arguments, a dict over its
     keyword arguments; the model's output and the target go to ``loss`` as they are.
     """
 
-    def forward(model: nn.Module, batch: Any) -> Tensor:
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return what the loss makes of the model's output and the target.
+
+        Raises:
+            TypeError: If ``batch`` is not a pair.
+        """
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(
                 f"a batch must be a pair (input, target), got {describe(batch)}. For batches of "
@@ -32,9 +40,7 @@ def supervised_forward(loss: Loss) -> Forward:
             output = model(*value)
         else:
             output = model(value)
-        return loss(output, target)
-
-    return forward
+        return self.loss(output, target)
 
 
 def describe(value: Any) -> str:
@@ -46,6 +52,20 @@ def describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
+def fresh(batch: Any) -> Any:
+    """Return ``batch`` with its own containers and tensors, for a pass that may change them.
+
+    Models pop keys and scale inputs in place. What is not a tensor, tuple, list or dict is shared.
+    """
+    if isinstance(batch, Tensor):
+        return batch.detach().clone()
+    if type(batch) is dict:
+        return {key: fresh(value) for key, value in batch.items()}
+    if type(batch) in (tuple, list):
+        return type(batch)(fresh(value) for value in batch)
+    return batch
+
+
 def narrow(batch: Any, kept: Tensor) -> Any:
     """Return ``batch`` with only the samples that ``kept``, ``(C,)`` bool, marks.
 
@@ -54,22 +74,39 @@ def narrow(batch: Any, kept: Tensor) -> Any:
 
     Raises:
         TypeError: If something else is in the batch, so that leaving a sample out is a guess.
+        ValueError: If nothing in the batch has C samples.
     """
+    narrowed, found = _narrow(batch, kept)
+    if not found:
+        raise ValueError(
+            f'on_nonfinite="drop" cannot leave samples out: there are {kept.numel()} losses, and '
+            f"nothing in the batch has that many rows. Return one row of losses per sample from "
+            f"forward=, or filter the batch before the call."
+        )
+    return narrowed
+
+
+def _narrow(batch: Any, kept: Tensor) -> tuple[Any, bool]:
     count = kept.numel()
     if isinstance(batch, Tensor):
         same = batch.dim() > 0 and batch.shape[0] == count
-        return batch[kept.to(batch.device)] if same else batch
-    if isinstance(batch, Mapping):
-        return type(batch)({key: narrow(value, kept) for key, value in batch.items()})  # type: ignore[call-arg]
+        return (batch[kept.to(batch.device)] if same else batch), same
+    if isinstance(batch, dict):
+        inside = {key: _narrow(value, kept) for key, value in batch.items()}
+        values = {key: value for key, (value, _) in inside.items()}
+        return type(batch)(values), any(found for _, found in inside.values())
     if isinstance(batch, tuple | list):
         plain = all(isinstance(value, str | bytes | int | float) for value in batch)
         if plain and len(batch) == count:
             parts = [value for value, keep in zip(batch, kept.tolist(), strict=True) if keep]
+            found = True
         else:
-            parts = [narrow(value, kept) for value in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+            pairs = [_narrow(value, kept) for value in batch]
+            parts, found = [value for value, _ in pairs], any(found for _, found in pairs)
+        named = hasattr(batch, "_fields")
+        return (type(batch)(*parts) if named else type(batch)(parts)), found
     if batch is None or isinstance(batch, str | bytes | int | float):
-        return batch
+        return batch, False
     raise TypeError(
         f'on_nonfinite="drop" cannot leave samples out of {describe(batch)}: it knows tensors, '
         f"tuples, lists and dicts. Give the batch as those, or filter it before the call."

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from reweight.guards import Snapshot
 from reweight.objective import Objective, Parameters
 
 Method = Literal["forward", "double_backward", "finite_difference"]
@@ -24,7 +25,8 @@ def directional_derivative(
     objective: Objective,
     batch: Any,
     direction: Parameters,
-    method: Method = "forward",
+    method: Method,
+    start: Snapshot,
     *,
     baseline: Callable[[], Tensor] | None = None,
 ) -> Tensor:
@@ -38,6 +40,7 @@ def directional_derivative(
             ``"double_backward"`` (vector–Jacobian products, exact, for operators with no
             forward-mode rule), or ``"finite_difference"`` (approximate, one or two forward
             passes, any operator; it also sees what the model detaches).
+        start: Buffers and random numbers to start from.
         baseline: Where the losses at θ may be had without a further pass (finite differences).
 
     Returns:
@@ -47,16 +50,20 @@ def directional_derivative(
         ValueError: If ``method`` is not one of the three.
     """
     if method == "forward":
-        return forward_mode(objective, batch, direction)[0]
+        return forward_mode(objective, batch, direction, start)[0]
     if method == "double_backward":
-        return _double_backward(objective, batch, direction)
+        return _double_backward(objective, batch, direction, start)
     if method == "finite_difference":
-        return _finite_difference(objective, batch, direction, baseline)
+        return _finite_difference(objective, batch, direction, start, baseline)
     raise ValueError(f"method must be one of {get_args(Method)}, got {method!r}.")
 
 
 def forward_mode(
-    objective: Objective, batch: Any, direction: Parameters, recorded: Parameters | None = None
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Snapshot,
+    recorded: Parameters | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return ⟨∇L_i(θ), v⟩ by forward-mode AD, and the losses that the same pass computed.
 
@@ -64,6 +71,7 @@ def forward_mode(
         objective: The losses as a function of the parameters.
         batch: The noisy batch.
         direction: v by parameter name.
+        start: Buffers and random numbers to start from.
         recorded: Parameters, by name, with respect to which the losses returned can be
             differentiated: detached leaves at their present values. What comes before them is not
             recorded, so that without them this pass holds no activations.
@@ -72,59 +80,71 @@ def forward_mode(
         Derivatives, detached, and losses, both ``(C,)`` or the loss map.
     """
     parameters = {**objective.trainable(), **(recorded or {})}
+
+    def unpack(losses: Tensor) -> tuple[Tensor, Tensor]:
+        primal, tangent = forward_ad.unpack_dual(losses)  # type: ignore[no-untyped-call]
+        return torch.zeros_like(primal) if tangent is None else tangent.clone(), primal
+
+    # The level is left before anyone calls backward: within it, backward would carry tangents
+    # along and cost three times as much.
     with forward_ad.dual_level():
         duals = dict(recorded or {})
         for name, tangent in direction.items():
             value = parameters[name] if name in duals else parameters[name].detach()
             duals[name] = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
-        losses = objective.losses(duals, batch)
-        primal, tangent = forward_ad.unpack_dual(losses)  # type: ignore[no-untyped-call]
-        # The level must be left before anyone calls backward: within it, backward would carry
-        # tangents along and cost three times as much.
-        derivative = torch.zeros_like(primal) if tangent is None else tangent.clone()
-    return derivative.detach(), primal
+        derivative, losses = objective.evaluate(duals, batch, unpack, start)
+    return derivative.detach(), losses
 
 
-def _double_backward(objective: Objective, batch: Any, direction: Parameters) -> Tensor:
+def _double_backward(
+    objective: Objective, batch: Any, direction: Parameters, start: Snapshot
+) -> Tensor:
     parameters = objective.trainable()
     leaves = {name: parameters[name].detach().requires_grad_() for name in direction}
-    losses = objective.losses(leaves, batch)
-    if not losses.requires_grad:
-        return torch.zeros_like(losses)
-    # u ↦ Σ u_i ∇L_i is linear: its product with v, differentiated by u, is the answer.
-    cotangent = torch.zeros_like(losses, requires_grad=True)
-    combined = torch.autograd.grad(
-        losses, list(leaves.values()), cotangent, create_graph=True, allow_unused=True
-    )
-    terms = [
-        (gradient * tangent).sum()
-        for gradient, tangent in zip(combined, direction.values(), strict=True)
-        if gradient is not None and gradient.requires_grad
-    ]
-    if not terms:
-        return torch.zeros_like(losses)
-    (derivative,) = torch.autograd.grad(torch.stack(terms).sum(), cotangent)
-    return derivative
+
+    def differentiate(losses: Tensor) -> Tensor:
+        if not losses.requires_grad:
+            return torch.zeros_like(losses)
+        # u ↦ Σ u_i ∇L_i is linear: its product with v, differentiated by u, is the answer.
+        cotangent = torch.zeros_like(losses, requires_grad=True)
+        combined = torch.autograd.grad(
+            losses, list(leaves.values()), cotangent, create_graph=True, allow_unused=True
+        )
+        terms = [
+            (gradient.conj() * tangent).real.sum()
+            for gradient, tangent in zip(combined, direction.values(), strict=True)
+            if gradient is not None and gradient.requires_grad
+        ]
+        if not terms:
+            return torch.zeros_like(losses)
+        (derivative,) = torch.autograd.grad(torch.stack(terms).sum(), cotangent)
+        return derivative
+
+    return objective.evaluate(leaves, batch, differentiate, start)
 
 
 def _finite_difference(
     objective: Objective,
     batch: Any,
     direction: Parameters,
+    start: Snapshot,
     baseline: Callable[[], Tensor] | None,
 ) -> Tensor:
-    parameters = {name: p.detach() for name, p in objective.trainable().items()}
-    start = {name: parameters[name] for name in direction}
+    trainable = objective.trainable()
+    origin = {name: trainable[name].detach() for name in direction}
+
+    def losses_at(parameters: Parameters) -> Tensor:
+        return objective.evaluate(parameters, batch, Tensor.detach, start, fused_attention=True)
+
     length = _norm(direction)
     if length == 0:
-        return torch.zeros_like(objective.losses({}, batch, fused_attention=True))
+        return torch.zeros_like(losses_at({}))
     # The step that balances truncation against rounding, in units of ‖θ‖ / ‖v‖.
-    precision = max(torch.finfo(tensor.dtype).eps for tensor in start.values())
-    epsilon = math.sqrt(precision) * max(_norm(start), 1e-3) / length
-    moved = {name: value + epsilon * direction[name] for name, value in start.items()}
-    ahead = objective.losses(moved, batch, fused_attention=True)
-    here = objective.losses({}, batch, fused_attention=True) if baseline is None else baseline()
-    return (ahead - here).detach() / epsilon
+    precision = max(torch.finfo(tensor.dtype).eps for tensor in origin.values())
+    epsilon = math.sqrt(precision) * max(_norm(origin), 1e-3) / length
+    ahead = losses_at({name: value + epsilon * direction[name] for name, value in origin.items()})
+    here = losses_at({}) if baseline is None else baseline()
+    return (ahead - here) / epsilon
 
 
 def _norm(tensors: Parameters) -> float:
@@ -132,7 +152,9 @@ def _norm(tensors: Parameters) -> float:
     largest = max((float(t.abs().max()) for t in tensors.values() if t.numel()), default=0.0)
     if largest == 0 or not math.isfinite(largest):
         return largest
-    squares = [
-        (t.to(torch.float32) if t.dtype.itemsize < 4 else t) / largest for t in tensors.values()
-    ]
-    return largest * math.sqrt(sum(float(t.square().sum()) for t in squares))
+    total = 0.0
+    for tensor in tensors.values():
+        magnitudes = tensor.abs() / largest
+        wide = torch.promote_types(magnitudes.dtype, torch.float32)
+        total += float(magnitudes.to(wide).square().sum())
+    return largest * math.sqrt(total)

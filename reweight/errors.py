@@ -27,9 +27,13 @@ class NonFiniteError(ValueError):
         shown = ", ".join(map(str, indices[:20])) + (", …" if len(indices) > 20 else "")
         super().__init__(
             f"{what} is not finite for {len(indices)} of {count} sample(s) of the {batch} batch, "
-            f"at position(s) [{shown}]. Look at those inputs and targets, lower the learning rate, "
-            f'or pass on_nonfinite="drop" to leave such samples out.'
+            f"at position(s) [{shown}]. Look at those inputs and targets, and at whether the "
+            f"model's parameters are still finite (a lower learning rate may keep them so); "
+            f'on_nonfinite="drop" leaves such samples out.'
         )
+
+    def __reduce__(self) -> tuple[type, tuple[list[int], str, BatchName, int]]:
+        return type(self), (self.indices, self.what, self.batch, self.count)
 
 
 def check_finite(values: Tensor, what: str, batch: BatchName) -> None:

@@ -48,6 +48,27 @@ def _argument(device: torch.device) -> tuple[torch.device, ...]:
     return () if device.type == "mps" else (device,)  # there is only one, and it is not asked for
 
 
+class Snapshot:
+    """What a forward pass of ``module`` starts from: random number streams and buffers.
+
+    Taken once a step, so that every scoring pass starts where the training pass does, whichever
+    of them comes first.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self.devices = accelerators(module)
+        self.random = RandomState(self.devices)
+        self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+    def restore(self) -> None:
+        """Put the module's buffers and every random number stream back."""
+        with torch.no_grad():
+            for name, buffer in self._module.named_buffers():
+                buffer.copy_(self.buffers[name])
+        self.random.restore()
+
+
 def accelerators(module: nn.Module) -> list[torch.device]:
     """Return the devices, other than the CPU, that hold a tensor of ``module``."""
     tensors = [*module.parameters(), *module.buffers()]
@@ -104,46 +125,48 @@ class Precision:
 
 
 @contextmanager
-def scoring_pass(module: nn.Module, *, fused_attention: bool = False) -> Iterator[None]:
-    """Run the body as a scoring pass of ``module``.
+def scoring_pass(start: Snapshot, *, fused_attention: bool = False) -> Iterator[None]:
+    """Run the body as a scoring pass.
 
-    Random numbers are those the next pass will see, and are given back afterwards. What is not to
-    be recorded must not require a gradient: :class:`Precision` has enabled them.
+    Random numbers are those of ``start``, and the streams are given back afterwards as they were.
+    What is not to be recorded must not require a gradient: :class:`Precision` has enabled them.
 
     Args:
-        module: The model.
+        start: Where the pass starts from.
         fused_attention: Whether attention may run as it would in training. Fused kernels have
             neither a forward-mode rule nor a second derivative.
     """
-    devices = accelerators(module)
-    state = RandomState(devices)
+    now = RandomState(start.devices)
     with ExitStack() as stack:
-        stack.callback(state.restore)
+        stack.callback(now.restore)
+        start.random.restore()
         if not fused_attention:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         fast_path = torch.backends.mha.get_fastpath_enabled()
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
-        if uses_compiler(module):
+        # Compiled code drops tangents without a word. A compiled function, such as a loss, cannot
+        # be told from another, so that wherever something may have been compiled it runs eagerly.
+        if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
 
 @contextmanager
 def attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Put back, after the body, every plain attribute of ``module`` and its parts.
+    """Put back, after the body, every plain attribute and buffer slot of ``module`` and its parts.
 
     Forward passes may count, cache or (``weight_norm``, as a hook) compute weights into
     attributes. What they change in place, inside a list of their own, say, is not seen.
     """
-    before = [(part, dict(part.__dict__)) for part in module.modules()]
+    slots = [slot for part in module.modules() for slot in (part.__dict__, part._buffers)]
+    before = [dict(slot) for slot in slots]
     try:
         yield
     finally:
-        for part, attributes in before:
-            now = part.__dict__
-            if len(now) != len(attributes) or any(
-                now.get(name) is not value for name, value in attributes.items()
+        for slot, values in zip(slots, before, strict=True):
+            if len(slot) != len(values) or any(
+                slot.get(name) is not value for name, value in values.items()
             ):
-                now.clear()
-                now.update(attributes)
+                slot.clear()
+                slot.update(values)

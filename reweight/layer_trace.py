@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.utils.parametrize import ParametrizationList
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,35 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
         trace.complete = counts[part] == len(trace.calls)
 
     handles = []
-    for part in module.modules() if wanted is None else [wanted]:
-        if any(p.requires_grad for p in part.parameters()):
-            handles.append(part.register_forward_pre_hook(enter))
-            handles.append(part.register_forward_hook(leave, with_kwargs=True))
+    trainable = _trainable_modules(module if wanted is None else wanted)
+    for part in trainable if wanted is None else trainable[-1:]:
+        handles.append(part.register_forward_pre_hook(enter))
+        handles.append(part.register_forward_hook(leave, with_kwargs=True))
     try:
         yield trace
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _trainable_modules(module: nn.Module) -> list[nn.Module]:
+    """Return the modules with trainable parameters in or below them, in one walk."""
+    found: list[nn.Module] = []
+    seen: dict[nn.Module, bool] = {}
+
+    def walk(part: nn.Module) -> bool:
+        if part not in seen:
+            seen[part] = False  # a module that holds itself ends here
+            inside = [walk(child) for child in part.children()]
+            own = any(p is not None and p.requires_grad for p in part._parameters.values())
+            seen[part] = own or any(inside)
+            # What computes a weight inside a layer is not itself a layer.
+            if seen[part] and not isinstance(part, ParametrizationList):
+                found.append(part)
+        return seen[part]
+
+    walk(module)
+    return found
 
 
 def _needs_gradient(output: Any) -> bool:

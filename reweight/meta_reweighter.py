@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from reweight.batches import Forward, Loss, supervised_forward
+from reweight.batches import Forward, Loss, SupervisedForward
 from reweight.context import ScoringContext
+from reweight.dtypes import at_least_float32
 from reweight.errors import check_finite
 from reweight.known_gradient import with_known_gradient
 from reweight.nonfinite import without_nonfinite
-from reweight.normalize import at_least_float32
 from reweight.objective import Objective
 from reweight.sample_losses import Granularity, check_reduction
 from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
@@ -47,7 +48,8 @@ class MetaReweighter:
             ``(ScoringContext) -> (C,)`` scores.
         selector: A function from weights ``(N,)`` to weights with some set to zero.
         trusted_coefficient: β ≥ 0. Adds ``β · L_v`` to the loss, from the trusted gradient that
-            scoring computed anyway (a look-ahead that moves the parameters costs one more pass).
+            scoring computed anyway (``"unrolled"`` and look-aheads that move the parameters
+            cost one more pass).
         granularity: ``"sample"`` averages a loss of several values per sample and weighs
             samples; ``"element"`` weighs every value of the loss map by itself.
         on_empty: When no weight survives selection: ``"skip"`` leaves the loss a differentiable
@@ -56,9 +58,10 @@ class MetaReweighter:
             do the step without them.
 
     Raises:
-        TypeError: If ``model`` is not a module.
+        TypeError: If ``model`` is not a module, or ``loss`` or ``selector`` cannot be called.
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
-            over the batch, or if a setting has no such value.
+            over the batch, if a setting has no such value, or for ``on_nonfinite="drop"`` on a
+            ``DistributedDataParallel`` model.
     """
 
     def __init__(
@@ -82,8 +85,13 @@ class MetaReweighter:
                 "(model, batch) -> losses)."
             )
         if loss is not None:
+            if not callable(loss) or isinstance(loss, type):
+                raise TypeError(
+                    f"loss must be a function (output, target) -> losses, or an instance such as "
+                    f'nn.CrossEntropyLoss(reduction="none"); got {loss!r}.'
+                )
             check_reduction(loss)
-            forward = supervised_forward(loss)
+            forward = SupervisedForward(loss)
         assert forward is not None
         _check_choice("granularity", granularity, Granularity)
         _check_choice("on_empty", on_empty, OnEmpty)
@@ -94,14 +102,42 @@ class MetaReweighter:
             )
         if scorer is None:
             scorer = 0.5 * GradientSimilarity() + 0.5 * LastLayerGradient()
-        self.model = model
-        self.scorer = as_mixture(scorer)
-        self.selector: Selector = Rectify() if selector is None else selector
+        if selector is None:
+            selector = Rectify()
+        if not callable(selector) or isinstance(selector, type):
+            raise TypeError(
+                f"the selector must be a function from weights to weights, or an instance such as "
+                f"Rectify(); got {selector!r}."
+            )
+        if on_nonfinite == "drop" and _is_distributed(model):
+            raise ValueError(
+                'on_nonfinite="drop" runs a batch again without its bad samples, which leaves the '
+                "other ranks of a DistributedDataParallel model waiting. Filter such samples in "
+                "the data loader."
+            )
+        self.scorer = as_mixture(scorer).active()
+        self.selector = selector
         self.trusted_coefficient = trusted_coefficient
-        self.granularity = granularity
         self.on_empty = on_empty
         self.on_nonfinite = on_nonfinite
         self._objective = Objective(model, forward, granularity)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model as it was given."""
+        return self._objective.model
+
+    @property
+    def granularity(self) -> Granularity:
+        """Whether samples or elements of the loss map are weighed."""
+        return self._objective.granularity
+
+    def __repr__(self) -> str:
+        return (
+            f"MetaReweighter({type(self.model).__name__}, scorer={self.scorer!r}, "
+            f"selector={self.selector!r}, trusted_coefficient={self.trusted_coefficient:g}, "
+            f"granularity={self.granularity!r})"
+        )
 
     def __call__(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
         """Weigh the noisy batch and return the step to back-propagate.
@@ -155,7 +191,9 @@ class MetaReweighter:
             return self._attempt(noisy, trusted, training=training)
 
         if self.on_nonfinite == "drop":
-            return without_nonfinite(attempt, self._objective, noisy, trusted)
+            names = self.scorer.names()
+            step = without_nonfinite(attempt, self._objective, names, noisy, trusted)
+            return step if training else replace(step, loss=step.loss.detach())
         return attempt(noisy, trusted)
 
     def _attempt(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
@@ -167,11 +205,11 @@ class MetaReweighter:
             training=training,
             full_trusted_gradient=beta > 0,
         )
-        with context.precision.for_scores():
+        with context.passes.precision.for_scores():
             trusted_gradient = context.trusted_gradient() if beta > 0 else {}
             trusted_loss = context.trusted_loss
             scores = self._scores(context)
-        losses = context.training_pass().losses
+        losses = context.passes.for_training().losses
         weights, empty = self._weights(list(scores.values()), losses)
         loss = (weights * losses).sum()
         if beta > 0:
@@ -216,17 +254,28 @@ class MetaReweighter:
     def _weights(self, scores: list[Tensor], losses: Tensor) -> tuple[Tensor, bool]:
         mixed = self.scorer.mix(scores).to(losses)
         selected = self.selector(mixed.reshape(-1))
-        if not isinstance(selected, Tensor) or selected.shape != (mixed.numel(),):
+        if (
+            not isinstance(selected, Tensor)
+            or selected.shape != (mixed.numel(),)
+            or not selected.is_floating_point()
+        ):
             raise ValueError(
-                f"the selector must return a tensor of shape ({mixed.numel()},), like the weights "
-                f"it was given."
+                f"the selector must return weights of shape ({mixed.numel()},), like those it was "
+                f"given; for a mask return weights * mask."
             )
-        if not (selected >= 0).all():
-            raise ValueError("the selector returned negative or NaN weights; they must be >= 0.")
+        if not ((selected >= 0) & selected.isfinite()).all():
+            raise ValueError(
+                "the selector returned negative or non-finite weights; they must be >= 0."
+            )
         empty = not bool(selected.any())
         if empty and self.on_empty == "uniform":
             selected = torch.full_like(selected, 1 / selected.numel())
         return selected.detach().reshape(mixed.shape), empty
+
+
+def _is_distributed(model: nn.Module) -> bool:
+    inner = getattr(model, "_orig_mod", model)
+    return isinstance(inner, nn.parallel.DistributedDataParallel)
 
 
 def _check_choice(name: str, value: object, choices: Any) -> None:

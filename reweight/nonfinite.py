@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reweight.batches import narrow, nonfinite_samples
 from reweight.errors import NonFiniteError
-from reweight.guards import RandomState, accelerators
+from reweight.guards import Snapshot
 from reweight.known_gradient import with_known_gradient
 from reweight.objective import Objective
 from reweight.step import ReweightedStep
@@ -20,7 +20,7 @@ Attempt = Callable[[Any, Any], ReweightedStep]
 
 
 def without_nonfinite(
-    attempt: Attempt, objective: Objective, noisy: Any, trusted: Any
+    attempt: Attempt, objective: Objective, names: list[str], noisy: Any, trusted: Any
 ) -> ReweightedStep:
     """Run ``attempt(noisy, trusted)``, and again without the samples that are not finite.
 
@@ -28,14 +28,22 @@ def without_nonfinite(
     over the batch. So the samples are taken out of the batch, after buffers and random numbers
     have been put back, and the step is as if they had never been in it.
 
+    Args:
+        attempt: Makes the step or raises :class:`NonFiniteError`.
+        objective: The losses as a function of the parameters.
+        names: The scorers' names.
+        noisy: The noisy batch.
+        trusted: The trusted batch.
+
     Returns:
         The step, its tensors in the shape of the whole batch: weight 0 and loss and scores NaN at
         the samples left out.
 
     Raises:
-        NonFiniteError: If no trusted sample is left, or the model's own parameters are not finite.
+        NonFiniteError: If no trusted sample is left.
+        FloatingPointError: If the model's own parameters are not finite.
     """
-    before = _State(objective)
+    before = Snapshot(objective.module)
     kept: Tensor | None = None  # which samples of the original noisy batch are still in
     while True:
         try:
@@ -43,7 +51,10 @@ def without_nonfinite(
         except NonFiniteError as error:
             before.restore()
             if any(not p.isfinite().all() for p in objective.trainable().values()):
-                raise
+                raise FloatingPointError(
+                    "the model's parameters are not finite: there is no sample to blame. Go back "
+                    "to an earlier checkpoint, with a lower learning rate or clipped gradients."
+                ) from error
             bad = torch.zeros(error.count, dtype=torch.bool)
             bad[error.indices] = True
             if error.batch == "trusted":
@@ -56,25 +67,10 @@ def without_nonfinite(
             kept = torch.ones(error.count, dtype=torch.bool) if kept is None else kept
             kept[kept.nonzero().flatten()[bad]] = False
             if bad.all():
-                return _nothing_left(objective, kept.numel())
+                return _nothing_left(objective, names, kept.numel())
             noisy = narrow(noisy, ~bad)
         else:
             return step if kept is None else _spread(step, kept)
-
-
-class _State:
-    """Buffers and random numbers before a training pass."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        self._buffers = {n: b.clone() for n, b in objective.module.named_buffers()}
-        self._random = RandomState(accelerators(objective.module))
-
-    def restore(self) -> None:
-        with torch.no_grad():
-            for name, buffer in self._objective.module.named_buffers():
-                buffer.copy_(self._buffers[name])
-        self._random.restore()
 
 
 def _culprits(batch: Any, bad: Tensor) -> Tensor:
@@ -103,14 +99,16 @@ def _spread(step: ReweightedStep, kept: Tensor) -> ReweightedStep:
     )
 
 
-def _nothing_left(objective: Objective, count: int) -> ReweightedStep:
+def _nothing_left(objective: Objective, names: list[str], count: int) -> ReweightedStep:
     parameters = objective.trainable()
     first = next(iter(parameters.values()))
     nothing = torch.zeros(count, device=first.device)
+    unknown = torch.full_like(nothing, float("nan"))
     return ReweightedStep(
         loss=with_known_gradient(nothing.sum(), parameters, {}),
         weights=nothing,
-        losses=torch.full_like(nothing, float("nan")),
+        losses=unknown,
+        scores=dict.fromkeys(names, unknown),
         empty=True,
         dropped=tuple(range(count)),
     )

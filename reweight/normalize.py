@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Return ``values`` in float32, or unchanged where they are wider already."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+from reweight.dtypes import at_least_float32, largest_or_one
 
 
 def normalize(scores: Tensor) -> Tensor:
@@ -28,7 +25,6 @@ def normalize(scores: Tensor) -> Tensor:
     positive = at_least_float32(scores).clamp(min=0) + 0.0  # no weight is -0.0
     if positive.numel() == 0:
         return positive
-    largest = positive.max()
-    relative = positive / torch.where(largest > 0, largest, torch.ones_like(largest))
+    relative = positive / largest_or_one(positive)
     total = relative.sum()
     return relative / torch.where(total > 0, total, torch.ones_like(total))

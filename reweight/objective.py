@@ -6,8 +6,8 @@ found it is guarded in one place: parameters, gradients, buffers, random numbers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,12 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from reweight.batches import Forward
-from reweight.guards import attributes_restored, scoring_pass
+from reweight.batches import Forward, fresh
+from reweight.guards import Snapshot, attributes_restored, scoring_pass
 from reweight.sample_losses import Granularity, per_unit
 
 Parameters = dict[str, Tensor]
+T = TypeVar("T")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -41,14 +42,15 @@ class Objective:
     Attributes:
         model: The model as the user gave it, wrappers included; training runs through it.
         module: The module inside the wrappers; scoring runs through it.
+        granularity: Whether samples or elements of the loss map are weighed.
     """
 
     def __init__(self, model: nn.Module, forward: Forward, granularity: Granularity) -> None:
         self.model = model
         self.module = unwrap(model)
-        self.granularity = granularity
+        self.granularity: Granularity = granularity
         self._forward = forward
-        self._program = _Program(self.module, forward)
+        self._program = _Program(self.module, forward, granularity)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
@@ -68,44 +70,54 @@ class Objective:
         """Run the ordinary training forward pass and return its losses with their graph."""
         return per_unit(self._forward(self.model, batch), self.granularity)
 
-    def losses(
-        self, parameters: Mapping[str, Tensor], batch: Any, *, fused_attention: bool = False
-    ) -> Tensor:
-        """Return the losses at ``parameters``, leaving the model as it is.
+    def evaluate(
+        self,
+        parameters: Mapping[str, Tensor],
+        batch: Any,
+        then: Callable[[Tensor], T],
+        start: Snapshot,
+        *,
+        fused_attention: bool = False,
+    ) -> T:
+        """Return ``then(losses)`` at ``parameters``, leaving the model as it is.
+
+        Whatever is differentiated must be so within ``then``: a backward pass may run the model
+        again (activation checkpointing), and has to find the same parameters and buffers there.
 
         Args:
             parameters: Values for some or all trainable parameters, by name. The others keep
                 their values and are constants.
             batch: A batch as ``forward`` takes it.
+            then: Takes the losses, ``(C,)`` or the loss map, differentiable by ``parameters``.
+            start: Buffers and random numbers to start from.
             fused_attention: See :func:`~reweight.guards.scoring_pass`.
-
-        Returns:
-            Losses, ``(C,)`` or the loss map, differentiable with respect to ``parameters``.
         """
         values = {name: p.detach() for name, p in self.trainable().items()}
         values.update(parameters)
         # In train mode BatchNorm writes into the buffers it is given.
-        values.update((name, buffer.clone()) for name, buffer in self.module.named_buffers())
+        values.update((name, buffer.clone()) for name, buffer in start.buffers.items())
         substituted = {f"module.{name}": value for name, value in values.items()}
         with (
-            scoring_pass(self.module, fused_attention=fused_attention),
+            scoring_pass(start, fused_attention=fused_attention),
             attributes_restored(self.module),
-            _ConstantUnderNoGrad(),
         ):
-            value = functional_call(self._program, substituted, (batch,))
-            return per_unit(value, self.granularity)
+            result: T = functional_call(self._program, substituted, (fresh(batch), then))
+        return result
 
 
 class _Program(nn.Module):
     """The user's forward function as a module, so that ``functional_call`` can substitute in it."""
 
-    def __init__(self, module: nn.Module, forward: Forward) -> None:
+    def __init__(self, module: nn.Module, forward: Forward, granularity: Granularity) -> None:
         super().__init__()
         self.module = module
         self._run = forward
+        self._granularity: Granularity = granularity
 
-    def forward(self, batch: Any) -> Tensor:
-        return self._run(self.module, batch)
+    def forward(self, batch: Any, then: Callable[[Tensor], T]) -> T:
+        with _ConstantUnderNoGrad():
+            losses = per_unit(self._run(self.module, batch), self._granularity)
+        return then(losses)
 
 
 class _ConstantUnderNoGrad(TorchFunctionMode):

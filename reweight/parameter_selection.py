@@ -29,14 +29,17 @@ def select_parameters(model: nn.Module, selection: ParameterSelection) -> list[s
         items: list[Any] = list(selection.parameters())
     else:
         items = [selection] if isinstance(selection, str) else list(selection)
+    names: dict[int, list[str]] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if p.requires_grad:
+            names.setdefault(id(p), []).append(name)
     wanted: set[int] = set()
     unmatched = [] if items else [selection]
     for item in items:
-        found = {
-            id(p)
-            for name, p in model.named_parameters(remove_duplicate=False)
-            if p.requires_grad and (fnmatchcase(name, item) if isinstance(item, str) else p is item)
-        }
+        if isinstance(item, str):
+            found = {i for i, own in names.items() if any(fnmatchcase(n, item) for n in own)}
+        else:
+            found = {id(item)} & names.keys()
         # A module may well have frozen parameters among others.
         if not found and not isinstance(selection, nn.Module):
             unmatched.append(item)

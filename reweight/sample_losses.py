@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from reweight.normalize import at_least_float32
+from reweight.dtypes import at_least_float32
 
 Granularity = Literal["sample", "element"]
 
@@ -49,10 +49,14 @@ def per_unit(value: Any, granularity: Granularity) -> Tensor:
         what = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"the loss must return a floating-point tensor of losses, got {what}.")
     if value.dim() == 0:
-        raise ValueError(f"the loss returned a scalar, one value for the whole batch. {_MEND}")
+        raise ValueError(
+            f"the loss returned a scalar, one value for the whole batch. {_MEND} If it is so "
+            f"already, something like squeeze() has removed the side of a batch of one."
+        )
     if value.numel() == 0:
         raise ValueError(f"the loss returned no value: its shape is {tuple(value.shape)}.")
-    losses = at_least_float32(value)
+    # A tensor subclass, such as MONAI's MetaTensor, has served its purpose here.
+    losses = at_least_float32(value.as_subclass(Tensor))
     if granularity == "sample" and losses.dim() > 1:
         return losses.flatten(start_dim=1).mean(dim=1)
     return losses

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from reweight.dtypes import widest
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class ReweightedStep:
     """The weighted loss of one step and how its weights came about.
 
@@ -38,13 +40,14 @@ class ReweightedStep:
     def kept(self) -> int:
         """Number of positive weights. At 0 the loss is a differentiable zero (plus ``β L_v``).
 
-        Skip the optimiser step then, so that momentum and weight decay do not move the parameters.
+        Skip the optimiser step then, so that momentum and weight decay do not move the parameters
+        (under DistributedDataParallel only where *every* rank's is 0, or the ranks part).
         """
         return int((self.weights > 0).sum())
 
     @property
     def effective_sample_size(self) -> float:
         """Kish's effective sample size ``(Σ w)² / Σ w²``: C for equal weights, 0 for none."""
-        relative = self.weights.double() if self.weights.device.type != "mps" else self.weights
+        relative = self.weights.to(widest(self.weights.device))
         total = float(relative.sum())
         return total**2 / float(relative.square().sum()) if total > 0 else 0.0

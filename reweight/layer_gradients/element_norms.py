@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reweight.dtypes import at_least_float32, largest_or_one
 from reweight.layer_gradients.output_gradients import (
     CONVOLUTIONS,
     TRANSPOSED_CONVOLUTIONS,
@@ -16,7 +17,6 @@ from reweight.layer_gradients.output_gradients import (
     reads_rows,
 )
 from reweight.layer_trace import LayerTrace
-from reweight.normalize import at_least_float32
 
 
 def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor | None:
@@ -46,8 +46,7 @@ def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor | None:
         sizes = sizes + _squared_patches(at_least_float32(call.args[0].detach()), layer)
     if "bias" in trace.parameters:
         sizes = sizes + 1
-    largest = rows.abs().max()  # squares of tiny gradients must not underflow
-    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    scale = largest_or_one(rows)  # squares of tiny gradients must not underflow
     squares = (rows / scale).square() * sizes
     if losses.shape != rows.shape:
         squares = squares.sum(dim=_channel_dimension(layer))

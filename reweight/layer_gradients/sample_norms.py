@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reweight.dtypes import at_least_float32, largest_or_one
 from reweight.layer_gradients.output_gradients import (
     distinct_scales,
     output_gradients,
@@ -15,7 +16,6 @@ from reweight.layer_gradients.parameter_gradients import (
     whole_batch_gradients,
 )
 from reweight.layer_trace import LayerTrace
-from reweight.normalize import at_least_float32
 
 # Per-sample gradients are held for as many samples at a time as fit in this many elements.
 _MOST_ELEMENTS = 2**26
@@ -80,7 +80,7 @@ def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Ten
     z = at_least_float32(rows).reshape(count, -1, rows.shape[-1])
     if a.shape[1] * (a.shape[2] + z.shape[2]) > a.shape[2] * z.shape[2]:
         return None
-    scale = _scale(z)  # squares of tiny gradients must not underflow
+    scale = largest_or_one(z)  # squares of tiny gradients must not underflow
     z = z / scale
     products = torch.zeros_like(z[:, :1, :1])
     if "weight" in trace.parameters:
@@ -116,11 +116,6 @@ def _sum_over_calls(calls: list[list[Tensor]]) -> list[Tensor]:
 def _norms(gradients: list[Tensor]) -> Tensor:
     """Return each sample's Euclidean norm, ``(C,)``, over its gradients, ``(C, *shape)`` each."""
     flat = torch.cat([at_least_float32(g).reshape(len(g), -1) for g in gradients], dim=1)
-    scale = _scale(flat)
+    scale = largest_or_one(flat)
     norms: Tensor = torch.linalg.vector_norm(flat / scale, dim=1)
     return norms * scale
-
-
-def _scale(values: Tensor) -> Tensor:
-    largest = values.abs().max()
-    return torch.where(largest > 0, largest, torch.ones_like(largest))

@@ -43,7 +43,11 @@ class LiveOptimizer:
         self.optimizer = optimizer
 
     def start(self, parameters: dict[str, nn.Parameter]) -> dict[str, tuple[_Group, _State]]:
-        """Return, by parameter name, its group's settings and a copy of its present state."""
+        """Return, by parameter name, its group's settings and a copy of its present state.
+
+        Raises:
+            ValueError: If the optimiser holds none of ``parameters``.
+        """
         names = {id(p): name for name, p in parameters.items()}
         decoupled = isinstance(self.optimizer, AdamW)
         found = {}
@@ -52,6 +56,11 @@ class LiveOptimizer:
             for p in group["params"]:
                 if id(p) in names:
                     found[names[id(p)]] = (settings, dict(self.optimizer.state.get(p, {})))
+        if not found:
+            raise ValueError(
+                "the look-ahead optimiser holds none of the model's parameters that are compared; "
+                "build it from this very model's parameters()."
+            )
         return found
 
     def update(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reweight.errors import check_finite
+from reweight.guards import Snapshot
 from reweight.lookahead.protocol import Lookahead
 from reweight.objective import Objective, Parameters
 
@@ -18,6 +19,7 @@ def unrolled_scores(
     trusted: Any,
     lookahead: Lookahead,
     names: list[str],
+    start: Snapshot,
     inner_steps: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Return −∂L_v(θ̂(w))/∂w at w = 0 by differentiating through the virtual steps.
@@ -31,6 +33,7 @@ def unrolled_scores(
         trusted: The trusted batch.
         lookahead: The optimiser of the virtual steps.
         names: Parameters that the virtual steps move.
+        start: Buffers and random numbers that every pass starts from.
         inner_steps: K ≥ 1 virtual steps on the same batch under the same weights.
 
     Returns:
@@ -40,25 +43,46 @@ def unrolled_scores(
         NonFiniteError: If a loss is not finite.
     """
     parameters = {name: p for name, p in objective.trainable().items() if name in set(names)}
-    state = lookahead.start(parameters)
-    point: Parameters = {n: p.detach().requires_grad_() for n, p in parameters.items()}
     weights: Tensor | None = None
-    for _ in range(inner_steps):
-        losses = objective.losses(point, noisy)
-        check_finite(losses, "loss", "noisy")
-        if weights is None:
-            weights = torch.zeros_like(losses, requires_grad=True)
-        gradients = _gradients((weights * losses).sum(), point)
-        with torch.enable_grad():
-            point, state = lookahead.update(point, gradients, state)
-    assert weights is not None
-    trusted_losses = objective.losses(point, trusted)
-    check_finite(trusted_losses, "loss", "trusted")
-    trusted_loss = trusted_losses.mean()
-    if not trusted_loss.requires_grad:
-        return torch.zeros_like(weights), trusted_loss
-    (gradient,) = torch.autograd.grad(trusted_loss, weights, allow_unused=True)
-    return torch.zeros_like(weights) if gradient is None else -gradient, trusted_loss.detach()
+
+    def after_steps(count: int, point: Parameters, state: Any) -> tuple[Tensor, Tensor]:
+        if count == inner_steps:
+            return pull_back(point)
+
+        def step(losses: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal weights
+            check_finite(losses, "loss", "noisy")
+            if weights is None:
+                weights = torch.zeros_like(losses, requires_grad=True)
+            gradients = _gradients((weights * losses).sum(), point)
+            return after_steps(count + 1, *lookahead.update(point, gradients, state))
+
+        return objective.evaluate(point, noisy, step, start)
+
+    def pull_back(point: Parameters) -> tuple[Tensor, Tensor]:
+        """Return −∂L_v/∂w by the chain rule: ∇L_v at the look-ahead, back through the steps."""
+        assert weights is not None
+        leaves = {name: value.detach().requires_grad_() for name, value in point.items()}
+
+        def trusted_gradients(losses: Tensor) -> tuple[Tensor, Parameters]:
+            check_finite(losses, "loss", "trusted")
+            mean = losses.mean()
+            return mean.detach(), _gradients(mean, leaves) if mean.requires_grad else {}
+
+        loss, gradients = objective.evaluate(leaves, trusted, trusted_gradients, start)
+        moved = [name for name in gradients if point[name].requires_grad]
+        if not moved:
+            return torch.zeros_like(weights), loss
+        (gradient,) = torch.autograd.grad(
+            [point[name] for name in moved],
+            weights,
+            [-gradients[name].detach() for name in moved],
+            allow_unused=True,
+        )
+        return torch.zeros_like(weights) if gradient is None else gradient, loss
+
+    origin = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+    return after_steps(0, origin, lookahead.start(parameters))
 
 
 def _gradients(loss: Tensor, point: Parameters) -> Parameters:

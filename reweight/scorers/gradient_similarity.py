@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reweight.context import ScoringContext
 from reweight.directional import Method
+from reweight.dtypes import widest
 from reweight.lookahead import SGD, LookaheadLike, as_lookahead, linearize, unrolled_scores
 from reweight.missing_rules import without_forward_rule, without_second_derivative
 from reweight.objective import Parameters
@@ -27,9 +28,18 @@ def _scale(direction: Parameters) -> float:
     The product of two tiny gradients may be too small for the model's dtype, that of two huge
     ones too large. Ordinary ones are left alone: a division is a pass over all parameters.
     """
-    largest = max(float(v.abs().max()) if v.numel() else 0.0 for v in direction.values())
+    sizes = [v.abs().max() for v in direction.values() if v.numel()]
+    largest = (
+        float(torch.stack([size.to(widest(size.device)) for size in sizes]).max()) if sizes else 0.0
+    )
+    if not math.isfinite(largest):
+        raise FloatingPointError(
+            "the trusted losses are finite, but their gradient, or the look-ahead's derivative, is "
+            "not. With a TorchOpt optimiser of Adam's kind pass eps_root=1e-8 to it; else look for "
+            "a square root, logarithm or division at zero in the model or the loss."
+        )
     ordinary = all(v.dtype.itemsize > 2 for v in direction.values()) and 1e-6 < largest < 1e6
-    if ordinary or not 0 < largest < math.inf:
+    if ordinary or largest == 0:
         return 1.0
     return math.ldexp(1.0, math.frexp(largest)[1])
 
@@ -57,6 +67,7 @@ class GradientSimilarity(Scorer):
     Raises:
         ValueError: If ``method`` is unknown, ``inner_steps`` is less than 1, or greater than 1
             with another method. When called: if there is no trusted batch.
+        FloatingPointError: When called, if the trusted gradient is not finite.
     """
 
     before_training_pass = True
@@ -89,14 +100,14 @@ class GradientSimilarity(Scorer):
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
         names = select_parameters(context.model, self.parameters)
         if self.method == "unrolled":
-            if context.trusted is None:
-                context.trusted_gradient(names)  # says what is missing
+            context.require_trusted()
             scores, loss = unrolled_scores(
                 context.objective,
                 context.noisy,
                 context.trusted,
                 self.lookahead,
                 names,
+                context.passes.start,
                 self.inner_steps,
             )
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
@@ -108,8 +119,7 @@ class GradientSimilarity(Scorer):
         if scale != 1:
             direction = {name: v / scale for name, v in direction.items()}
         derivative = self._derivative(context, direction)
-        wide = torch.float32 if derivative.device.type == "mps" else torch.float64
-        return derivative.to(wide) * (factor * scale)
+        return derivative.to(widest(derivative.device)) * (factor * scale)
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
         """Return v and a factor, so that the score of sample i is factor · ⟨∇L_i(θ), v⟩."""

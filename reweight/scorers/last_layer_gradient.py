@@ -40,12 +40,12 @@ class LastLayerGradient(Scorer):
     def prepare(self, context: ScoringContext) -> None:
         """Ask for the layer to be watched."""
         layer = self._resolve(context.model)
-        context.watch(layer, hint=self._last if layer is None else None)
+        context.passes.watch(layer, hint=self._last if layer is None else None)
 
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the gradient norms, ``(C,)`` or in the shape of the loss map."""
         wanted = self._resolve(context.model)
-        seen = context.forward_pass()
+        seen = context.passes.for_scores()
         trace = seen.traces[wanted]
         if trace.layer is None:
             what = "the model" if wanted is None else f"layer {self.layer!r}"

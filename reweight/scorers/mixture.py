@@ -87,7 +87,8 @@ class Mixture(_Arithmetic):
 
     Args:
         terms: Pairs of coefficient and scorer. Coefficients are relative: they are divided by
-            their sum, so that ``A + B`` is ``0.5 * A + 0.5 * B``.
+            their sum, once and at the end, so that ``A + B`` is ``0.5 * A + 0.5 * B`` and
+            ``A + B + C`` a third of each, however it is bracketed. Terms of 0 are left out.
 
     Raises:
         ValueError: If a coefficient is negative or not finite.
@@ -102,18 +103,24 @@ class Mixture(_Arithmetic):
                 )
         self.terms = tuple(terms)
 
+    def active(self) -> Mixture:
+        """Return the mixture of the terms that count.
+
+        Raises:
+            ValueError: If all coefficients are 0.
+        """
+        terms = [term for term in self.terms if term[0] > 0]
+        if not terms:
+            raise ValueError("the coefficients of a mixture of scorers must not all be zero.")
+        return Mixture(terms)
+
     def mix(self, scores: Sequence[Tensor]) -> Tensor:
         """Return the mixed weights of ``scores``, one tensor per term, all of one shape.
 
         Each part is normalised before it is mixed. A part with no positive score contributes
         nothing, and its share is not given to the others (as Eq. 8 has it).
-
-        Raises:
-            ValueError: If all coefficients are zero.
         """
         total = sum(coefficient for coefficient, _ in self.terms)
-        if total == 0:
-            raise ValueError("the coefficients of a mixture of scorers must not all be zero.")
         parts = [
             (coefficient / total) * normalize(values)
             for (coefficient, _), values in zip(self.terms, scores, strict=True)

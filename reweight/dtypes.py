@@ -1,0 +1,25 @@
+"""Precision and range: what sums, squares and shares are computed in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return ``values`` in float32, or unchanged where they are wider already."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the widest floating-point dtype that ``device`` has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def largest_or_one(values: Tensor) -> Tensor:
+    """Return the largest magnitude, a scalar, or 1 where all are zero.
+
+    Divided by it, values can be squared and summed: none overflows, and not all vanish.
+    """
+    largest = values.abs().max()
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
