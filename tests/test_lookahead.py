@@ -259,3 +259,10 @@ def test_restriction_and_look_ahead_together():
     for method in METHODS:
         actual = similarity(case, method=method, lookahead=TORCHOPT["nesterov"](), parameters=head)
         assert_same(actual, expected, 1e-9)
+
+
+def test_an_optimizer_of_another_model():
+    case = mlp()
+    other = torch.optim.Adam(mlp().model.parameters())
+    with pytest.raises(ValueError, match="none of the model's parameters"):
+        similarity(case, lookahead=other)

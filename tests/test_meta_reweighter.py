@@ -14,6 +14,7 @@ from reweight import (
     KeepAll,
     LossMagnitude,
     MetaReweighter,
+    Rectify,
     ReweightedStep,
     ScoringContext,
     TopK,
@@ -361,3 +362,30 @@ def test_inference_mode_is_refused(call):
     weigh = reweighter(case)
     with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
         getattr(weigh, call)(case.noisy, case.trusted)
+
+
+@pytest.mark.parametrize("selector", [Rectify, 0.1])
+def test_what_is_no_selector(selector):
+    with pytest.raises(TypeError, match="selector"):
+        reweighter(mlp(), selector=selector)
+
+
+@pytest.mark.parametrize("selector", [lambda w: w > 0, lambda w: w / 0])
+def test_what_are_no_weights(selector):
+    case = mlp()
+    with pytest.raises(ValueError, match="weights"):
+        reweighter(case, selector=selector)(case.noisy, case.trusted)
+
+
+def test_a_loss_class_is_not_a_loss():
+    with pytest.raises(TypeError, match="loss must be a function"):
+        MetaReweighter(mlp().model, nn.CrossEntropyLoss)
+
+
+def test_dropping_everything_still_reports_every_score():
+    case = mlp()
+    inputs = torch.full_like(case.noisy[0], float("nan"))
+    step = reweighter(case, on_nonfinite="drop").score((inputs, case.noisy[1]), case.trusted)
+    assert not step.loss.requires_grad
+    assert step.empty
+    assert set(step.scores) == {"gradient_similarity", "last_layer_gradient"}
