@@ -108,7 +108,7 @@ def _double_backward(
         # u ↦ Σ u_i ∇L_i is linear: its product with v, differentiated by u, is the answer.
         cotangent = torch.zeros_like(losses, requires_grad=True)
         combined = torch.autograd.grad(
-            losses, list(leaves.values()), cotangent, create_graph=True, allow_unused=True
+            (cotangent * losses).sum(), list(leaves.values()), create_graph=True, allow_unused=True
         )
         terms = [
             (gradient.conj() * tangent).real.sum()

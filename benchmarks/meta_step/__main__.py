@@ -101,7 +101,7 @@ def _peak_in_own_process(name: str, arguments: argparse.Namespace) -> Peak:
 
 def _table(times: dict[str, list[float]], peaks: dict[str, Peak]) -> str:
     rows = [
-        "| step | time (× plain) | quartiles | median (s) | tensors (× plain) | resident (× plain) |",
+        "| step | time (× plain) | quartiles | median (s) | peak tensors | peak resident |",
         "|---|---|---|---|---|---|",
     ]
     for name, seconds in times.items():
@@ -116,7 +116,7 @@ def _table(times: dict[str, list[float]], peaks: dict[str, Peak]) -> str:
 
 
 def _memory(own: float | None, plain: float | None) -> str:
-    return f"{own / plain:.2f} ({own:.0f} MiB)" if own and plain else "not measured"
+    return f"× {own / plain:.2f} ({own:.0f} MiB)" if own and plain else "not measured"
 
 
 def _quartiles(values: list[float]) -> tuple[float, float, float]:

@@ -103,7 +103,8 @@ def _one_by_one(losses: Tensor, trace: LayerTrace) -> Tensor:
             gradients = _sum_over_calls(calls)
         else:
             leaves = list(trace.parameters.values())
-            found = torch.autograd.grad(losses, leaves, one, retain_graph=True, allow_unused=True)
+            loss = (one * losses).sum()
+            found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
             gradients = [g for g in found if g is not None] or [one.new_zeros(1)]
         norms.append(_norms([gradient[None] for gradient in gradients]))
     return torch.cat(norms)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reweight.objective import Parameters
 
@@ -53,12 +53,9 @@ class Linearization:
         names = [name for name in trusted_gradient if self._updated[name].requires_grad]
         if not names:
             return {}
-        pulled = torch.autograd.grad(
-            [self._updated[name] for name in names],
-            list(self._gradients.values()),
-            [-trusted_gradient[name] for name in names],
-            allow_unused=True,
-        )
+        change = sum((-trusted_gradient[name] * self._updated[name]).sum() for name in names)
+        assert isinstance(change, Tensor)
+        pulled = torch.autograd.grad(change, list(self._gradients.values()), allow_unused=True)
         return {
             name: tensor
             for name, tensor in zip(self._gradients, pulled, strict=True)

@@ -73,12 +73,9 @@ def unrolled_scores(
         moved = [name for name in gradients if point[name].requires_grad]
         if not moved:
             return torch.zeros_like(weights), loss
-        (gradient,) = torch.autograd.grad(
-            [point[name] for name in moved],
-            weights,
-            [-gradients[name].detach() for name in moved],
-            allow_unused=True,
-        )
+        change = sum((-gradients[name].detach() * point[name]).sum() for name in moved)
+        assert isinstance(change, Tensor)
+        (gradient,) = torch.autograd.grad(change, weights, allow_unused=True)
         return torch.zeros_like(weights) if gradient is None else gradient, loss
 
     origin = {name: p.detach().requires_grad_() for name, p in parameters.items()}

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from reweight.context import ScoringContext
 from reweight.directional import Method
@@ -96,6 +97,7 @@ class GradientSimilarity(Scorer):
         self.inner_steps = inner_steps
         self._fallback = False
 
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
         names = select_parameters(context.model, self.parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from reweight.context import ScoringContext
 from reweight.layer_gradients import element_norms, sample_norms
@@ -37,11 +38,13 @@ class LastLayerGradient(Scorer):
         self.layer = layer
         self._last: nn.Module | None = None
 
+    @override
     def prepare(self, context: ScoringContext) -> None:
         """Ask for the layer to be watched."""
         layer = self._resolve(context.model)
         context.passes.watch(layer, hint=self._last if layer is None else None)
 
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the gradient norms, ``(C,)`` or in the shape of the loss map."""
         wanted = self._resolve(context.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from reweight.context import ScoringContext
 from reweight.scorers.mixture import Scorer
@@ -15,6 +16,7 @@ class LossMagnitude(Scorer):
     largest losses are often the wrong labels: mix it with a measure of trust.
     """
 
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the losses of the noisy batch, ``(C,)`` or the loss map."""
         return context.losses

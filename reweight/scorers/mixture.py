@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, Union
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from reweight.context import ScoringContext
 from reweight.normalize import normalize
@@ -73,9 +74,11 @@ class _Function(Scorer):
         self.name = name if isinstance(name, str) else _snake_case(type(function).__name__)
         self.before_training_pass = bool(getattr(function, "before_training_pass", False))
 
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         return self._function(context)
 
+    @override
     def prepare(self, context: ScoringContext) -> None:
         prepare = getattr(self._function, "prepare", None)
         if prepare is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from reweight.context import ScoringContext
 from reweight.scorers.mixture import Scorer
@@ -22,6 +23,7 @@ class RandomWeights(Scorer):
     def __init__(self, seed: int = 0) -> None:
         self.generator = torch.Generator().manual_seed(seed)
 
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return rectified normal numbers in the shape of the losses."""
         losses = context.losses
