@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from monai.networks.nets import UNet
 from torch import Tensor, nn
 
+from examples.covid3d.network import build_network
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 
 Step = Callable[[], None]
@@ -30,16 +30,7 @@ def unet_problem(
 ) -> Problem:
     """Return the 3D U-Net of the paper's Table 1 on random volumes of ``size``³ voxels."""
     torch.manual_seed(seed)
-    model = UNet(
-        spatial_dims=3,
-        in_channels=1,
-        out_channels=2,
-        channels=(16, 32, 64, 128, 256),
-        strides=(2, 2, 2, 2),
-        num_res_units=2,
-        act="PRELU",
-        norm=("batch", {"affine": False}),
-    ).to(device)
+    model = build_network().to(device)
 
     def volumes(count: int) -> tuple[Tensor, Tensor]:
         images = torch.randn(count, 1, size, size, size, device=device)
