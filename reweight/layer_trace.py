@@ -109,13 +109,15 @@ def _trainable_modules(module: nn.Module) -> list[nn.Module]:
     seen: dict[nn.Module, bool] = {}
 
     def walk(part: nn.Module) -> bool:
+        if isinstance(part, ParametrizationList):
+            # What computes a weight inside a layer is part of that layer, not one itself.
+            return any(p.requires_grad for p in part.parameters())
         if part not in seen:
             seen[part] = False  # a module that holds itself ends here
             inside = [walk(child) for child in part.children()]
             own = any(p is not None and p.requires_grad for p in part._parameters.values())
             seen[part] = own or any(inside)
-            # What computes a weight inside a layer is not itself a layer.
-            if seen[part] and not isinstance(part, ParametrizationList):
+            if seen[part]:
                 found.append(part)
         return seen[part]
 

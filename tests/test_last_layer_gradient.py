@@ -278,3 +278,23 @@ def test_what_computes_a_weight_is_not_a_layer(parametrize):
     if parametrize == "spectral_norm":
         case.model.eval()  # the power iteration would move on between the two
     assert_same(last_layer(case), last_layer(case, layer="2"), 1e-12)
+
+
+class LowRank(nn.Module):
+    """A parametrisation with parameters of its own."""
+
+    def __init__(self, rows, columns) -> None:
+        super().__init__()
+        self.left, self.right = nn.Parameter(torch.ones(rows, 1)), nn.Parameter(torch.ones(columns))
+
+    def forward(self, weight):
+        return weight + self.left * self.right
+
+
+def test_a_parametrisation_with_parameters_is_part_of_its_layer():
+    case = mlp()
+    head = nn.Linear(8, 3)
+    nn.utils.parametrize.register_parametrization(head, "weight", LowRank(3, 8))
+    case.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), head).double()
+    assert_same(last_layer(case), last_layer(case, layer="2"), 1e-12)
+    assert_same(last_layer(case), expected_norms(case, "2"), 1e-9)

@@ -10,12 +10,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
 
-from examples.covid3d.config import PRESETS, STAGES, Config, from_json
+from examples.covid3d.config import PRESETS, STAGES, Config, Start, from_json
 from examples.covid3d.errors import UserError, problem
 from examples.covid3d.files import read_csv
 from examples.covid3d.pipeline import CONFIG, run_stages
@@ -34,7 +34,8 @@ _HELP = {
 # Options that set a field of the configuration, by field.
 _OVERRIDES = (
     "seed", "benchmark", "unlabelled", "spacing", "patch", "batch_size", "learning_rate",
-    "teacher_steps", "student_steps", "methods", "checkpoint_every", "validate_every", "overlap",
+    "teacher_steps", "student_steps", "student_start", "methods", "checkpoint_every",
+    "validate_every", "overlap",
 )  # fmt: skip
 
 
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="seed of split, phantoms, initial state and batches")
     add("--teacher-steps", type=int, metavar="N", help="training steps of the teacher")
     add("--student-steps", type=int, metavar="N", help="training steps of each student")
+    add("--student-start", choices=get_args(Start), help="weights that students start from")
     add("--methods", type=_methods, metavar="A,B", help=f"students: {', '.join(METHODS)}")
     add("--learning-rate", type=float, metavar="LR", help="initial learning rate of Adam")
     add("--batch-size", type=int, metavar="C", help="patches in a batch, C_p = C_v (paper: 4)")

@@ -34,8 +34,9 @@ def build_network() -> nn.Module:
 def initial_network(seed: int, device: torch.device) -> nn.Module:
     """Builds the network with the initial state that ``seed`` draws.
 
-    The teacher and every student start here, so that what differs at the end is the training. The
-    caller's random stream is left as found.
+    The teacher starts here, and so does every student unless it starts from the teacher's weights.
+    Either way, what differs at the end is the training. The caller's random stream is left
+    as found.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -119,17 +119,24 @@ def label_unlabelled(context: Context, folder: Path) -> None:
         write_arrays(path, mask=(probability > 0.5).numpy().astype(np.uint8))
 
 
+def _student_at_start(context: Context) -> nn.Module:
+    if context.config.student_start == "teacher":
+        return load_network(context.run.folder("teacher") / "weights.pt", context.device)
+    return initial_network(context.config.seed, context.device)
+
+
 def train_students(context: Context, folder: Path) -> None:
     """Stage ``student``: one student for each method (Step 3 of Fig. 1).
 
-    All start from the teacher's initial state and see the same pseudo-labelled batches in the same
-    order; those that reweight see trusted batches besides.
+    All start from the same state, by ``student_start`` the teacher's initial one or its last, and
+    see the same pseudo-labelled batches in the same order; those that reweight see trusted batches
+    besides.
     """
     config = context.config
     noisy = _sampler(context, _pseudo_scans(context), _PSEUDO)
     trusted = _sampler(context, _expert_scans(context, "trusted"), _TRUSTED)
     for method in config.methods:
-        model = initial_network(config.seed, context.device)
+        model = _student_at_start(context)
         objective: Objective
         if METHODS[method].options is None:
             objective = EqualWeights(model, noisy, context.device)

@@ -24,8 +24,8 @@ def unrolled_scores(
 ) -> tuple[Tensor, Tensor]:
     """Return −∂L_v(θ̂(w))/∂w at w = 0 by differentiating through the virtual steps.
 
-    Algorithm 1, lines 4–11 (Ren et al. 2018). The second-order graph of the whole step is held in
-    memory.
+    Algorithm 1, lines 4–11 (Ren et al. 2018). The second-order graph of the virtual steps is held
+    in memory; ∇L_v at the look-ahead is taken first, then led back through them.
 
     Args:
         objective: The losses as a function of the parameters.
@@ -54,7 +54,7 @@ def unrolled_scores(
             check_finite(losses, "loss", "noisy")
             if weights is None:
                 weights = torch.zeros_like(losses, requires_grad=True)
-            gradients = _gradients((weights * losses).sum(), point)
+            gradients = _gradients((weights * losses).sum(), point, create_graph=True)
             return after_steps(count + 1, *lookahead.update(point, gradients, state))
 
         return objective.evaluate(point, noisy, step, start)
@@ -73,7 +73,7 @@ def unrolled_scores(
         moved = [name for name in gradients if point[name].requires_grad]
         if not moved:
             return torch.zeros_like(weights), loss
-        change = sum((-gradients[name].detach() * point[name]).sum() for name in moved)
+        change = sum((-gradients[name] * point[name]).sum() for name in moved)
         assert isinstance(change, Tensor)
         (gradient,) = torch.autograd.grad(change, weights, allow_unused=True)
         return torch.zeros_like(weights) if gradient is None else gradient, loss
@@ -82,8 +82,10 @@ def unrolled_scores(
     return after_steps(0, origin, lookahead.start(parameters))
 
 
-def _gradients(loss: Tensor, point: Parameters) -> Parameters:
-    found = torch.autograd.grad(loss, list(point.values()), create_graph=True, allow_unused=True)
+def _gradients(loss: Tensor, point: Parameters, *, create_graph: bool = False) -> Parameters:
+    found = torch.autograd.grad(
+        loss, list(point.values()), create_graph=create_graph, allow_unused=True
+    )
     return {
         name: torch.zeros_like(value) if gradient is None else gradient
         for (name, value), gradient in zip(point.items(), found, strict=True)

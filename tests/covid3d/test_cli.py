@@ -175,6 +175,12 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, mon
     assert said == f"Interrupted. To resume: python -m examples.covid3d run --out {tmp_path}"
 
 
+@pytest.mark.parametrize("start", ["scratch", "teacher"])
+def test_students_start_where_told(tmp_path, nothing_runs, start):
+    assert main(["run", "--student-start", start, "--out", str(tmp_path)]) == 0
+    assert {config.student_start for _, config in nothing_runs} == {start}
+
+
 def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])

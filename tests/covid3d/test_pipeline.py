@@ -133,6 +133,18 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
             assert ours.read_text() == theirs.read_text()
 
 
+def test_every_student_sees_the_same_batches(finished):
+    drawn = [
+        [
+            [row[key] for key in ("step", "scan", "x", "y", "z")]
+            for row in read_csv(finished[0] / "student" / method / "samples.csv")
+        ]
+        for method in ("random", "rgsm_al")
+    ]
+    assert drawn[0] == drawn[1]
+    assert drawn[0]
+
+
 def test_complete_stages_are_not_touched_again(finished):
     out, config = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
@@ -203,6 +215,7 @@ class TestReport:
         for word in ("Teacher", "Equal weights", "RGS&amp;M+AL", "HD95", "Missed", "not evidence"):
             assert word in text
         assert "Seed 0" in text
+        assert "Every student starts from the teacher's weights" in text.replace("&#x27;", "'")
         assert torch.__version__.split("+")[0] in text
 
     def test_pictures_are_there(self, finished):

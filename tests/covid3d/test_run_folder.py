@@ -56,6 +56,7 @@ def test_what_was_half_done_under_other_settings_is_discarded(tmp_path, tiny):
         ({"learning_rate": 0.5}, "teacher"),
         ({"overlap": 0.0}, "pseudo-label"),
         ({"student_steps": 7}, "student"),
+        ({"student_start": "scratch"}, "student"),
         ({"methods": ("equal",)}, "student"),
         ({"checkpoint_every": 1}, None),
     ],
@@ -133,6 +134,7 @@ def test_settings_of_another_version_are_refused():
         {"teacher_steps": 0},
         {"spacing": (1.0, 0.0, 1.0)},
         {"overlap": 1.0},
+        {"student_start": "pretrained"},
         {"seed": -1},
     ],
 )

@@ -12,7 +12,12 @@ from examples.covid3d.prepare import load_sources
 from examples.covid3d.report import html
 from examples.covid3d.report.curves import draw_curves, draw_weights
 from examples.covid3d.report.overlay import draw_overlay
-from examples.covid3d.report.provenance import caution, data_section, settings_section
+from examples.covid3d.report.provenance import (
+    caution,
+    comparison,
+    data_section,
+    settings_section,
+)
 from examples.covid3d.report.summary import (
     GOOD,
     SCORES,
@@ -124,6 +129,7 @@ def build_report(context: Context, folder: Path) -> None:
     parts = [
         html.paragraph(caution(context.config), "note"),
         html.paragraph(verdict(summaries, metrics)),
+        html.paragraph(comparison(context.config)),
         html.heading("Test scans"),
         _table(summaries),
         html.paragraph(

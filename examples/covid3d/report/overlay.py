@@ -92,8 +92,8 @@ def draw_overlay(
 ) -> None:
     """Draws test scans as columns; the scan, the expert and each network as rows.
 
-    Scans with a lesion come first, and at most six are shown, in the order of their names: none is
-    picked for how it looks.
+    Scans with a lesion come first, and at most six are shown, in the order given: none is picked
+    for how it looks.
 
     Args:
         sources: Test scans.
@@ -102,7 +102,7 @@ def draw_overlay(
         path: PNG to write.
     """
     columns = [_column(source, folders, config) for source in sources]
-    columns.sort(key=lambda column: (not column.expert.any(), column.name))
+    columns.sort(key=lambda column: not column.expert.any())
     if len(columns) > _MOST_SCANS:
         without = [column for column in columns if not column.expert.any()][:1]
         columns = columns[: _MOST_SCANS - len(without)] + without

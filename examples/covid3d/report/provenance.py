@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from importlib import metadata
 
 import torch
 
-from examples.covid3d.config import STAGES, Config, to_json
+from examples.covid3d.config import PRESETS, STAGES, Config, to_json
 from examples.covid3d.patients import ROLES
 from examples.covid3d.prepare import load_sources
 from examples.covid3d.report import html
@@ -57,6 +58,27 @@ def data_section(context: Context) -> list[str]:
         for role, sources in counts.items()
     ]
     return [html.heading("Data"), html.table(("Role", "Scans", "Use", "Names"), rows, "text")]
+
+
+def comparison(config: Config) -> str:
+    """What the students have in common, and how the settings came about."""
+    start = {
+        "teacher": "the teacher's weights",
+        "scratch": "the random initial state that the teacher started from too",
+    }[config.student_start]
+    text = (
+        f"Every student starts from {start} and takes {config.student_steps} steps on the same "
+        f"pseudo-labelled batches; the teacher took {config.teacher_steps} steps."
+    )
+    demo = PRESETS["demo"]
+    rest = {name: getattr(demo, name) for name in ("methods", "checkpoint_every")}
+    if dataclasses.replace(config, **rest) == demo:
+        text += (
+            " The settings of the demo were chosen with this seed, to fit three minutes on two "
+            "cores and by the Dice of the teacher and of the student with equal weights. No "
+            "student that reweights had a say in them."
+        )
+    return text
 
 
 def caution(config: Config) -> str:
