@@ -24,10 +24,10 @@ SimilarityMethod = Literal["auto", "forward", "double_backward", "finite_differe
 
 
 def _scale(direction: Parameters) -> float:
-    """Return what to divide ``direction`` by, a power of two and mostly 1.
+    """Return the power of two next to the largest magnitude in ``direction``, or 1 if it is zero.
 
-    The product of two tiny gradients may be too small for the model's dtype, that of two huge
-    ones too large. Ordinary ones are left alone: a division is a pass over all parameters.
+    Raises:
+        FloatingPointError: If ``direction`` is not finite.
     """
     sizes = [v.abs().max() for v in direction.values() if v.numel()]
     largest = (
@@ -39,10 +39,13 @@ def _scale(direction: Parameters) -> float:
             "not. With a TorchOpt optimiser of Adam's kind pass eps_root=1e-8 to it; else look for "
             "a square root, logarithm or division at zero in the model or the loss."
         )
-    ordinary = all(v.dtype.itemsize > 2 for v in direction.values()) and 1e-6 < largest < 1e6
-    if ordinary or largest == 0:
-        return 1.0
-    return math.ldexp(1.0, math.frexp(largest)[1])
+    return math.ldexp(1.0, math.frexp(largest)[1]) if largest > 0 else 1.0
+
+
+def _in_range(derivative: Tensor) -> bool:
+    """Whether neither overflow nor underflow has touched what matters of ``derivative``."""
+    largest = float(derivative.abs().max())
+    return math.isfinite(largest) and largest > torch.finfo(derivative.dtype).tiny * 1e6
 
 
 class GradientSimilarity(Scorer):
@@ -117,10 +120,15 @@ class GradientSimilarity(Scorer):
         direction, factor = self._direction(context, names)
         if not direction:
             return torch.zeros_like(context.losses)
+        if all(v.dtype.itemsize > 2 for v in direction.values()):
+            derivative = self._derivative(context, direction)
+            if _in_range(derivative):
+                return derivative.to(widest(derivative.device)) * factor
+        # The product of two tiny gradients may be too small for the model's dtype, that of two
+        # huge ones too large, in half precision especially: v is brought to about unit size.
         scale = _scale(direction)
-        if scale != 1:
-            direction = {name: v / scale for name, v in direction.items()}
-        derivative = self._derivative(context, direction)
+        unit = {name: v / scale for name, v in direction.items()}
+        derivative = self._derivative(context, unit)
         return derivative.to(widest(derivative.device)) * (factor * scale)
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
