@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -74,20 +75,27 @@ def _convolution_weight_gradients(
     """Return the weight's gradient of each sample: one batched matrix product per kernel offset.
 
     A convolution grouped by sample does the same, with many times the memory on the CPU, where
-    groups of few channels are padded.
+    groups of few channels are padded. The gradient is spread over the padded input's grid, zero
+    where the convolution did not go; then what an offset of the kernel saw is the flattened input
+    from some position on, and nothing is copied.
     """
-    count, groups, places = len(inputs), layer.groups, rows.shape[2:]
-    around = [side for side in reversed(layer.padding) for _ in range(2)]
-    padded = F.pad(inputs, around)  # type: ignore[arg-type]
-    z = rows.reshape(count * groups, -1, rows[0, 0].numel())
+    count, groups = len(inputs), layer.groups
+    sides = [int(side) for side in reversed(layer.padding) for _ in range(2)]
+    padded = F.pad(inputs, sides)
+    grid = padded.shape[2:]
+    spread = rows.new_zeros((*rows.shape[:2], *grid))
+    went = tuple(
+        slice(0, (size - 1) * stride + 1, stride)
+        for size, stride in zip(rows.shape[2:], layer.stride, strict=True)
+    )
+    spread[(slice(None), slice(None), *went)] = rows
+    length = math.prod(grid)
+    a = padded.reshape(count * groups, -1, length)
+    z = spread.reshape(count * groups, -1, length)
     parts = []
     for offset in itertools.product(*(range(side) for side in layer.kernel_size)):
-        seen = tuple(
-            slice(at * dilation, at * dilation + (size - 1) * stride + 1, stride)
-            for at, dilation, size, stride in zip(
-                offset, layer.dilation, places, layer.stride, strict=True
-            )
-        )
-        a = padded[(slice(None), slice(None), *seen)].reshape(count * groups, -1, z.shape[-1])
-        parts.append(z @ a.mT)
+        shift = 0
+        for at, dilation, size in zip(offset, layer.dilation, grid, strict=True):
+            shift = shift * size + at * dilation
+        parts.append(z[..., : length - shift] @ a[..., shift:].mT)
     return torch.stack(parts, dim=-1).reshape(count, *layer.weight.shape)
