@@ -80,8 +80,8 @@ def _convolution_weight_gradients(
     from some position on, and nothing is copied.
     """
     count, groups = len(inputs), layer.groups
-    sides = [int(side) for side in reversed(layer.padding) for _ in range(2)]
-    padded = F.pad(inputs, sides)
+    assert not isinstance(layer.padding, str)
+    padded = F.pad(inputs, [side for side in reversed(layer.padding) for _ in range(2)])
     grid = padded.shape[2:]
     spread = rows.new_zeros((*rows.shape[:2], *grid))
     went = tuple(
