@@ -111,6 +111,16 @@ def test_distributed_data_parallel_accumulates_without_syncing():
     assert_same(flat_grad(case), flat_grad(bare), 1e-9)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_dropping_samples_under_distributed_data_parallel_is_refused(compiled):
+    # Running one rank's batch twice would leave the others waiting.
+    model = nn.parallel.DistributedDataParallel(PROBLEMS["mlp"]().model)
+    if compiled:
+        model = torch.compile(model, backend="eager")
+    with pytest.raises(ValueError, match="data loader"):
+        MetaReweighter(model, nn.CrossEntropyLoss(reduction="none"), on_nonfinite="drop")
+
+
 def test_data_parallel():
     assert_same_steps(nn.DataParallel, "batchnorm_train")
 
