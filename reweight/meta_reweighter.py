@@ -6,12 +6,10 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reweight.batches import Forward, Loss, SupervisedForward
 from reweight.context import ScoringContext
-from reweight.dtypes import at_least_float32
-from reweight.errors import check_finite
 from reweight.known_gradient import with_known_gradient
 from reweight.nonfinite import without_nonfinite
 from reweight.objective import Objective
@@ -19,6 +17,7 @@ from reweight.sample_losses import Granularity, check_reduction
 from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
 from reweight.selectors import Rectify, Selector
 from reweight.step import ReweightedStep
+from reweight.weighing import scores_by_name, selected_weights
 
 OnEmpty = Literal["skip", "uniform"]
 OnNonfinite = Literal["raise", "drop"]
@@ -208,9 +207,13 @@ class MetaReweighter:
         with context.passes.precision.for_scores():
             trusted_gradient = context.trusted_gradient() if beta > 0 else {}
             trusted_loss = context.trusted_loss
-            scores = self._scores(context)
+            scores = scores_by_name(self.scorer, context)
         losses = context.passes.for_training().losses
-        weights, empty = self._weights(list(scores.values()), losses)
+        mixed = self.scorer.mix(list(scores.values())).to(losses)
+        weights = selected_weights(self.selector, mixed)
+        empty = not bool(weights.any())
+        if empty and self.on_empty == "uniform":
+            weights = torch.full_like(weights, 1 / weights.numel())
         loss = (weights * losses).sum()
         if beta > 0:
             assert trusted_loss is not None
@@ -225,52 +228,6 @@ class MetaReweighter:
             trusted_loss=context.trusted_loss if trusted_loss is None else trusted_loss,
             empty=empty,
         )
-
-    def _scores(self, context: ScoringContext) -> dict[str, Tensor]:
-        terms = [scorer for _, scorer in self.scorer.terms]
-        names = self.scorer.names()
-        for scorer in terms:
-            scorer.prepare(context)
-        found: dict[str, Tensor] = {}
-        # Passes that need no training graph go before it, so that both are never in memory.
-        for name, scorer in sorted(
-            zip(names, terms, strict=True), key=lambda pair: not pair[1].before_training_pass
-        ):
-            found[name] = scorer(context)
-        losses = context.losses
-        for name, values in found.items():
-            if not isinstance(values, Tensor) or values.shape != losses.shape:
-                got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-                raise ValueError(
-                    f"scorer {name} must return a tensor of the losses' shape "
-                    f"{tuple(losses.shape)}, one score each; got {got}."
-                )
-            found[name] = at_least_float32(values.detach()).to(
-                torch.promote_types(values.dtype, losses.dtype)
-            )
-            check_finite(found[name], f"score {name}", "noisy")
-        return {name: found[name] for name in names}
-
-    def _weights(self, scores: list[Tensor], losses: Tensor) -> tuple[Tensor, bool]:
-        mixed = self.scorer.mix(scores).to(losses)
-        selected = self.selector(mixed.reshape(-1))
-        if (
-            not isinstance(selected, Tensor)
-            or selected.shape != (mixed.numel(),)
-            or not selected.is_floating_point()
-        ):
-            raise ValueError(
-                f"the selector must return weights of shape ({mixed.numel()},), like those it was "
-                f"given; for a mask return weights * mask."
-            )
-        if not ((selected >= 0) & selected.isfinite()).all():
-            raise ValueError(
-                "the selector returned negative or non-finite weights; they must be >= 0."
-            )
-        empty = not bool(selected.any())
-        if empty and self.on_empty == "uniform":
-            selected = torch.full_like(selected, 1 / selected.numel())
-        return selected.detach().reshape(mixed.shape), empty
 
 
 def _is_distributed(model: nn.Module) -> bool:

@@ -111,6 +111,7 @@ def test_distributed_data_parallel_accumulates_without_syncing():
     assert_same(flat_grad(case), flat_grad(bare), 1e-9)
 
 
+@pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_dropping_samples_under_distributed_data_parallel_is_refused(compiled):
     # Running one rank's batch twice would leave the others waiting.
