@@ -14,6 +14,7 @@ from examples.covid3d.files import write_json
 from examples.covid3d.prepare import prepare
 from examples.covid3d.report.build import build_report
 from examples.covid3d.run_folder import RunFolder
+from examples.covid3d.sources import find_sources
 from examples.covid3d.stages import Context, label_unlabelled, train_students, train_teacher
 
 CONFIG = "config.json"
@@ -53,6 +54,8 @@ def run_stages(
     """
     run = RunFolder(out, config)
     context = Context(run, device or torch.device("cpu"))
+    # Settings that cannot be used must not replace those of an earlier run.
+    find_sources(config)
     write_json(out / CONFIG, to_json(config))
     for stage in stages:
         run.require_before(stage)

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from examples.covid3d.config import Config
-from examples.covid3d.errors import problem
 from examples.covid3d.files import read_arrays, write_arrays, write_json
 from examples.covid3d.geometry import Grid, resample, with_spacing
 from examples.covid3d.intensity import to_unit_range
 from examples.covid3d.nifti import load_image, load_mask
 from examples.covid3d.phantoms.cohort import plan_cohort, write_patient
-from examples.covid3d.sources import IMAGES, MASKS, Source, find_benchmark, find_unlabelled
+from examples.covid3d.sources import IMAGES, MASKS, Source, find_sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,23 +117,7 @@ def _located(source: Source, folder: Path) -> Source:
     return dataclasses.replace(source, image=folder / source.image, mask=mask)
 
 
-def _find(config: Config, folder: Path) -> list[Source]:
-    """The sources; phantoms are drawn first, into ``folder``."""
-    if config.benchmark is not None:
-        teacher, trusted, unlabelled, test = config.shares
-        extra = find_unlabelled(Path(config.unlabelled)) if config.unlabelled is not None else []
-        # With a folder of unlabelled scans, no annotated scan is spent on that role.
-        shares = (teacher, trusted, 0.0 if extra else unlabelled, test)
-        found = find_benchmark(Path(config.benchmark), shares, config.seed)
-        twice = sorted({source.name for source in found} & {source.name for source in extra})
-        if twice:
-            raise problem(
-                config.unlabelled or "",
-                f"scans that --benchmark has too: {', '.join(twice[:5])}",
-                "other scans, for a scan must not be in two roles",
-                "remove or rename them",
-            )
-        return found + extra
+def _draw_phantoms(config: Config, folder: Path) -> list[Source]:
     sources = []
     patients = plan_cohort(config.phantoms)
     for index, patient in enumerate(tqdm(patients, desc="draw phantoms", unit="scan")):
@@ -159,7 +142,7 @@ def prepare(config: Config, folder: Path) -> None:
     Raises:
         UserError: If a file is unusable.
     """
-    sources = _find(config, folder)
+    sources = find_sources(config) or _draw_phantoms(config, folder)
     for source in tqdm(sources, desc="prepare", unit="scan"):
         done = folder / "scans" / f"{source.name}.npz"
         if done.exists():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from examples.covid3d.config import Config
 from examples.covid3d.errors import problem
 from examples.covid3d.patients import patient_of, split_by_patient
 
@@ -113,6 +114,30 @@ def find_unlabelled(folder: Path) -> list[Source]:
     return [
         Source(name, patient_of(name), "unlabelled", path, None) for name, path in images.items()
     ]
+
+
+def find_sources(config: Config) -> list[Source]:
+    """Finds the user's scans and splits them by patient; empty where phantoms are to be drawn.
+
+    Raises:
+        UserError: If a folder is missing or of another layout, or a scan would be in two roles.
+    """
+    if config.benchmark is None:
+        return []
+    teacher, trusted, unlabelled, test = config.shares
+    extra = find_unlabelled(Path(config.unlabelled)) if config.unlabelled is not None else []
+    # With a folder of unlabelled scans, no annotated scan is spent on that role.
+    shares = (teacher, trusted, 0.0 if extra else unlabelled, test)
+    found = find_benchmark(Path(config.benchmark), shares, config.seed)
+    twice = sorted({source.name for source in found} & {source.name for source in extra})
+    if twice:
+        raise problem(
+            config.unlabelled or "",
+            f"scans that --benchmark has too: {', '.join(twice[:5])}",
+            "other scans, for a scan must not be in two roles",
+            "remove or rename them",
+        )
+    return found + extra
 
 
 def listing(*folders: Path) -> list[tuple[str, int, int]]:

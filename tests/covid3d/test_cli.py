@@ -1,10 +1,11 @@
 import dataclasses
+import json
 
 import pytest
 
 from examples.covid3d import cli, pipeline
 from examples.covid3d.cli import main
-from examples.covid3d.config import STAGES
+from examples.covid3d.config import PRESETS, STAGES, to_json
 from examples.covid3d.patients import ROLES
 from examples.covid3d.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
 from examples.covid3d.prepare import load_sources
@@ -93,7 +94,7 @@ def test_commands_run_their_stage_with_the_settings_kept(tmp_path, nothing_runs)
 
 def test_benchmark_means_the_small_preset(tmp_path, nothing_runs, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
+    benchmark(tmp_path / "data")
     assert main(["prepare", "--benchmark", "data"]) == 0
     assert nothing_runs[0][1].preset == "small"
     assert (tmp_path / "runs" / "small" / "config.json").exists()
@@ -186,3 +187,13 @@ def test_help_lists_every_command(capsys):
         main(["--help"])
     printed = capsys.readouterr().out
     assert all(command in printed for command in ("run", *STAGES))
+
+
+def test_a_folder_that_is_not_there_leaves_the_settings_of_a_run_alone(tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    kept = json.dumps(to_json(PRESETS["small"]))
+    (out / "config.json").write_text(kept, encoding="utf-8")
+    assert main(["run", "--out", str(out), "--benchmark", str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert (out / "config.json").read_text(encoding="utf-8") == kept
