@@ -111,7 +111,6 @@ PRESETS = {
         spacing=(2.4, 2.4, 4.8),
         patch=(64, 64, 32),
         student_steps=250,
-        student_start="scratch",
         checkpoint_every=25,
         validate_every=50,
     ),
