@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -55,15 +56,30 @@ def describe(value: Any) -> str:
 def fresh(batch: Any) -> Any:
     """Return ``batch`` with its own containers and tensors, for a pass that may change them.
 
-    Models pop keys and scale inputs in place. What is not a tensor, tuple, list or dict is shared.
+    Models pop keys and scale inputs in place. What is not a tensor, mapping, list, tuple or named
+    tuple is shared.
     """
     if isinstance(batch, Tensor):
         return batch.detach().clone()
-    if type(batch) is dict:
-        return {key: fresh(value) for key, value in batch.items()}
-    if type(batch) in (tuple, list):
-        return type(batch)(fresh(value) for value in batch)
+    if isinstance(batch, MutableMapping):
+        return _with_values(batch, {key: fresh(value) for key, value in batch.items()})
+    if type(batch) in (tuple, list) or (isinstance(batch, tuple) and hasattr(batch, "_fields")):
+        return _with_parts(batch, [fresh(value) for value in batch])
     return batch
+
+
+def _with_values(batch: MutableMapping[Any, Any], values: Mapping[Any, Any]) -> Any:
+    """Return a mapping of the kind of ``batch`` with ``values`` for its values."""
+    # A copy keeps what more the kind has: a default factory, or a tokenizer's encodings.
+    other = copy.copy(batch)
+    other.update(values)
+    return other
+
+
+def _with_parts(batch: Sequence[Any], parts: list[Any]) -> Any:
+    """Return a tuple, named tuple or list of the kind of ``batch`` with these ``parts``."""
+    kind: Any = type(batch)
+    return kind(*parts) if hasattr(batch, "_fields") else kind(parts)
 
 
 def narrow(batch: Any, kept: Tensor) -> Any:
@@ -91,10 +107,10 @@ def _narrow(batch: Any, kept: Tensor) -> tuple[Any, bool]:
     if isinstance(batch, Tensor):
         same = batch.dim() > 0 and batch.shape[0] == count
         return (batch[kept.to(batch.device)] if same else batch), same
-    if isinstance(batch, dict):
+    if isinstance(batch, MutableMapping):
         inside = {key: _narrow(value, kept) for key, value in batch.items()}
         values = {key: value for key, (value, _) in inside.items()}
-        return type(batch)(values), any(found for _, found in inside.values())
+        return _with_values(batch, values), any(found for _, found in inside.values())
     if isinstance(batch, tuple | list):
         plain = all(isinstance(value, str | bytes | int | float) for value in batch)
         if plain and len(batch) == count:
@@ -103,8 +119,7 @@ def _narrow(batch: Any, kept: Tensor) -> tuple[Any, bool]:
         else:
             pairs = [_narrow(value, kept) for value in batch]
             parts, found = [value for value, _ in pairs], any(found for _, found in pairs)
-        named = hasattr(batch, "_fields")
-        return (type(batch)(*parts) if named else type(batch)(parts)), found
+        return _with_parts(batch, parts), found
     if batch is None or isinstance(batch, str | bytes | int | float):
         return batch, False
     raise TypeError(

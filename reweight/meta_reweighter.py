@@ -12,7 +12,7 @@ from reweight.batches import Forward, Loss, SupervisedForward
 from reweight.context import ScoringContext
 from reweight.known_gradient import with_known_gradient
 from reweight.nonfinite import without_nonfinite
-from reweight.objective import Objective
+from reweight.objective import Objective, unwrapped
 from reweight.sample_losses import Granularity, check_reduction
 from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
 from reweight.selectors import Rectify, Selector
@@ -108,7 +108,9 @@ class MetaReweighter:
                 f"the selector must be a function from weights to weights, or an instance such as "
                 f"Rectify(); got {selector!r}."
             )
-        if on_nonfinite == "drop" and _is_distributed(model):
+        if on_nonfinite == "drop" and any(
+            isinstance(part, nn.parallel.DistributedDataParallel) for part in unwrapped(model)
+        ):
             raise ValueError(
                 'on_nonfinite="drop" runs a batch again without its bad samples, which leaves the '
                 "other ranks of a DistributedDataParallel model waiting. Filter such samples in "
@@ -228,11 +230,6 @@ class MetaReweighter:
             trusted_loss=context.trusted_loss if trusted_loss is None else trusted_loss,
             empty=empty,
         )
-
-
-def _is_distributed(model: nn.Module) -> bool:
-    inner = getattr(model, "_orig_mod", model)
-    return isinstance(inner, nn.parallel.DistributedDataParallel)
 
 
 def _check_choice(name: str, value: object, choices: Any) -> None:

@@ -23,17 +23,21 @@ Parameters = dict[str, Tensor]
 T = TypeVar("T")
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside ``DistributedDataParallel`` and ``torch.compile``."""
+def unwrapped(model: nn.Module) -> list[nn.Module]:
+    """Return ``model``, what its outermost wrapper holds, and so on to the bare module.
+
+    Wrappers are ``DistributedDataParallel``, ``DataParallel`` and ``torch.compile``'s.
+    """
+    found = [model]
     while True:
-        inner = getattr(model, "_orig_mod", None)
+        inner = getattr(found[-1], "_orig_mod", None)
         if inner is None and isinstance(
-            model, nn.parallel.DistributedDataParallel | nn.DataParallel
+            found[-1], nn.parallel.DistributedDataParallel | nn.DataParallel
         ):
-            inner = model.module
+            inner = found[-1].module
         if not isinstance(inner, nn.Module):
-            return model
-        model = inner
+            return found
+        found.append(inner)
 
 
 class Objective:
@@ -47,7 +51,7 @@ class Objective:
 
     def __init__(self, model: nn.Module, forward: Forward, granularity: Granularity) -> None:
         self.model = model
-        self.module = unwrap(model)
+        self.module = unwrapped(model)[-1]
         self.granularity: Granularity = granularity
         self._forward = forward
         self._program = _Program(self.module, forward, granularity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import UserDict, defaultdict, namedtuple
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweight import GradientSimilarity, MetaReweighter, NonFiniteError
+from reweight.batches import fresh, narrow
 from tests.comparing import assert_same
 from tests.helpers import reweighter
 from tests.problems import mlp
@@ -29,6 +31,32 @@ def test_a_batch_that_the_forward_consumes():
     step = MetaReweighter(case.model, forward=consuming)(batch, trusted)
     assert_same(step.weights, expected.weights, 1e-12)
     assert_same(batch["x"], inputs / 2, 1e-12)  # the training pass alone, and once
+
+
+Pair = namedtuple("Pair", ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x, y: {"x": x, "y": y},
+        lambda x, y: UserDict(x=x, y=y),
+        lambda x, y: defaultdict(list, x=x, y=y),
+        lambda x, y: [{"x": x}, (y, None, "a name")],
+        Pair,
+    ],
+    ids=["dict", "UserDict", "defaultdict", "nested", "namedtuple"],
+)
+def test_containers_of_any_kind_are_copied_and_narrowed(kind):
+    x, y = torch.arange(6.0).reshape(3, 2), torch.arange(3)
+    kept = torch.tensor([True, False, True])
+    batch = kind(x, y)
+    for result, index in ((fresh(batch), slice(None)), (narrow(batch, kept), kept)):
+        expected = kind(x[index], y[index])
+        assert type(result) is type(batch)
+        assert str(result) == str(expected)
+    for copied, own in zip(fresh([x, y]), (x, y), strict=True):
+        assert copied.data_ptr() != own.data_ptr()
 
 
 def test_scorers_see_the_same_masks_before_and_after_the_training_pass():
