@@ -3,138 +3,115 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from examples.covid3d.config import PRESETS, STAGES, Config, Start, from_json
-from examples.covid3d.errors import UserError, problem
-from examples.covid3d.files import read_csv
-from examples.covid3d.pipeline import CONFIG, run_stages
-from examples.covid3d.report.summary import summarise, verdict
-from examples.covid3d.students import METHODS
+from examples.covid3d.config import STAGES
+from examples.covid3d.errors import UserError
+from examples.covid3d.nnunet_commands import export_folds, import_fold
+from examples.covid3d.options import (
+    configure,
+    device_of,
+    kept_settings,
+    setting_options,
+    shared_options,
+)
+from examples.covid3d.pipeline import run_stages
+from examples.covid3d.predict import find_weights, predict, read_inputs
+from examples.covid3d.rows import ROWS
+from examples.covid3d.run_folder import RunFolder
+from examples.covid3d.stages import Context
 
-_HELP = {
+_STAGE_HELP = {
     "run": "all the stages; what is complete is skipped",
-    "prepare": "resample and window the scans (draw the phantoms first, without --benchmark)",
+    "prepare": "resample and window the scans (draw the phantoms first, without --data)",
     "teacher": "train the teacher on a few expert-annotated scans",
     "pseudo-label": "label the unlabelled scans with the teacher",
-    "student": "train a student with each method",
+    "student": "train a student for each row",
     "evaluate": "segment the test scans and measure",
-    "report": "write report.html, overlay.png and the tables",
+    "report": "write report.html, the tables and the figures",
 }
-# Options that set a field of the configuration, by field.
-_OVERRIDES = (
-    "seed", "benchmark", "unlabelled", "spacing", "patch", "batch_size", "learning_rate",
-    "teacher_steps", "student_steps", "student_start", "methods", "checkpoint_every",
-    "validate_every", "overlap",
-)  # fmt: skip
-
-
-def _methods(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(
-            f"unknown method {', '.join(unknown) or '(none)'}; choose from {', '.join(METHODS)}"
-        )
-    return names
+_PREDICT = "segment new scans, each on its own grid"
+_EXPORT = "write the folds in nnU-Net's raw format"
+_IMPORT = "measure nnU-Net's predictions as the row `nnunet`"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Builds the parser: one subcommand for each stage, and ``run``."""
+    """Builds the parser: a command for each stage, ``run`` for all, and those for other data."""
     parser = argparse.ArgumentParser(
         prog="python -m examples.covid3d",
         description="Segment COVID-19 lesions in chest CT: a noisy teacher, reweighted students.",
         epilog="`run --preset demo` needs no data and takes a few minutes on two cores.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    options = argparse.ArgumentParser(add_help=False)
-    add = options.add_argument
-    add("--out", type=Path, help="run folder (default: runs/PRESET); its settings are kept there")
-    add("--preset", choices=sorted(PRESETS), help="demo: phantoms; small: with --benchmark")
-    add("--benchmark", metavar="DIR", help="scans in the layout of the COVID-19-CT-Seg Benchmark")
-    add("--unlabelled", metavar="DIR", help="further scans that have no masks (.nii.gz)")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
-    add("--seed", type=int, help="seed of split, phantoms, initial state and batches")
-    add("--teacher-steps", type=int, metavar="N", help="training steps of the teacher")
-    add("--student-steps", type=int, metavar="N", help="training steps of each student")
-    add("--student-start", choices=get_args(Start), help="weights that students start from")
-    add("--methods", type=_methods, metavar="A,B", help=f"students: {', '.join(METHODS)}")
-    add("--learning-rate", type=float, metavar="LR", help="initial learning rate of Adam")
-    add("--batch-size", type=int, metavar="C", help="patches in a batch, C_p = C_v (paper: 4)")
-    add("--patch", type=int, nargs=3, metavar=("X", "Y", "Z"), help="patch size, voxels")
-    add("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size, mm")
-    add("--overlap", type=float, metavar="SHARE", help="overlap of windows in inference")
-    add("--checkpoint-every", type=int, metavar="N", help="steps between checkpoints")
-    add("--validate-every", type=int, metavar="N", help="steps between points of the Dice curve")
-    for command in ("run", *STAGES):
-        commands.add_parser(
-            command, parents=[options], help=_HELP[command], description=_HELP[command]
-        )
+    shared, settings = shared_options(), setting_options()
+    for name in ("run", *STAGES):
+        text = _STAGE_HELP[name]
+        commands.add_parser(name, parents=[shared, settings], help=text, description=text)
+    new = commands.add_parser("predict", parents=[shared], help=_PREDICT, description=_PREDICT)
+    new.add_argument("input", type=Path, help="a NIfTI file, or a folder or CSV of scans")
+    new.add_argument("--method", required=True, choices=list(ROWS), help="row whose weights to use")
+    new.add_argument("--masks", type=Path, help="folder of the masks (default: OUT/predicted)")
+    new.add_argument("--flip-average", action="store_true", help="average over the flips")
+    new.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of windows")
+    to = commands.add_parser("export-nnunet", parents=[shared], help=_EXPORT, description=_EXPORT)
+    to.add_argument("raw", type=Path, help="folder nnUNet_raw")
+    to.add_argument("--dataset-id", type=int, default=501, help="number of fold 1 (default: 501)")
+    back = commands.add_parser("import-nnunet", parents=[shared], help=_IMPORT, description=_IMPORT)
+    back.add_argument("predictions", type=Path, help="folder of NAME.nii.gz")
+    back.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
     return parser
-
-
-def _configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
-    """The run folder and settings: the preset or those kept there, then the options given."""
-    preset = arguments.preset
-    out: Path | None = arguments.out
-    if out is None:
-        fallback = preset or ("small" if arguments.benchmark else "demo")
-        out = Path("runs") / fallback
-    kept = out / CONFIG
-    if preset is None and kept.is_file():
-        logging.info("settings from %s; give --preset to start from a preset", kept)
-        try:
-            config = from_json(json.loads(kept.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise problem(
-                kept, f"cannot be read ({error})", "settings of a run", "use a new --out folder"
-            ) from error
-    else:
-        config = PRESETS[preset or ("small" if arguments.benchmark else "demo")]
-    given: dict[str, Any] = {}
-    for name in _OVERRIDES:
-        value = getattr(arguments, name)
-        if value is not None:
-            given[name] = tuple(value) if isinstance(value, list) else value
-    for name in ("benchmark", "unlabelled"):
-        if name in given:
-            given[name] = str(Path(given[name]).resolve())
-    config = dataclasses.replace(config, **given)
-    if config.unlabelled is not None and config.benchmark is None:
-        raise problem(
-            "--unlabelled", "given without --benchmark", "both", "add --benchmark DIR, or drop it"
-        )
-    return out, config
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise problem(
-            "--device",
-            f"{name!r} cannot be used ({reason})",
-            "a device that works",
-            "try --device cpu",
-        ) from error
-    return device
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """One line a warning, without the source line that raised it, clear of progress bars."""
     tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    out, config = configure(parsed)
+    parsed.out = out
+    stages = STAGES if parsed.command == "run" else (parsed.command,)
+    run = run_stages(out, config, stages, device_of(parsed.device))
+    if stages[-1] == "report":
+        print((run.folder("report") / "verdict.txt").read_text(encoding="utf-8"))
+        print(f"Report: {run.folder('report') / 'report.html'}")
+
+
+def _on_finished_run(parsed: argparse.Namespace) -> None:
+    out: Path = parsed.out or Path("runs") / "small"
+    parsed.out = out
+    config = kept_settings(out)
+    device = device_of(parsed.device)
+    if parsed.command == "predict":
+        masks = parsed.masks or out / "predicted"
+        weights = find_weights(out, parsed.method)
+        written = predict(
+            read_inputs(parsed.input),
+            weights,
+            config,
+            masks,
+            device,
+            overlap=parsed.overlap,
+            flip_average=parsed.flip_average,
+        )
+        print(f"{len(written)} masks in {masks}, by {len(weights)} network(s)")
+        return
+    run = RunFolder(out, config)
+    run.require(parsed.command, "prepare")
+    context = Context(run, device)
+    if parsed.command == "export-nnunet":
+        for folder in export_folds(context, parsed.raw, parsed.dataset_id):
+            print(folder)
+    else:
+        import_fold(context, parsed.predictions, parsed.fold)
+        print(f"Measured. For the tables: python -m examples.covid3d report --out {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,31 +125,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    out = Path()
     try:
-        out, config = _configure(parsed)
-        stages = STAGES if parsed.command == "run" else (parsed.command,)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            run = run_stages(out, config, stages, _device(parsed.device))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
+            if parsed.command in _STAGE_HELP:
+                _run(parsed)
+            else:
+                _on_finished_run(parsed)
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resume = f"python -m examples.covid3d {parsed.command} --out {out}"
-        if parsed.device != "cpu":
-            resume += f" --device {parsed.device}"
-        print(f"\nInterrupted. To resume: {resume}", file=sys.stderr)
+        again = "Run the same command again"
+        if parsed.command in _STAGE_HELP:
+            again = f"python -m examples.covid3d {parsed.command} --out {parsed.out}"
+            again += f" --device {parsed.device}" if parsed.device != "cpu" else ""
+        print(f"\nInterrupted. To resume: {again}", file=sys.stderr)
         return 130
-    if stages[-1] == "report":
-        _print_result(run.folder("report"))
     return 0
-
-
-def _print_result(folder: Path) -> None:
-    rows = read_csv(folder / "metrics.csv")
-    print(verdict(summarise(rows), rows))
-    print(f"Report: {folder / 'report.html'}")

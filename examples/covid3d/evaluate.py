@@ -2,120 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from examples.covid3d.files import read_arrays, read_csv, write_csv, write_nifti
-from examples.covid3d.inference import lesion_probability, load_network
+from examples.covid3d.files import read_csv, read_json, write_csv, write_json, write_nifti
+from examples.covid3d.inference import load_network
+from examples.covid3d.manifest import Entry, read_manifest
 from examples.covid3d.metrics import compare, dice
 from examples.covid3d.nifti import load_mask
-from examples.covid3d.patches import Size, cut, pad_to
-from examples.covid3d.prepare import load_expert_mask, load_prepared, load_sources
+from examples.covid3d.patches import Size, cut
+from examples.covid3d.rows import ROWS
+from examples.covid3d.splits import Replicate
 from examples.covid3d.stages import Context
+from examples.covid3d.store import StoredScan
+from examples.covid3d.training import WEIGHTS
 
 
-def networks(context: Context) -> dict[str, Path]:
-    """Weights to evaluate, by method; the teacher first."""
-    student = context.run.folder("student")
-    found = {"teacher": context.run.folder("teacher") / "weights.pt"}
-    return found | {method: student / method / "weights.pt" for method in context.config.methods}
+def trained_in(context: Context, replicate: Replicate, method: str) -> Path:
+    """Folder of a row's training: the teacher's for ``supervised``, else its own."""
+    if ROWS[method].objective is None:
+        return context.teacher_folder(replicate)
+    return context.run.folder("student", replicate.name, method)
 
 
-def _evaluate_tests(context: Context, folder: Path) -> list[dict[str, Any]]:
-    prepared = context.run.folder("prepare")
-    sources = load_sources(prepared, "test")
+def measure(
+    context: Context,
+    replicate: Replicate,
+    method: str,
+    entry: Entry,
+    predicted: NDArray[np.generic],
+) -> dict[str, Any]:
+    """Compares a prediction on a test scan's own grid with the expert's mask.
+
+    Args:
+        context: Run folder and device.
+        replicate: Seed and fold.
+        method: The row's name.
+        entry: The scan.
+        predicted: Labels 0 or 1 on the scan's own grid.
+
+    Returns:
+        A row of ``metrics.csv``.
+    """
+    scan = entry.scan(context.prepared)
+    grid = StoredScan(entry.name, context.prepared / "scans" / entry.name).own_grid
+    if scan.mask is None:
+        raise ValueError(f"test scan {entry.name} has no mask")
+    true = load_mask(scan.mask, scan.image, grid, foreground=context.config.foreground_labels)
+    score = compare(predicted, true, grid.spacing, context.config.nsd_tolerance)
+    voxel_ml = abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1000
+    return {
+        "seed": replicate.seed,
+        "fold": replicate.fold,
+        "method": method,
+        "scan": entry.name,
+        "patient": entry.patient,
+        "source": entry.source,
+        "dice": score.dice,
+        "hd_mm": score.hd,
+        "hd95_mm": score.hd95,
+        "nsd": score.nsd,
+        "missed": int(score.missed),
+        "false_alarm": int(score.false_alarm),
+        "expert_ml": float(true.sum()) * voxel_ml,
+        "predicted_ml": float(predicted.sum()) * voxel_ml,
+    }
+
+
+def entries_of(context: Context, names: tuple[str, ...]) -> list[Entry]:
+    """The manifest's entries of some scans, in the given order."""
+    by_name = {entry.name: entry for entry in read_manifest(context.prepared)}
+    return [by_name[name] for name in names]
+
+
+def evaluate(context: Context, replicate: Replicate, method: str, folder: Path) -> None:
+    """Evaluates one row in one replicate.
+
+    Writes ``metrics.csv`` (a line for each test scan, on the scan's own grid),
+    ``predictions/NAME.nii.gz``, ``training.json`` (seconds and steps), ``pseudo_labels.csv`` and,
+    for a row that reweights, ``samples.csv``: every weight beside the true Dice of its
+    pseudo-label, where a truth is known.
+
+    Args:
+        context: Run folder and device.
+        replicate: Seed and fold.
+        method: The row's name.
+        folder: Where to write.
+    """
+    trained = trained_in(context, replicate, method)
+    network = load_network(trained / WEIGHTS, context.device)
+    lesson = context.lesson(replicate, folder)
     rows = []
-    for method, weights in networks(context).items():
-        network = load_network(weights, context.device)
-        for source in tqdm(sources, desc=f"evaluate {method}", unit="scan"):
-            scan = load_prepared(prepared, source.name)
-            probability = lesion_probability(
-                network, scan.image, context.config.patch, context.config.overlap
-            )
-            predicted = scan.to_own_grid(probability)
-            path = folder / "predictions" / method / f"{source.name}.nii.gz"
-            write_nifti(path, predicted, scan.own_grid.affine)
-            if source.mask is None:
-                raise ValueError(f"test scan {source.name} has no mask")
-            true = load_mask(source.mask, source.image, scan.own_grid)
-            score = compare(predicted, true, scan.own_grid.spacing)
-            volume_ml = abs(float(np.linalg.det(scan.own_grid.affine[:3, :3]))) / 1000
-            rows.append(
-                {
-                    "method": method,
-                    "scan": source.name,
-                    "patient": source.patient,
-                    "dice": score.dice,
-                    "hd_mm": score.hd,
-                    "hd95_mm": score.hd95,
-                    "missed": int(score.missed),
-                    "false_alarm": int(score.false_alarm),
-                    "expert_ml": float(true.sum()) * volume_ml,
-                    "predicted_ml": float(predicted.sum()) * volume_ml,
-                }
-            )
-    return rows
+    title = f"evaluate {replicate.name} {method}"
+    for entry in tqdm(
+        entries_of(context, replicate.roles["test"]), desc=title, unit="scan", leave=False
+    ):
+        scan = StoredScan(entry.name, context.prepared / "scans" / entry.name)
+        predicted = scan.to_own_grid(lesson.probability(network, scan))
+        path = folder / "predictions" / f"{entry.name}.nii.gz"
+        write_nifti(path, predicted, scan.own_grid.affine)
+        rows.append(measure(context, replicate, method, entry, predicted))
+    write_json(folder / "training.json", read_json(trained / "timing.json"))
+    _judge(context, replicate, trained, folder)
+    write_csv(folder / "metrics.csv", rows)
 
 
-def _evaluate_pseudo_labels(context: Context) -> list[dict[str, Any]]:
-    prepared, labels = context.run.folder("prepare"), context.run.folder("pseudo-label")
+def judge_pseudo_labels(context: Context, replicate: Replicate) -> list[dict[str, Any]]:
+    """Each unlabelled scan with the volume of its pseudo-label and, if known, its true Dice."""
+    labels = context.run.folder("pseudo-label", replicate.teacher)
     rows = []
-    for source in load_sources(prepared, "unlabelled"):
-        truth = load_expert_mask(prepared, source.name)
-        pseudo = read_arrays(labels / f"{source.name}.npz")["mask"]
-        scan = load_prepared(prepared, source.name)
-        voxel_ml = float(np.prod(scan.grid.spacing)) / 1000
+    for name, truth in _truths(context, replicate).items():
+        pseudo = StoredScan(name, context.prepared / "scans" / name, labels / name)
+        voxel_ml = float(np.prod(pseudo.grid.spacing)) / 1000
         rows.append(
             {
-                "scan": source.name,
-                "dice": "" if truth is None else dice(pseudo, truth),
-                "expert_ml": "" if truth is None else float(truth.sum()) * voxel_ml,
-                "pseudo_ml": float(pseudo.sum()) * voxel_ml,
+                "seed": replicate.seed,
+                "fold": replicate.fold,
+                "scan": name,
+                "dice": "" if truth is None else dice(pseudo.mask, truth.mask),
+                "expert_ml": "" if truth is None else truth.foreground.size * voxel_ml,
+                "pseudo_ml": pseudo.foreground.size * voxel_ml,
             }
         )
     return rows
 
 
-def _judge_samples(context: Context, method: str) -> list[dict[str, Any]]:
-    """Each weighted training patch with the true Dice of its pseudo-label."""
-    prepared, labels = context.run.folder("prepare"), context.run.folder("pseudo-label")
-    patch = context.config.patch
-    pairs = {}
-    for source in load_sources(prepared, "unlabelled"):
-        truth = load_expert_mask(prepared, source.name)
-        if truth is not None:
-            pseudo = read_arrays(labels / f"{source.name}.npz")["mask"]
-            pairs[source.name] = (pad_to(pseudo, patch), pad_to(truth, patch))
+def _truths(context: Context, replicate: Replicate) -> Mapping[str, StoredScan | None]:
+    """The experts' masks of unlabelled scans, where there are any; no training sees them."""
+    entries = entries_of(context, replicate.roles["unlabelled"])
+    scans = context.prepared / "scans"
+    return {
+        entry.name: StoredScan(entry.name, scans / entry.name, scans / entry.name)
+        if entry.has_mask
+        else None
+        for entry in entries
+    }
+
+
+def _judge(context: Context, replicate: Replicate, trained: Path, folder: Path) -> None:
+    """Writes each weighted training patch with the true Dice of its pseudo-label."""
+    path = trained / "samples.csv"
+    logged = read_csv(path) if path.exists() else []
+    if not logged:
+        return
+    labels = context.run.folder("pseudo-label", replicate.teacher)
+    truths = _truths(context, replicate)
     rows: list[dict[str, Any]] = []
-    for row in read_csv(context.run.folder("student") / method / "samples.csv"):
-        judged: dict[str, Any] = dict(row)
-        if row["scan"] in pairs:
+    for row in logged:
+        judged: dict[str, Any] = {"seed": replicate.seed, "fold": replicate.fold, **row}
+        truth = truths[row["scan"]]
+        judged["pseudo_dice"] = ""
+        if truth is not None:
             origin: Size = (int(row["x"]), int(row["y"]), int(row["z"]))
-            labels_here, truth_here = (cut(both, origin, patch) for both in pairs[row["scan"]])
-            judged["pseudo_dice"] = dice(labels_here, truth_here)
-        else:
-            judged["pseudo_dice"] = ""
+            mask = np.load(labels / row["scan"] / "mask.npy", mmap_mode="r")
+            patch = context.config.patch
+            judged["pseudo_dice"] = dice(cut(mask, origin, patch), cut(truth.mask, origin, patch))
         rows.append(judged)
-    return rows
-
-
-def evaluate(context: Context, folder: Path) -> None:
-    """Evaluates the teacher and every student.
-
-    Writes ``metrics.csv`` (a row for each method and test scan, on the scan's own grid),
-    ``predictions/METHOD/NAME.nii.gz``, ``pseudo_labels.csv`` and, for each method that reweights,
-    ``samples_METHOD.csv``.
-
-    Args:
-        context: Run folder and device.
-        folder: Where to write.
-    """
-    write_csv(folder / "metrics.csv", _evaluate_tests(context, folder))
-    write_csv(folder / "pseudo_labels.csv", _evaluate_pseudo_labels(context))
-    for method in context.config.methods:
-        rows = _judge_samples(context, method)
-        if rows:
-            write_csv(folder / f"samples_{method}.csv", rows)
+    write_csv(folder / "samples.csv", rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,3 +91,34 @@ def write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -
     image.header.set_xyzt_units("mm")
     with replacing(path) as temporary:
         nibabel.save(image, temporary)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes one array as ``.npy``, which can be mapped."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON; an empty dictionary where the file is missing or cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Makes ``target`` a copy of a folder whose files are hard links, or copies where none can be.
+
+    The folder appears when all of it is there.
+    """
+    temporary = target.with_name(f".partial-{os.getpid()}-{target.name}")
+    try:
+        try:
+            shutil.copytree(source, temporary, copy_function=os.link)
+        except (OSError, shutil.Error):
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(source, temporary)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

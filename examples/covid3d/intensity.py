@@ -1,4 +1,4 @@
-"""From Hounsfield units, or what is left of them, to network input."""
+"""From Hounsfield units, what is left of them, or other intensities to network input."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from examples.covid3d.config import Intensity
 from examples.covid3d.errors import problem
 
 # A chest scan has air in it; -1000 HU, but for noise and padding.
@@ -16,6 +17,40 @@ _AIR_AT_MOST = -500.0
 
 class WindowedScanWarning(UserWarning):
     """A scan is not in Hounsfield units but already windowed to 0..255."""
+
+
+def normalise(
+    volume: NDArray[np.float32], intensity: Intensity, window: tuple[float, float], path: Path | str
+) -> tuple[NDArray[np.float32], str]:
+    """Makes network input of a scan's intensities.
+
+    Args:
+        volume: Voxels as stored, rescale slope and intercept applied.
+        intensity: How; see :data:`examples.covid3d.config.Intensity`.
+        window: Lower and upper end, HU for CT.
+        path: Named in warnings and errors.
+
+    Returns:
+        The same shape, and the scale the intensities were on: ``HU``, ``0..255`` or ``any``.
+
+    Raises:
+        UserError: If the values cannot be normalised so.
+    """
+    if intensity == "ct":
+        unit = to_unit_range(volume, window, path)
+        return unit, "HU" if float(volume.min()) < _AIR_AT_MOST else "0..255"
+    if intensity == "window":
+        return _windowed(volume, window), "any"
+    deviation = float(volume.std(dtype=np.float64))
+    if deviation == 0:
+        raise problem(path, "all voxels are the same", "an image", "export the scan again")
+    mean = float(volume.mean(dtype=np.float64))
+    return ((volume - mean) / deviation).astype(np.float32), "any"
+
+
+def _windowed(volume: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.float32]:
+    lower, upper = window
+    return ((np.clip(volume, lower, upper) - lower) / (upper - lower)).astype(np.float32)
 
 
 def to_unit_range(
@@ -43,11 +78,7 @@ def to_unit_range(
     """
     low, high = float(volume.min()), float(volume.max())
     if low < _AIR_AT_MOST:
-        lower, upper = window
-        unit: NDArray[np.float32] = (
-            (np.clip(volume, lower, upper) - lower) / (upper - lower)
-        ).astype(np.float32)
-        return unit
+        return _windowed(volume, window)
     if low >= 0 and 1 < high <= 255:
         warnings.warn(
             f"{path}: values from {low:g} to {high:g} are not Hounsfield units; taken as already "

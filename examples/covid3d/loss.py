@@ -21,7 +21,7 @@ def combo_loss(
 
     Args:
         logits: Scores of background and foreground, (C, 2, *S).
-        target: Labels 0 or 1, integer or boolean, (C, *S).
+        target: Labels 0 or 1, or probabilities of the foreground, (C, *S).
         literal: Use Eq. 1 as printed.
         smooth: Voxels added to numerator and denominator of the foreground Dice, so that an empty
             scan rightly called empty has Dice 1 rather than 0 / 0.
@@ -43,12 +43,28 @@ def combo_loss(
         )
     log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
     log_p = log_p.flatten(2)
-    true = target.bool().flatten(1)
-    log_p_true = torch.where(true, log_p[:, 1], log_p[:, 0])
+    true = target.to(log_p.dtype).flatten(1)
+    log_p_true = true * log_p[:, 1] + (1 - true) * log_p[:, 0]
     cross_entropy = -log_p_true.mean(1)
     if literal:
-        return 1 - log_p_true.exp().mean(1) + cross_entropy
+        p_true = true * log_p[:, 1].exp() + (1 - true) * log_p[:, 0].exp()
+        return 1 - p_true.mean(1) + cross_entropy
     foreground = log_p[:, 1].exp()
     overlap = (foreground * true).sum(1)
     total = foreground.sum(1) + true.sum(1)
     return 1 - (2 * overlap + smooth) / (total + smooth) + cross_entropy
+
+
+def voxel_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of each voxel, for weights per voxel; a Dice is of a whole sample.
+
+    Args:
+        logits: Scores of background and foreground, (C, 2, *S).
+        target: Labels 0 or 1, or probabilities of the foreground, (C, *S).
+
+    Returns:
+        Losses, (C, *S), float32 or float64.
+    """
+    log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
+    true = target.to(log_p.dtype)
+    return -(true * log_p[:, 1] + (1 - true) * log_p[:, 0])

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from monai.networks.nets import UNet
-from torch import nn
+from torch import Tensor, nn
+
+from examples.covid3d.config import Norm
+
+TABLE_1 = (16, 32, 64, 128, 256)
+"""Channels of the paper's network, level by level."""
 
 
-def build_network() -> nn.Module:
+def build_network(channels: Sequence[int] = TABLE_1, norm: Norm = "batch") -> nn.Module:
     """Builds the residual 3D U-Net of Table 1: 4,806,481 trainable parameters.
 
     Batch normalisation is not affine: with scales and shifts there would be 4,808,917 parameters,
     and the rows of the table would not add up.
 
+    Args:
+        channels: Of each level; fewer make a smaller network of the same kind.
+        norm: Normalisation, not affine either way.
+
     Returns:
-        A network from (C, 1, X, Y, Z) images to (C, 2, X, Y, Z) logits of background and lesion.
-        The sides are multiples of 16; in training at least 32, for batch normalisation needs more
-        than one value per channel.
+        A network from (C, 1, X, Y, Z) images to (C, 2, X, Y, Z) logits of background and
+        foreground. With L levels the sides are multiples of 2^(L-1); in training at least twice
+        that, for batch normalisation needs more than one value per channel.
     """
     network: nn.Module = UNet(
         spatial_dims=3,
         in_channels=1,
         out_channels=2,
-        channels=(16, 32, 64, 128, 256),
-        strides=(2, 2, 2, 2),
+        channels=tuple(channels),
+        strides=(2,) * (len(channels) - 1),
         num_res_units=2,
         act="PRELU",
-        norm=("batch", {"affine": False}),
+        norm=(norm, {"affine": False}),
     )
     return network
 
 
-def initial_network(seed: int, device: torch.device) -> nn.Module:
+def initial_network(
+    seed: int,
+    device: torch.device,
+    channels: Sequence[int] = TABLE_1,
+    norm: Norm = "batch",
+) -> nn.Module:
     """Builds the network with the initial state that ``seed`` draws.
 
     The teacher starts here, and so does every student unless it starts from the teacher's weights.
@@ -40,4 +56,25 @@ def initial_network(seed: int, device: torch.device) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_network().to(device)
+        return build_network(channels, norm).to(device)
+
+
+def network_of(state: Mapping[str, Tensor]) -> nn.Module:
+    """Builds the network that trained weights are of, and gives it those."""
+    batch = any(name.endswith("running_mean") for name in state)
+    network = build_network(channels_of(state), "batch" if batch else "instance")
+    network.load_state_dict(state)
+    return network
+
+
+def channels_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Channels of each level, read off a network's weights."""
+    prefix, levels = "model.", []
+    while True:
+        here = f"{prefix}0.conv.unit0.conv.weight"
+        bottom = f"{prefix}conv.unit0.conv.weight"
+        if here in state:
+            levels.append(int(state[here].shape[0]))
+            prefix += "1.submodule."
+        else:
+            return (*levels, int(state[bottom].shape[0]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from examples.covid3d.errors import problem
@@ -24,7 +26,7 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
     try:
         image = nibabel.load(path)
         volume = np.asarray(image.dataobj, dtype=np.float32)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise problem(
             path, f"cannot be read ({error})", expected, "download or export the file again"
         ) from error
@@ -67,21 +69,36 @@ def load_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
     return volume, grid
 
 
-def load_mask(path: Path, image_path: Path, image_grid: Grid) -> NDArray[np.uint8]:
+def load_mask(
+    path: Path,
+    image_path: Path,
+    image_grid: Grid,
+    foreground: tuple[int, ...] = (1,),
+    known: tuple[int, ...] | None = None,
+) -> NDArray[np.uint8]:
     """Loads the lesion mask of a scan, and checks that it is on the scan's grid.
 
     Args:
-        path: NIfTI file of labels 0 and 1.
+        path: NIfTI file of labels.
         image_path: The scan's file, named in errors.
         image_grid: The scan's grid.
+        foreground: Labels that become 1; all others become 0.
+        known: Labels that the file may hold, beside 0 and the foreground; None means no others.
 
     Returns:
         Labels 0 or 1, (X, Y, Z).
 
     Raises:
-        UserError: If the file is unusable, its shape or affine is not the scan's, or it holds other
-            labels than 0 and 1.
+        UserError: If the file is unusable, its shape or affine is not the scan's, it holds labels
+            that are not known, or 0 (background) or nothing is asked for as foreground.
     """
+    if not foreground or 0 in foreground:
+        raise problem(
+            "foreground labels",
+            ", ".join(map(str, foreground)) or "none",
+            "at least one label, and not 0, which is background",
+            "choose the labels of what is to be found",
+        )
     volume, grid = _read(path)
     if grid.shape != image_grid.shape:
         raise problem(
@@ -104,12 +121,22 @@ def load_mask(path: Path, image_path: Path, image_grid: Grid) -> NDArray[np.uint
             "copy the scan's affine if the voxels do correspond, else resample the mask",
         )
     labels = np.unique(volume)
-    if not np.isin(labels, (0, 1)).all():
-        shown = ", ".join(f"{label:g}" for label in labels[:8])
+    allowed = sorted({0, *foreground, *(known or ())})
+    unknown = labels[~np.isin(labels, allowed)]
+    if unknown.size:
         raise problem(
             path,
-            f"labels {shown}{', ...' if len(labels) > 8 else ''}",
-            "0 (background) and 1 (lesion)",
-            "map the lesion labels to 1 and all others to 0 (a lung mask is not a lesion mask)",
+            f"labels {_listed(labels)} (not known: {_listed(unknown)})",
+            "0 (background) and 1 (lesion)"
+            if allowed == [0, 1]
+            else f"labels {_listed(allowed)}; {_listed(foreground)} as foreground",
+            "map the lesion labels to 1 and all others to 0 (a lung mask is not a lesion mask), or "
+            "set which labels are foreground and which are known",
         )
-    return volume.astype(np.uint8)
+    return np.isin(volume, foreground).astype(np.uint8)
+
+
+def _listed(labels: Sequence[float] | NDArray[np.float32]) -> str:
+    """The first labels, for errors."""
+    shown = ", ".join(f"{label:g}" for label in labels[:8])
+    return f"{shown}{', ...' if len(labels) > 8 else ''}"

@@ -3,42 +3,117 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from examples.covid3d.config import STAGES, Config, to_json
+from examples.covid3d.errors import problem
 from examples.covid3d.evaluate import evaluate
 from examples.covid3d.files import write_json
 from examples.covid3d.prepare import prepare
 from examples.covid3d.report.build import build_report
+from examples.covid3d.rows import ROWS
 from examples.covid3d.run_folder import RunFolder
-from examples.covid3d.sources import find_sources
-from examples.covid3d.stages import Context, label_unlabelled, train_students, train_teacher
+from examples.covid3d.sources import read_sources
+from examples.covid3d.stages import Context, label_unlabelled, train_student, train_teacher
 
 CONFIG = "config.json"
 _log = logging.getLogger("examples.covid3d")
 
+Unit = tuple[str, ...]
+Needs = list[tuple[str, Unit]]
+Work = tuple[Unit, Needs, Callable[[Path], None]]
+"""Name of a unit, the units it needs, and what fills its folder."""
 
-def _prepare(context: Context, folder: Path) -> None:
-    prepare(context.config, folder)
+
+def _prepare_in(context: Context, folder: Path) -> None:
+    prepare(context.config, folder, context.prepared)
 
 
-_STAGES: Mapping[str, Callable[[Context, Path], None]] = {
+def _prepare(context: Context) -> Iterator[Work]:
+    yield (), [], partial(_prepare_in, context)
+
+
+def _teacher(context: Context) -> Iterator[Work]:
+    if context.config.teacher_from is not None:
+        return
+    for replicate in {one.teacher: one for one in context.replicates()}.values():
+        yield (replicate.teacher,), [], partial(train_teacher, context, replicate)
+
+
+def _teacher_needs(context: Context, name: str) -> Needs:
+    return [] if context.config.teacher_from is not None else [("teacher", (name,))]
+
+
+def _pseudo_label(context: Context) -> Iterator[Work]:
+    replicates = context.replicates()
+    for name in dict.fromkeys(one.teacher for one in replicates):
+        sharing = [one for one in replicates if one.teacher == name]
+        needs = _teacher_needs(context, name)
+        yield (name,), needs, partial(label_unlabelled, context, sharing)
+
+
+def _student(context: Context) -> Iterator[Work]:
+    for one in context.replicates():
+        for method in context.config.methods:
+            if ROWS[method].objective is None:
+                continue
+            needs = [*_teacher_needs(context, one.teacher), ("pseudo-label", (one.teacher,))]
+            yield (one.name, method), needs, partial(train_student, context, one, method)
+
+
+def _evaluate(context: Context) -> Iterator[Work]:
+    for one in context.replicates():
+        for method in context.config.methods:
+            row = ROWS[method]
+            if row.external:
+                continue
+            needs: Needs = [("student", (one.name, method))]
+            if row.objective is None:
+                needs = _teacher_needs(context, one.teacher)
+            yield (one.name, method), needs, partial(evaluate, context, one, method)
+
+
+def _report(context: Context) -> Iterator[Work]:
+    needs: Needs = [("evaluate", unit) for unit, _, _ in _evaluate(context)]
+    yield (), needs, partial(build_report, context)
+
+
+_STAGES: dict[str, Callable[[Context], Iterator[Work]]] = {
     "prepare": _prepare,
-    "teacher": train_teacher,
-    "pseudo-label": label_unlabelled,
-    "student": train_students,
-    "evaluate": evaluate,
-    "report": build_report,
+    "teacher": _teacher,
+    "pseudo-label": _pseudo_label,
+    "student": _student,
+    "evaluate": _evaluate,
+    "report": _report,
 }
+
+
+def check_teacher(config: Config) -> None:
+    """Checks that ``teacher_from`` names a run with a teacher.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if config.teacher_from is None:
+        return
+    folder = Path(config.teacher_from)
+    if not list(folder.glob("teacher/*/weights.pt")):
+        raise problem(
+            folder,
+            "no trained teacher (teacher/SEED/weights.pt)",
+            "the run folder of an experiment whose `teacher` stage is complete",
+            "run that experiment first, or drop --teacher-from",
+        )
 
 
 def run_stages(
     out: Path, config: Config, stages: Sequence[str] = STAGES, device: torch.device | None = None
 ) -> RunFolder:
-    """Runs stages in a run folder; complete ones are skipped, an interrupted one is resumed.
+    """Runs stages in a run folder; complete units are skipped, an interrupted one is resumed.
 
     Args:
         out: Run folder, created if need be. The settings are kept in its ``config.json``.
@@ -55,14 +130,20 @@ def run_stages(
     run = RunFolder(out, config)
     context = Context(run, device or torch.device("cpu"))
     # Settings that cannot be used must not replace those of an earlier run.
-    find_sources(config)
+    read_sources(config)
+    check_teacher(config)
     write_json(out / CONFIG, to_json(config))
     for stage in stages:
-        run.require_before(stage)
-        if run.is_complete(stage):
-            _log.info("%s: complete already, skipped", stage)
-            continue
-        with run.working(stage) as folder:
-            _STAGES[stage](context, folder)
-        _log.info("%s: done in %.0f s", stage, run.seconds(stage))
+        if stage != "prepare":
+            run.require(stage, "prepare")
+        for unit, needs, work in _STAGES[stage](context):
+            # A report is quickly made, and what it is of may have been added to.
+            if stage != "report" and run.is_complete(stage, *unit):
+                _log.info("%s: complete already, skipped", "/".join((stage, *unit)))
+                continue
+            for needed, other in needs:
+                run.require(stage, needed, *other)
+            with run.working(stage, unit) as folder:
+                work(folder)
+            _log.info("%s: done in %.0f s", "/".join((stage, *unit)), run.seconds(stage, *unit))
     return run

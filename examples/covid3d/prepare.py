@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from dataclasses import dataclass
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,151 +15,188 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from examples.covid3d.config import Config
-from examples.covid3d.files import read_arrays, write_arrays, write_json
+from examples.covid3d.errors import UserError, problem
+from examples.covid3d.files import link_tree, read_json, write_csv
 from examples.covid3d.geometry import Grid, resample, with_spacing
-from examples.covid3d.intensity import to_unit_range
-from examples.covid3d.nifti import load_image, load_mask
-from examples.covid3d.phantoms.cohort import plan_cohort, write_patient
-from examples.covid3d.sources import IMAGES, MASKS, Source, find_sources
+from examples.covid3d.intensity import normalise
+from examples.covid3d.manifest import REJECTED, Entry, write_manifest
+from examples.covid3d.nifti import load_mask
+from examples.covid3d.readers.scan import Rejected, Scan
+from examples.covid3d.sources import find_scans
+from examples.covid3d.store import RECORD, write_scan
+from examples.covid3d.volumes import load_scan, sha256_of
+
+# A scan in work takes several copies of some hundred megabytes.
+_MOST_THREADS = 4
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedScan:
-    """A scan on the working grid.
-
-    Attributes:
-        name: The scan's name.
-        image: Windowed intensities in [0, 1], float32, (X, Y, Z), RAS+.
-        grid: Where the voxels of ``image`` are.
-        own_grid: The grid of the file, where predictions go back to.
-    """
-
-    name: str
-    image: NDArray[np.float32]
-    grid: Grid
-    own_grid: Grid
-
-    def to_own_grid(self, probability: torch.Tensor) -> NDArray[np.uint8]:
-        """Brings a lesion probability back to the scan's own voxels.
-
-        Probabilities are interpolated, then thresholded at a half (with two classes, the argmax):
-        smoother and more accurate than carrying the nearest label back.
-
-        Args:
-            probability: (X, Y, Z) on the working grid.
-
-        Returns:
-            Labels 0 or 1 on ``own_grid``.
-        """
-        own = resample(probability.float().cpu(), self.grid, self.own_grid, "linear")
-        return (own > 0.5).numpy().astype(np.uint8)
-
-
-def prepare_image(path: Path, name: str, config: Config) -> PreparedScan:
+def prepare_image(
+    scan: Scan, config: Config
+) -> tuple[NDArray[np.float32], dict[str, Grid], dict[str, Any]]:
     """Loads, windows and resamples one scan.
 
+    Args:
+        scan: Which.
+        config: Settings.
+
+    Returns:
+        The image on the working grid (X, Y, Z); ``grid``, which is that, and ``own_grid``; and
+        what was found in the file: its shape, spacing, ``low``, ``high`` and ``scale``.
+
     Raises:
-        UserError: If the file is unusable (see :func:`load_image`, :func:`to_unit_range`).
+        UserError: If the file is unusable (see :func:`load_scan`, :func:`normalise`).
     """
-    volume, own_grid = load_image(path)
-    unit = torch.from_numpy(to_unit_range(volume, config.window, path))
+    volume, own_grid = load_scan(scan)
+    unit, scale = normalise(volume, config.intensity, config.window, scan.image)
     grid = with_spacing(own_grid, config.spacing)
-    # Interpolation's rounding may leave the range by a hair.
-    image = resample(unit, own_grid, grid, "linear").clamp(0, 1)
-    return PreparedScan(name, image.numpy(), grid, own_grid)
+    image = resample(torch.from_numpy(unit), own_grid, grid, "linear")
+    if config.intensity != "zscore":
+        # Interpolation's rounding may leave the range by a hair.
+        image = image.clamp(0, 1)
+    found: dict[str, Any] = {"shape": own_grid.shape, "spacing": own_grid.spacing}
+    found |= {"scale": scale, "low": float(volume.min()), "high": float(volume.max())}
+    return image.numpy(), {"grid": grid, "own_grid": own_grid}, found
 
 
-def prepare_mask(path: Path, image_path: Path, scan: PreparedScan) -> NDArray[np.uint8]:
-    """Loads a mask and brings it to the working grid of its scan, by nearest neighbour.
+def prepare_mask(scan: Scan, grids: dict[str, Grid], config: Config) -> NDArray[np.uint8]:
+    """Loads a scan's mask and brings it to the working grid, by nearest neighbour.
 
     Raises:
         UserError: If the mask is unusable or not on its scan's grid (see :func:`load_mask`).
     """
-    labels = torch.from_numpy(load_mask(path, image_path, scan.own_grid)).float()
-    return resample(labels, scan.own_grid, scan.grid, "nearest").numpy().astype(np.uint8)
+    own, grid = grids["own_grid"], grids["grid"]
+    if scan.mask is None:
+        raise ValueError(f"{scan.name} has no mask")
+    mask = load_mask(scan.mask, scan.image, own, foreground=config.foreground_labels)
+    labels = torch.from_numpy(mask).float()
+    return resample(labels, own, grid, "nearest").numpy().astype(np.uint8)
 
 
-def load_prepared(folder: Path, name: str) -> PreparedScan:
-    """Reads a scan of the complete stage's ``folder``."""
-    arrays = read_arrays(folder / "scans" / f"{name}.npz")
-    own_x, own_y, own_z = (int(n) for n in arrays["own_shape"])
-    x, y, z = arrays["image"].shape
-    return PreparedScan(
-        name,
-        arrays["image"],
-        Grid((x, y, z), arrays["affine"]),
-        Grid((own_x, own_y, own_z), arrays["own_affine"]),
-    )
+def prepare(config: Config, folder: Path, previous: Path) -> None:
+    """Prepares every scan, several at a time, and reads each once.
 
-
-def load_expert_mask(folder: Path, name: str) -> NDArray[np.uint8] | None:
-    """Reads an expert's mask on the working grid from the complete stage's ``folder``, if any.
-
-    Masks lie apart from scans, those of unlabelled scans in a folder of their own, ``truth``, which
-    no training stage opens: they only tell how good the pseudo-labels were.
-    """
-    for kind in ("masks", "truth"):
-        path = folder / kind / f"{name}.npz"
-        if path.exists():
-            mask: NDArray[np.uint8] = read_arrays(path)["mask"]
-            return mask
-    return None
-
-
-def load_sources(folder: Path, *roles: str) -> list[Source]:
-    """Reads the scans that have one of ``roles`` from the complete stage's ``folder``."""
-    content = json.loads((folder / "scans.json").read_text(encoding="utf-8"))
-    sources = [Source.from_json(item) for item in content if item["role"] in roles]
-    return [_located(source, folder) for source in sources]
-
-
-def _located(source: Source, folder: Path) -> Source:
-    """The phantoms' paths are relative to the stage's folder, so that a run can be moved."""
-    mask = folder / source.mask if source.mask is not None else None
-    return dataclasses.replace(source, image=folder / source.image, mask=mask)
-
-
-def _draw_phantoms(config: Config, folder: Path) -> list[Source]:
-    sources = []
-    patients = plan_cohort(config.phantoms)
-    for index, patient in enumerate(tqdm(patients, desc="draw phantoms", unit="scan")):
-        image, mask = (Path("phantoms", kind, f"{patient.name}.nii.gz") for kind in (IMAGES, MASKS))
-        # The mask is written last.
-        if not (folder / mask).exists():
-            write_patient(folder / "phantoms", patient, index, config.seed, config.phantom_spacing)
-        sources.append(Source(patient.name, patient.name, patient.role, image, mask))
-    return sources
-
-
-def prepare(config: Config, folder: Path) -> None:
-    """Prepares every scan.
-
-    Writes ``scans.json`` (names, patients, roles, files), ``scans/NAME.npz`` and, where there is an
-    expert's mask, ``masks/NAME.npz`` or, for unlabelled scans, ``truth/NAME.npz``.
+    Writes ``manifest.csv``, ``rejected.csv`` (what is unusable, and why) and a folder for each
+    scan under ``scans/``.
 
     Args:
         config: Settings.
-        folder: Where to write.
+        folder: Where to write. Scans that an interrupted attempt left there are not read again.
+        previous: The stage as it was complete before; scans of it that would come out the same,
+            by the settings and by their files' sizes and times, are linked.
 
     Raises:
-        UserError: If a file is unusable.
+        UserError: If no scan is usable.
     """
-    sources = find_sources(config) or _draw_phantoms(config, folder)
-    for source in tqdm(sources, desc="prepare", unit="scan"):
-        done = folder / "scans" / f"{source.name}.npz"
-        if done.exists():
-            continue
-        located = _located(source, folder)
-        scan = prepare_image(located.image, source.name, config)
-        if located.mask is not None:
-            mask = prepare_mask(located.mask, located.image, scan)
-            kind = "truth" if source.role == "unlabelled" else "masks"
-            write_arrays(folder / kind / f"{source.name}.npz", mask=mask)
-        write_arrays(
-            done,
-            image=scan.image,
-            affine=scan.grid.affine,
-            own_shape=np.asarray(scan.own_grid.shape),
-            own_affine=scan.own_grid.affine,
+    found, rejected = find_scans(config, folder)
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    entries: list[Entry] = []
+    bar = tqdm(total=len(found), desc="prepare", unit="scan")
+    with bar, ThreadPoolExecutor(threads) as pool:
+        jobs = [
+            pool.submit(_prepare_one, dataset, scan, config, folder, previous)
+            for dataset, scan in found
+        ]
+        try:
+            for job in jobs:
+                done = job.result()
+                if isinstance(done, Entry):
+                    entries.append(done)
+                else:
+                    rejected.append(done)
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    kept, copies = _without_copies(entries)
+    rejected += copies
+    if not kept:
+        raise problem(
+            config.data or "data",
+            f"none of {len(found)} scans is usable; the first: {rejected[0].reason}",
+            "readable scans",
+            "mend the files",
         )
-    write_json(folder / "scans.json", [source.to_json() for source in sources])
+    for one in rejected:
+        tqdm.write(f"rejected: {one.where}: {one.reason}")
+    write_csv(folder / REJECTED, [dataclasses.asdict(one) for one in rejected])
+    write_manifest(folder, kept)
+
+
+def _prepare_one(
+    dataset: str, scan: Scan, config: Config, folder: Path, previous: Path
+) -> Entry | Rejected:
+    located = dataclasses.replace(
+        scan,
+        image=folder / scan.image,
+        mask=folder / scan.mask if scan.mask is not None else None,
+    )
+    target = folder / "scans" / scan.name
+    try:
+        key = _key(located, config)
+        old = previous / "scans" / scan.name
+        if not target.exists() and _record(old).get("key") == key:
+            link_tree(old, target)
+        if _record(target).get("key") != key:
+            _write(located, config, target, key)
+    except (UserError, OSError) as error:
+        return Rejected(str(scan.image), " ".join(str(error).split()))
+    # Who and what for may change without a change of the files.
+    return Entry.from_row(
+        _record(target)["row"]
+        | {"name": scan.name, "patient": scan.patient, "source": scan.source, "dataset": dataset}
+        | {"role": scan.role or "", "image": str(scan.image), "series": scan.series or ""}
+        | {"mask": str(scan.mask) if scan.mask is not None else ""}
+    )
+
+
+def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> None:
+    image, grids, found = prepare_image(scan, config)
+    mask = prepare_mask(scan, grids, config) if scan.mask is not None else None
+    voxel_ml = float(np.prod(grids["grid"].spacing)) / 1000
+    entry = Entry(
+        name=scan.name,
+        patient=scan.patient,
+        source=scan.source,
+        dataset="",
+        role="",
+        image="",
+        mask="",
+        series="",
+        sha256=sha256_of(scan),
+        foreground_ml=None if mask is None else float(mask.sum()) * voxel_ml,
+        **found,
+    )
+    if target.exists():
+        shutil.rmtree(target)
+    write_scan(target, image, mask, grids, {"key": key, "row": entry.to_row()})
+
+
+def _key(scan: Scan, config: Config) -> dict[str, Any]:
+    """What a prepared scan depends on; with the same key it need not be prepared again."""
+    files = sorted(scan.image.rglob("*")) if scan.image.is_dir() else [scan.image]
+    files += [scan.mask] if scan.mask is not None else []
+    states = [(path.name, path.stat()) for path in files]
+    return {
+        "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+        "series": scan.series or "",
+        "spacing": list(config.spacing),
+        "intensity": config.intensity,
+        "window": list(config.window),
+        "foreground": list(config.foreground_labels),
+    }
+
+
+def _record(target: Path) -> dict[str, Any]:
+    path = target / RECORD
+    return read_json(path) if path.is_file() else {}
+
+
+def _without_copies(entries: list[Entry]) -> tuple[list[Entry], list[Rejected]]:
+    """Sorts out copies: the same bytes under two names could be on both sides of a split."""
+    kept: dict[str, Entry] = {}
+    copies = []
+    for entry in entries:
+        first = kept.setdefault(entry.sha256, entry)
+        if first is not entry:
+            copies.append(Rejected(entry.image, f"the same bytes as {first.name} ({first.image})"))
+    return list(kept.values()), copies

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from examples.covid3d.config import STAGES, Config, settings_of
 from examples.covid3d.errors import problem
-from examples.covid3d.files import write_json
+from examples.covid3d.files import read_json, write_json
 from examples.covid3d.sources import listing
 
 _RECORD = "stage.json"
@@ -22,11 +23,13 @@ _RECORD = "stage.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder with one sub-folder for each stage.
+    """A folder with one sub-folder for each stage, and in it one for each unit of work.
 
-    A stage writes into ``STAGE.partial``, which is renamed to ``STAGE`` when all of it is there.
-    Its record holds a fingerprint of the settings that it and the stages before it read: a stage is
-    complete if it is there under the present fingerprint, and a partial one with it is resumed.
+    ``prepare`` and ``report`` are one unit; the stages between have one for each teacher, or for
+    each seed, fold and method. A unit writes into ``NAME.partial``, which is renamed to ``NAME``
+    when all of it is there. Its record holds a fingerprint of the settings that its stage and the
+    stages before it read: a unit is complete if it is there under the present fingerprint, and a
+    partial one with it is resumed. So a further seed or method adds units and redoes none.
 
     Attributes:
         path: The folder.
@@ -36,51 +39,48 @@ class RunFolder:
     path: Path
     config: Config
 
-    def folder(self, stage: str) -> Path:
-        """Where a complete stage lies."""
-        return self.path / stage
+    def folder(self, stage: str, *unit: str) -> Path:
+        """Where a complete unit lies."""
+        return self.path.joinpath(stage, *unit)
+
+    @functools.cached_property
+    def _listing(self) -> list[tuple[str, int, int]]:
+        return listing(self.config)
 
     def _fingerprint(self, stage: str) -> str:
         earlier = STAGES[: STAGES.index(stage) + 1]
         text: list[Any] = [settings_of(self.config, name) for name in earlier]
-        folders = (self.config.benchmark, self.config.unlabelled)
-        text.append(listing(*(Path(folder) for folder in folders if folder is not None)))
+        text.append(self._listing)
         return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
 
-    def _record(self, folder: Path) -> dict[str, Any]:
-        try:
-            record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return record
+    def is_complete(self, stage: str, *unit: str) -> bool:
+        """Whether the unit's outputs are there, made with the present settings."""
+        record = read_json(self.folder(stage, *unit) / _RECORD)
+        return bool(record.get("fingerprint") == self._fingerprint(stage))
 
-    def is_complete(self, stage: str) -> bool:
-        """Whether the stage's outputs are there, made with the present settings."""
-        return self._record(self.folder(stage)).get("fingerprint") == self._fingerprint(stage)
+    def seconds(self, stage: str, *unit: str) -> float:
+        """Wall-clock seconds a complete unit took, interrupted attempts included."""
+        return float(read_json(self.folder(stage, *unit) / _RECORD).get("seconds", 0.0))
 
-    def seconds(self, stage: str) -> float:
-        """Wall-clock seconds a complete stage took, interrupted attempts included."""
-        return float(self._record(self.folder(stage)).get("seconds", 0.0))
-
-    def require_before(self, stage: str) -> None:
-        """Checks that all the stages before one are complete.
+    def require(self, stage: str, needed: str, *unit: str) -> None:
+        """Checks that what ``stage`` needs is complete.
 
         Raises:
-            UserError: If one is not.
+            UserError: If it is not.
         """
-        for earlier in STAGES[: STAGES.index(stage)]:
-            if not self.is_complete(earlier):
-                raise problem(
-                    self.path,
-                    f"`{stage}` needs `{earlier}`, missing or made with other settings or data",
-                    f"a complete `{earlier}` stage",
-                    f"python -m examples.covid3d {earlier} --out {self.path} (or `run` for all)",
-                )
+        if not self.is_complete(needed, *unit):
+            raise problem(
+                self.path,
+                f"`{stage}` needs `{'/'.join((needed, *unit))}`, missing or made with other "
+                "settings or data",
+                f"a complete `{needed}` stage",
+                f"python -m examples.covid3d {needed} --out {self.path} (or `run` for all)",
+            )
 
     def _clear(self, folder: Path) -> None:
         if not folder.exists():
             return
-        # Delete nothing but what a stage wrote: the user may have pointed --out at something else.
+        # Delete nothing but what a unit wrote: the user may have pointed --out at something else.
         if not (folder / _RECORD).is_file():
             raise problem(
                 folder, "not a folder of this program", "no such folder", "choose another --out"
@@ -88,18 +88,20 @@ class RunFolder:
         shutil.rmtree(folder)
 
     @contextmanager
-    def working(self, stage: str) -> Iterator[Path]:
-        """Yields the folder for a stage to write into, and completes the stage when it ends well.
+    def working(self, stage: str, unit: Sequence[str] = ()) -> Iterator[Path]:
+        """Yields the folder for a unit to write into, and completes the unit when it ends well.
 
         Args:
             stage: Name of the stage.
+            unit: Names of the unit's folder within it.
 
         Yields:
-            ``STAGE.partial``, with what an interrupted attempt under the same settings left.
+            ``NAME.partial``, with what an interrupted attempt under the same settings left.
         """
-        partial = self.path / f"{stage}.partial"
+        final = self.folder(stage, *unit)
+        partial = final.with_name(f"{final.name}.partial")
         fingerprint = self._fingerprint(stage)
-        record = self._record(partial)
+        record = read_json(partial / _RECORD)
         if record.get("fingerprint") != fingerprint:
             self._clear(partial)
             partial.mkdir(parents=True)
@@ -111,5 +113,5 @@ class RunFolder:
         finally:
             record["seconds"] = float(record["seconds"]) + time.perf_counter() - start
             write_json(partial / _RECORD, record)
-        self._clear(self.folder(stage))
-        partial.rename(self.folder(stage))
+        self._clear(final)
+        partial.rename(final)

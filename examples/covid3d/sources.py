@@ -1,150 +1,98 @@
-"""Which scans there are, where their files lie, and what each is for."""
+"""Finds the scans of a run: the datasets that the options name, or phantoms."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from tqdm import tqdm
 
 from examples.covid3d.config import Config
 from examples.covid3d.errors import problem
-from examples.covid3d.patients import patient_of, split_by_patient
+from examples.covid3d.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
+from examples.covid3d.readers import guess_kind, read_dataset
+from examples.covid3d.readers.scan import Rejected, Scan
 
-IMAGES, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
-"""Folders of the COVID-19-CT-Seg Benchmark."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One scan on disk.
-
-    Attributes:
-        name: Unique name.
-        patient: Whose scan it is.
-        role: ``teacher``, ``trusted``, ``unlabelled`` or ``test``.
-        image: NIfTI file of the scan.
-        mask: NIfTI file of the expert's mask; None if there is none, in the unlabelled role only.
-    """
-
-    name: str
-    patient: str
-    role: str
-    image: Path
-    mask: Path | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in dataclasses.asdict(self).items()
-        }
-
-    @staticmethod
-    def from_json(content: dict[str, Any]) -> Source:
-        """Reads back what :meth:`to_json` gave."""
-        mask = content["mask"]
-        return Source(
-            content["name"],
-            content["patient"],
-            content["role"],
-            Path(content["image"]),
-            Path(mask) if mask is not None else None,
-        )
+Named = tuple[str, Scan]
+"""A dataset's name, ``data`` or ``unlabelled``, and one of its scans."""
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
-    """NIfTI files of a folder by name without suffix."""
-    if not folder.is_dir():
-        raise problem(
-            folder,
-            "no such folder",
-            f"the Benchmark's layout, {IMAGES}/NAME.nii.gz and {MASKS}/NAME.nii.gz",
-            "check the path, or rename the folders",
-        )
-    files = sorted(folder.glob("*.nii.gz")) + sorted(folder.glob("*.nii"))
-    return {path.name.removesuffix(".gz").removesuffix(".nii"): path.resolve() for path in files}
-
-
-def find_benchmark(
-    folder: Path, shares: tuple[float, float, float, float], seed: int
-) -> list[Source]:
-    """Finds the scans of a folder in the Benchmark's layout and deals them out by patient.
-
-    Args:
-        folder: Holds ``COVID-19-CT-Seg_20cases/NAME.nii.gz`` and ``Infection_Mask/NAME.nii.gz``.
-        shares: Shares of the patients for the teacher, trusted, unlabelled and test roles.
-        seed: Seed of the deal.
-
-    Returns:
-        Sources by name.
+def read_sources(config: Config) -> tuple[list[Named], list[Rejected]]:
+    """Reads the datasets that the settings name; nothing where phantoms are to be drawn.
 
     Raises:
-        UserError: If a folder is missing or empty, a scan has no mask or a mask no scan, or there
-            are too few patients.
+        UserError: If a folder is missing or of another layout, or two scans have one name.
     """
-    images, masks = _volumes(folder / IMAGES), _volumes(folder / MASKS)
-    if not images:
-        raise problem(
-            folder / IMAGES, "no .nii or .nii.gz file", "one per scan", "put the scans there"
-        )
-    unpaired = sorted(set(images) ^ set(masks))
-    if unpaired:
-        raise problem(
-            folder,
-            f"no pair of scan and mask for {', '.join(unpaired[:5])}",
-            f"the same file name in {IMAGES} and {MASKS}",
-            "add the missing files; scans without a mask go into the folder for --unlabelled",
-        )
-    roles = split_by_patient(list(images), shares, seed)
-    return [
-        Source(name, patient_of(name), roles[name], images[name], masks[name]) for name in images
-    ]
-
-
-def find_unlabelled(folder: Path) -> list[Source]:
-    """Finds scans that have no mask, every NIfTI file of a folder.
-
-    Raises:
-        UserError: If the folder is missing or empty.
-    """
-    images = _volumes(folder)
-    if not images:
-        raise problem(folder, "no .nii or .nii.gz file", "scans without masks", "check the path")
-    return [
-        Source(name, patient_of(name), "unlabelled", path, None) for name, path in images.items()
-    ]
-
-
-def find_sources(config: Config) -> list[Source]:
-    """Finds the user's scans and splits them by patient; empty where phantoms are to be drawn.
-
-    Raises:
-        UserError: If a folder is missing or of another layout, or a scan would be in two roles.
-    """
-    if config.benchmark is None:
-        return []
-    teacher, trusted, unlabelled, test = config.shares
-    extra = find_unlabelled(Path(config.unlabelled)) if config.unlabelled is not None else []
-    # With a folder of unlabelled scans, no annotated scan is spent on that role.
-    shares = (teacher, trusted, 0.0 if extra else unlabelled, test)
-    found = find_benchmark(Path(config.benchmark), shares, config.seed)
-    twice = sorted({source.name for source in found} & {source.name for source in extra})
+    if config.data is None:
+        return [], []
+    found: list[Named] = []
+    rejected: list[Rejected] = []
+    for dataset, path, kind in (
+        ("data", config.data, config.kind),
+        ("unlabelled", config.unlabelled, config.unlabelled_kind),
+    ):
+        if path is not None:
+            read = read_dataset(kind or guess_kind(Path(path)) or "hospital", Path(path))
+            rejected += read.rejected
+            found += [(dataset, scan) for scan in _limited(read.scans, config)]
+    names = [scan.name for _, scan in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise problem(
-            config.unlabelled or "",
-            f"scans that --benchmark has too: {', '.join(twice[:5])}",
-            "other scans, for a scan must not be in two roles",
+            config.unlabelled or config.data,
+            f"scans that are there twice, or in --data too: {', '.join(twice[:5])}",
+            "other scans, for a scan must not have two roles",
             "remove or rename them",
         )
-    return found + extra
+    return found, rejected
 
 
-def listing(*folders: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and modification times of all NIfTI files below, to notice changed data."""
+def find_scans(config: Config, folder: Path) -> tuple[list[Named], list[Rejected]]:
+    """The user's scans, or phantoms drawn into ``folder``, their paths relative to it."""
+    if config.data is None:
+        return [("data", scan) for scan in _draw_phantoms(config, folder)], []
+    return read_sources(config)
+
+
+def _limited(scans: list[Scan], config: Config) -> list[Scan]:
+    """At most ``limit`` patients, drawn at random but the same ones each time."""
+    patients = sorted({scan.patient for scan in scans})
+    if config.limit is None or len(patients) <= config.limit:
+        return scans
+    chosen = np.random.default_rng(0).permutation(len(patients))[: config.limit]
+    kept = {patients[i] for i in chosen}
+    return [scan for scan in scans if scan.patient in kept]
+
+
+def _draw_phantoms(config: Config, folder: Path) -> list[Scan]:
+    scans = []
+    patients = plan_cohort(config.phantoms)
+    for index, patient in enumerate(tqdm(patients, desc="draw phantoms", unit="scan")):
+        image, mask = (Path("phantoms", kind, f"{patient.name}.nii.gz") for kind in (IMAGES, MASKS))
+        # The mask is written last.
+        if not (folder / mask).exists():
+            write_patient(
+                folder / "phantoms", patient, index, config.phantom_seed, config.phantom_spacing
+            )
+        source = "phantoms of the experts' scanner"
+        if patient.name.startswith("hospital"):
+            source = "phantoms of the other scanner"
+        scan = Scan(patient.name, patient.name, source, image, mask)
+        scans.append(dataclasses.replace(scan, role=patient.role))
+    return scans
+
+
+def listing(config: Config) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of all files of the datasets, to notice changed data."""
     found = []
-    for folder in folders:
-        for path in sorted(folder.rglob("*.nii*")):
-            status = path.stat()
-            found.append((str(path), status.st_size, status.st_mtime_ns))
+    for name in (config.data, config.unlabelled):
+        if name is None:
+            continue
+        # A CSV names files that may lie anywhere; those are looked at when they are prepared.
+        paths = sorted(Path(name).rglob("*")) if Path(name).is_dir() else [Path(name)]
+        for path in paths:
+            if path.is_file():
+                status = path.stat()
+                found.append((str(path), status.st_size, status.st_mtime_ns))
     return found

@@ -1,4 +1,4 @@
-"""The stages between preparation and report."""
+"""The stages between preparation and evaluation, one unit of each."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from torch import nn
 from tqdm import tqdm
 
 from examples.covid3d.config import Config
-from examples.covid3d.files import read_arrays, write_arrays
-from examples.covid3d.inference import lesion_probability, load_network
+from examples.covid3d.inference import foreground_probability
+from examples.covid3d.lesson import TEACHER, Lesson
+from examples.covid3d.manifest import read_manifest
 from examples.covid3d.metrics import dice
-from examples.covid3d.network import initial_network
-from examples.covid3d.patches import LabelledScan, PatchSampler
-from examples.covid3d.prepare import load_expert_mask, load_prepared, load_sources
+from examples.covid3d.rows import ROWS
+from examples.covid3d.rows.supervised import Supervised
 from examples.covid3d.run_folder import RunFolder
-from examples.covid3d.students import METHODS, EqualWeights, Reweighted
-from examples.covid3d.training import Objective, train
-
-# Streams of random numbers, so that no two samplers share one.
-_TEACHER, _PSEUDO, _TRUSTED = 1, 2, 3
+from examples.covid3d.splits import Replicate, plan
+from examples.covid3d.store import write_labels
+from examples.covid3d.training import train
 
 
 @dataclass(frozen=True)
@@ -43,111 +41,111 @@ class Context:
         """The settings."""
         return self.run.config
 
+    @property
+    def prepared(self) -> Path:
+        """Folder of the prepared scans."""
+        return self.run.folder("prepare")
 
-def _expert_scans(context: Context, role: str) -> list[LabelledScan]:
-    folder = context.run.folder("prepare")
-    scans = []
-    for source in load_sources(folder, role):
-        mask = load_expert_mask(folder, source.name)
-        if mask is None:
-            raise ValueError(f"{source.name} has no expert mask")
-        scans.append(LabelledScan(source.name, load_prepared(folder, source.name).image, mask))
-    return scans
+    def replicates(self) -> list[Replicate]:
+        """Every seed and fold."""
+        return plan(read_manifest(self.prepared), self.config)
 
+    def teacher_folder(self, replicate: Replicate) -> Path:
+        """Folder of a replicate's teacher: of this run, or of the run that ``teacher_from`` names.
 
-def _pseudo_scans(context: Context) -> list[LabelledScan]:
-    prepared, labels = context.run.folder("prepare"), context.run.folder("pseudo-label")
-    return [
-        LabelledScan(
-            source.name,
-            load_prepared(prepared, source.name).image,
-            read_arrays(labels / f"{source.name}.npz")["mask"],
+        Teachers of another run are taken by seed; a seed it has not gets that of its first.
+        """
+        other = self.config.teacher_from
+        if other is None:
+            return self.run.folder("teacher", replicate.teacher)
+        own = Path(other) / "teacher"
+        found = sorted(path for path in own.iterdir() if (path / "weights.pt").is_file())
+        same = [path for path in found if path.name.split("-")[0] == f"seed{replicate.seed}"]
+        return (same or found)[0]
+
+    def lesson(self, replicate: Replicate, folder: Path) -> Lesson:
+        """The replicate as a training in ``folder`` sees it."""
+        return Lesson(
+            self.config,
+            self.device,
+            replicate,
+            self.prepared,
+            self.teacher_folder(replicate),
+            self.run.folder("pseudo-label", replicate.teacher),
+            folder,
         )
-        for source in load_sources(prepared, "unlabelled")
-    ]
 
 
-def _sampler(context: Context, scans: list[LabelledScan], stream: int) -> PatchSampler:
-    config = context.config
-    return PatchSampler(
-        scans, config.patch, config.batch_size, config.foreground, config.seed, stream
-    )
-
-
-def _validator(context: Context, model: nn.Module) -> Callable[[], float]:
+def _validator(lesson: Lesson) -> Callable[[nn.Module], float]:
     """Mean Dice on the whole trusted scans, with little overlap to be quick."""
-    scans = _expert_scans(context, "trusted")
+    scans = lesson.trusted_scans()
 
-    def validate() -> float:
+    def validate(model: nn.Module) -> float:
         scores = []
         for scan in scans:
-            probability = lesion_probability(model, scan.image, context.config.patch, 0.25)
+            probability = foreground_probability(model, scan.image, lesson.config.patch, 0.25)
             scores.append(dice((probability > 0.5).numpy(), scan.mask))
         return float(np.mean(scores))
 
     return validate
 
 
-def train_teacher(context: Context, folder: Path) -> None:
+def train_teacher(context: Context, replicate: Replicate, folder: Path) -> None:
     """Stage ``teacher``: trains on the teacher's scans with expert masks (Step 1 of Fig. 1)."""
-    config = context.config
-    model = initial_network(config.seed, context.device)
-    sampler = _sampler(context, _expert_scans(context, "teacher"), _TEACHER)
+    lesson = context.lesson(replicate, folder)
+    model = lesson.initial_network()
+    sampler = lesson.sampler(lesson.teacher_scans(), TEACHER)
     train(
         model,
-        EqualWeights(model, sampler, context.device),
-        _validator(context, model),
-        config=config,
-        steps=config.teacher_steps,
+        Supervised(model, context.device, sampler),
+        _validator(lesson),
+        config=context.config,
+        length=lesson.teacher_length(),
         folder=folder,
-        title="teacher",
+        title=f"teacher {replicate.teacher}",
     )
 
 
-def label_unlabelled(context: Context, folder: Path) -> None:
-    """Stage ``pseudo-label``: the teacher labels the unlabelled scans (Step 2 of Fig. 1)."""
-    network = load_network(context.run.folder("teacher") / "weights.pt", context.device)
-    prepared = context.run.folder("prepare")
-    for source in tqdm(load_sources(prepared, "unlabelled"), desc="pseudo-label", unit="scan"):
-        path = folder / f"{source.name}.npz"
-        if path.exists():
-            continue
-        image = load_prepared(prepared, source.name).image
-        probability = lesion_probability(
-            network, image, context.config.patch, context.config.overlap
-        )
-        write_arrays(path, mask=(probability > 0.5).numpy().astype(np.uint8))
+def label_unlabelled(context: Context, replicates: list[Replicate], folder: Path) -> None:
+    """Stage ``pseudo-label``: a teacher labels unlabelled scans (Step 2 of Fig. 1).
 
-
-def _student_at_start(context: Context) -> nn.Module:
-    if context.config.student_start == "teacher":
-        return load_network(context.run.folder("teacher") / "weights.pt", context.device)
-    return initial_network(context.config.seed, context.device)
-
-
-def train_students(context: Context, folder: Path) -> None:
-    """Stage ``student``: one student for each method (Step 3 of Fig. 1).
-
-    All start from the same state, by ``student_start`` the teacher's initial one or its last, and
-    see the same pseudo-labelled batches in the same order; those that reweight see trusted batches
-    besides.
+    Args:
+        context: Run folder and device.
+        replicates: Those that share the teacher; the scans unlabelled in any of them are labelled.
+        folder: Where to write, a folder for each scan.
     """
-    config = context.config
-    noisy = _sampler(context, _pseudo_scans(context), _PSEUDO)
-    trusted = _sampler(context, _expert_scans(context, "trusted"), _TRUSTED)
-    for method in config.methods:
-        model = _student_at_start(context)
-        objective: Objective
-        if METHODS[method].options is None:
-            objective = EqualWeights(model, noisy, context.device)
-        else:
-            objective = Reweighted(method, model, noisy, trusted, context.device, config.seed)
-        train(
-            model,
-            objective,
-            _validator(context, model),
-            config=config,
-            steps=config.student_steps,
-            folder=folder / method,
-            title=f"student, {METHODS[method].label}",
-        )
+    network = context.lesson(replicates[0], folder).teacher_network()
+    scans = {
+        scan.name: scan
+        for replicate in replicates
+        for scan in context.lesson(replicate, folder).unlabelled_scans()
+    }
+    lesson = context.lesson(replicates[0], folder)
+    title = f"pseudo-label {replicates[0].teacher}"
+    for name in tqdm(sorted(scans), desc=title, unit="scan"):
+        # The mask is written last.
+        if not (folder / name / "mask.npy").exists():
+            write_labels(folder / name, lesson.label(network, scans[name]))
+
+
+def train_student(context: Context, replicate: Replicate, method: str, folder: Path) -> None:
+    """Stage ``student``: trains one row (Step 3 of Fig. 1).
+
+    Rows of a replicate that start alike start from the same state, and those that draw the same
+    kind of scans see the same batches in the same order.
+    """
+    row = ROWS[method]
+    if row.objective is None:
+        raise ValueError(f"{method} is not trained")
+    lesson = context.lesson(replicate, folder)
+    start = row.start if row.start != "student" else context.config.student_start
+    model = lesson.teacher_network() if start == "teacher" else lesson.initial_network()
+    train(
+        model,
+        row.objective(lesson, model),
+        _validator(lesson),
+        config=context.config,
+        length=row.length(lesson),
+        folder=folder,
+        title=f"{replicate.name} {method}",
+    )

@@ -1,22 +1,28 @@
-"""The training loop: Adam, a decaying learning rate, checkpoints, a log."""
+"""The training loop: Adam, a learning rate schedule, checkpoints, a log."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from examples.covid3d.board import Board
 from examples.covid3d.config import Config
 from examples.covid3d.errors import problem
-from examples.covid3d.files import write_csv, write_torch
+from examples.covid3d.files import write_csv, write_json, write_torch
+from examples.covid3d.precision import Precision
+from examples.covid3d.schedule import is_saturated, learning_rate
 from reweight import NonFiniteError
 
 Row = dict[str, Any]
+LAST, BEST, WEIGHTS = "last.pt", "best.pt", "weights.pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,94 +42,202 @@ class Outcome:
     samples: list[Row] = field(default_factory=list)
 
 
-class Objective(Protocol):
-    """Draws batch ``step``, runs the model forward and says what to minimise."""
+class Objective:
+    """A way to train: draws batch ``step``, runs the model forward and says what to minimise."""
 
-    def __call__(self, step: int) -> Outcome: ...  # noqa: D102
+    waited = 0.0
+    """Seconds that steps waited for their batches."""
+
+    def __call__(self, step: int) -> Outcome:
+        """Draws the batches of ``step`` and gives its loss."""
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> None:
+        """Called when the optimiser has moved, as for a teacher that follows the student."""
+
+    def evaluated(self) -> nn.Module | None:
+        """The network to evaluate, where that is not the one being trained."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside model and optimiser."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what :meth:`state_dict` gave."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training is.
+
+    Attributes:
+        steps: At most.
+        epoch: Steps in an epoch, for early stopping.
+    """
+
+    steps: int
+    epoch: int = 1
 
 
 def train(
     model: nn.Module,
     objective: Objective,
-    validate: Callable[[], float],
+    validate: Callable[[nn.Module], float],
     *,
     config: Config,
-    steps: int,
+    length: Length,
     folder: Path,
     title: str,
 ) -> None:
-    """Trains ``model`` and writes ``weights.pt``, ``steps.csv``, ``samples.csv`` and ``curve.csv``.
+    """Trains ``model`` and writes ``weights.pt``, ``steps.csv``, ``samples.csv``, ``curve.csv``.
 
-    An interrupted training resumes from its last checkpoint and ends with the same weights as one
-    that was not: the checkpoint holds model, optimiser, random state, step and log, and batches
-    depend on nothing but seed and step. The learning rate falls as (1 - step / steps)^0.9.
+    An interrupted training resumes from ``last.pt`` and ends with the same weights as one that was
+    not: the checkpoint holds model, optimiser, the objective's state, random states, step and log,
+    and batches depend on nothing but seed and step. ``best.pt`` is the checkpoint with the highest
+    Dice. ``timing.json`` has the seconds of the steps alone, without validation.
 
     Args:
         model: In its initial state; trained in place, batch normalisation in training mode.
         objective: What to minimise.
-        validate: Gives a Dice to log, and leaves the model as found.
+        validate: Gives a network's Dice to log, and leaves it as found.
         config: Settings.
-        steps: Number of steps.
+        length: Number of steps; fewer are taken if the loss is saturated (``config.patience``).
         folder: Where to write. Nothing is done if ``weights.pt`` is there already.
         title: Shown in the progress bar.
 
     Raises:
         UserError: If the training diverges.
     """
-    if (folder / "weights.pt").exists():
+    if (folder / WEIGHTS).exists():
         return
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    checkpoint = folder / "checkpoint.pt"
-    log: dict[str, list[Row]] = {"steps": [], "samples": [], "curve": []}
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        first, log = state["step"], state["log"]
-    model.train()
-    bar = tqdm(range(first, steps), desc=title, initial=first, total=steps, unit="step")
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * (1 - step / steps) ** 0.9
+    run = _Run(model, objective, config, folder, next(model.parameters()).device)
+    run.resume()
+    board = Board(folder / "tensorboard", config.tensorboard, run.step)
+    steps = length.steps
+    bar = tqdm(total=steps, initial=run.step, desc=title, unit="step")
+    with contextlib.closing(board), bar:
+        while run.step < steps and not run.saturated(length):
+            start = time.perf_counter()
+            row = run.take(learning_rate(run.step, steps, config.learning_rate, config.schedule))
+            run.seconds += time.perf_counter() - start
+            if row is None:
+                raise problem(
+                    title,
+                    f"the loss is not finite at step {run.step}",
+                    "a finite loss",
+                    f"lower --learning-rate (now {config.learning_rate:g})",
+                )
+            board.add(run.step, row, "train")
+            bar.update()
+            bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+            last = run.step == steps or run.saturated(length)
+            if run.step % config.validate_every == 0 or last:
+                run.validate(validate)
+                board.add(run.step, run.log["curve"][-1], "validation")
+            if run.step % config.checkpoint_every == 0 and not last:
+                write_torch(folder / LAST, run.state())
+    run.finish()
+
+
+class _Run:
+    """The state of a training under way."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        config: Config,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        self._model, self._objective, self._config = model, objective, config
+        self._folder, self._device = folder, device
+        self._optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+        self._precision = Precision(config.amp, device)
+        self._waited = 0.0
+        self._best = -1.0
+        self.step = 0
+        self.seconds = 0.0
+        self.log: dict[str, list[Row]] = {"steps": [], "samples": [], "curve": []}
+        model.train()
+
+    def take(self, rate: float) -> Row | None:
+        """Takes a step and returns its log; None if the loss is not finite."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
         try:
-            outcome = objective(step)
-        except NonFiniteError as error:
-            raise _diverged(title, step, config) from error
+            with self._precision.autocast():
+                outcome = self._objective(self.step)
+        except NonFiniteError:
+            return None
         loss = float(outcome.loss.detach())
         if not torch.isfinite(outcome.loss.detach()):
-            raise _diverged(title, step, config)
+            return None
         if outcome.update:
-            outcome.loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-        log["steps"].append({"step": step, "loss": loss, **outcome.row})
-        log["samples"] += outcome.samples
-        done = step + 1
-        if done % config.validate_every == 0 or done == steps:
-            log["curve"].append({"step": done, "dice": validate()})
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        if done % config.checkpoint_every == 0 and done < steps:
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
-                "step": done,
-                "log": log,
-            }
-            write_torch(checkpoint, state)
-    for name, rows in log.items():
-        write_csv(folder / f"{name}.csv", rows)
-    # Last, for its presence means that all is there.
-    write_torch(folder / "weights.pt", model.state_dict())
-    checkpoint.unlink(missing_ok=True)
+            self._precision.step(outcome.loss, self._optimizer)
+            self._objective.after_step(self.step)
+        row = {"step": self.step, "loss": loss, **outcome.row}
+        self.log["steps"].append(row)
+        self.log["samples"] += outcome.samples
+        self.step += 1
+        return row
 
+    def saturated(self, length: Length) -> bool:
+        losses = [row["mean_loss"] for row in self.log["steps"] if "mean_loss" in row]
+        return is_saturated(losses, length.epoch, self._config.patience)
 
-def _diverged(title: str, step: int, config: Config) -> Exception:
-    return problem(
-        title,
-        f"the loss is not finite at step {step}",
-        "a finite loss",
-        f"lower --learning-rate (now {config.learning_rate:g})",
-    )
+    def _evaluated(self) -> nn.Module:
+        return self._objective.evaluated() or self._model
+
+    def validate(self, validate: Callable[[nn.Module], float]) -> None:
+        dice = validate(self._evaluated())
+        self.log["curve"].append({"step": self.step, "dice": dice})
+        if dice > self._best:
+            self._best = dice
+            write_torch(self._folder / BEST, self.state())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self._model.state_dict(),
+            "evaluated": self._evaluated().state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "objective": self._objective.state_dict(),
+            "precision": self._precision.state_dict(),
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+            "step": self.step,
+            "best": self._best,
+            "seconds": self.seconds,
+            "waited": self._waited + self._objective.waited,
+            "log": self.log,
+        }
+
+    def resume(self) -> None:
+        path = self._folder / LAST
+        if not path.exists():
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._objective.load_state_dict(state["objective"])
+        self._precision.load_state_dict(state["precision"])
+        torch.set_rng_state(state["rng"])
+        if state["device_rng"] and self._device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["device_rng"])
+        self.step, self._best, self.log = state["step"], state["best"], state["log"]
+        self.seconds, self._waited = state["seconds"], state["waited"]
+
+    def finish(self) -> None:
+        for name, rows in self.log.items():
+            write_csv(self._folder / f"{name}.csv", rows)
+        waited = self._waited + self._objective.waited
+        timing = {"seconds": self.seconds, "steps": self.step, "wait_seconds": waited}
+        write_json(self._folder / "timing.json", timing)
+        write_torch(self._folder / LAST, self.state())
+        chosen = self._evaluated().state_dict()
+        if self._config.keep == "best":
+            path = self._folder / BEST
+            chosen = torch.load(path, map_location="cpu", weights_only=True)["evaluated"]
+        # Last, for its presence means that all is there.
+        write_torch(self._folder / WEIGHTS, chosen)

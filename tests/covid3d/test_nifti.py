@@ -94,3 +94,39 @@ def test_mask_with_rounded_affine_passes(write_scan):
 
 def test_mask_with_other_labels(write_scan):
     mask_refused(write_scan, MASK + MASK, None, "labels 0, 2")
+
+
+LABELS = np.zeros((6, 5, 4), np.uint8)
+LABELS[0], LABELS[1], LABELS[2] = 1, 2, 3
+
+
+@pytest.mark.parametrize(
+    ("foreground", "known"), [((2,), (1, 3)), ((1, 2, 3), None), ((3, 1), (0, 1, 2))]
+)
+def test_labels_of_choice_become_foreground(write_scan, foreground, known):
+    image = write_scan(VOLUME)
+    _, grid = load_image(image)
+    path = write_scan(LABELS, name="mask.nii.gz")
+    mask = load_mask(path, image, grid, foreground, known)
+    expected = sum((label == LABELS).astype(np.uint8) for label in foreground)
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("foreground", "known", "unknown"), [((2,), None, "1, 3"), ((1,), (2,), "3"), ((1, 3), (), "2")]
+)
+def test_labels_that_are_not_known_are_named(write_scan, foreground, known, unknown):
+    image = write_scan(VOLUME)
+    _, grid = load_image(image)
+    path = write_scan(LABELS, name="mask.nii.gz")
+    with pytest.raises(UserError, match=rf"labels 0, 1, 2, 3 \(not known: {unknown}\)"):
+        load_mask(path, image, grid, foreground, known)
+
+
+@pytest.mark.parametrize("foreground", [(), (0,), (0, 1)])
+def test_background_is_never_foreground(write_scan, foreground):
+    image = write_scan(VOLUME)
+    _, grid = load_image(image)
+    with pytest.raises(UserError, match="foreground labels"):
+        load_mask(write_scan(MASK, name="mask.nii.gz"), image, grid, foreground)

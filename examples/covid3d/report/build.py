@@ -2,170 +2,91 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 
-from examples.covid3d.files import read_csv, write_csv, write_text
-from examples.covid3d.intensity import WindowedScanWarning
-from examples.covid3d.prepare import load_sources
+from examples.covid3d.evaluate import entries_of, trained_in
+from examples.covid3d.files import write_csv, write_text
 from examples.covid3d.report import html
 from examples.covid3d.report.curves import draw_curves, draw_weights
+from examples.covid3d.report.markup import Table
 from examples.covid3d.report.overlay import draw_overlay
+from examples.covid3d.report.paper import TABLE2, TABLE3
 from examples.covid3d.report.provenance import (
     caution,
     comparison,
     data_section,
     settings_section,
 )
-from examples.covid3d.report.summary import (
-    GOOD,
-    SCORES,
-    Rows,
-    Summary,
-    label_of,
-    summarise,
-    verdict,
-    weight_quality,
+from examples.covid3d.report.results import LABELS, Lines, Results, gather
+from examples.covid3d.report.tables import (
+    all_metrics_table,
+    differences_table,
+    folds_table,
+    seeds_table,
+    table4,
 )
+from examples.covid3d.report.verdict import REFERENCES, verdict
+from examples.covid3d.report.weights import GOOD, SCORES, weight_quality
+from examples.covid3d.rows import ROWS
 from examples.covid3d.stages import Context
-from examples.covid3d.students import METHODS
 
-TITLE = "COVID-19 lesions in chest CT: learning from a noisy teacher"
-
-
-def _plus_minus(pair: tuple[float, float], digits: int) -> str:
-    return f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
+TITLE = "Learning from a noisy teacher: segmentation under sample weights"
 
 
-def _table(summaries: list[Summary]) -> str:
-    header = ("Method", "Dice ↑", "HD (mm) ↓", "HD95 (mm) ↓", "Missed cases", "False alarms")
-    rows = [
-        (
-            label_of(s.method),
-            _plus_minus(s.dice, 3),
-            _plus_minus(s.hd, 1),
-            _plus_minus(s.hd95, 1),
-            f"{s.missed} of {s.with_lesion}",
-            f"{s.false_alarms} of {s.scans - s.with_lesion}",
-        )
-        for s in summaries
-    ]
-    return html.table(header, rows)
+def _tables(results: Results) -> dict[str, Table]:
+    """The tables by the name of their CSV file."""
+    metrics, methods = results.metrics, results.methods
+    config = results.context.config
+    found = {"all_metrics": all_metrics_table(metrics, results.training, methods, LABELS)}
+    if config.preset.startswith("experiment-1"):
+        title = "Folds, in the layout of the paper's Table 3"
+        found["table3"] = folds_table(metrics, methods, LABELS, paper=TABLE3, title=title)
+        kinds = {name: row.family for name, row in ROWS.items()}
+        found["table4"] = table4(metrics, methods, LABELS, kinds=kinds)
+    elif config.preset.startswith("experiment-2"):
+        title = "Folds, in the layout of the paper's Table 2"
+        found["table2"] = folds_table(metrics, methods, LABELS, paper=TABLE2, title=title)
+    elif config.folds > 1:
+        found["folds"] = folds_table(metrics, methods, LABELS, title="Folds")
+    if len(config.seeds) > 1:
+        found["seeds"] = seeds_table(metrics, methods, LABELS)
+    references = [name for name in REFERENCES if name in methods and len(methods) > 1]
+    if references:
+        found["differences"] = differences_table(metrics, methods, references, LABELS)
+    sources = sorted({row["source"] for row in metrics})
+    for source in sources if len(sources) > 1 else []:
+        own = [row for row in metrics if row["source"] == source]
+        name = "source_" + "".join(c if c.isalnum() else "_" for c in source)
+        found[name] = all_metrics_table(own, [], methods, LABELS, f"Only test scans of: {source}")
+    return found
 
 
-def _by_scanner(metrics: Rows) -> list[str]:
-    """Phantoms only: the same table for each scanner."""
-    parts = []
-    for prefix, name in (("expert_", "the experts' scanner"), ("hospital_", "the other scanner")):
-        rows = [row for row in metrics if row["scan"].startswith(prefix)]
-        if rows:
-            count = len({row["scan"] for row in rows})
-            parts += [
-                html.paragraph(f"Only the {count} test scans of {name}:"),
-                _table(summarise(rows)),
-            ]
-    return parts
-
-
-def _pseudo_labels(rows: Rows) -> list[str]:
+def _pseudo_labels(rows: Lines) -> list[str]:
     known = [float(row["dice"]) for row in rows if row["dice"] != ""]
+    parts = [html.heading("Pseudo-labels")]
     if not known:
-        return [html.paragraph("The unlabelled scans have no expert mask to compare with.")]
-    cells = [
-        (
-            row["scan"],
-            f"{float(row['dice']):.3f}" if row["dice"] else "unknown",
-            f"{float(row['expert_ml']):.0f}" if row["expert_ml"] else "unknown",
-            f"{float(row['pseudo_ml']):.0f}",
-        )
-        for row in rows
-    ]
-    mean = sum(known) / len(known)
-    return [
-        html.paragraph(
-            f"Mean true Dice of the pseudo-labels {mean:.3f} over {len(known)} scans. The expert "
-            "masks of these scans only tell how good the pseudo-labels are; no training sees them."
-        ),
-        html.table(("Scan", "True Dice", "Expert (ml)", "Pseudo-label (ml)"), cells),
-    ]
-
-
-def build_report(context: Context, folder: Path) -> None:
-    """Writes ``report.html``, ``overlay.png``, ``curves.png``, ``weights_*.png`` and the CSV files.
-
-    Args:
-        context: Run folder and device.
-        folder: Where to write.
-    """
-    run, evaluated = context.run, context.run.folder("evaluate")
-    students = {method: run.folder("student") / method for method in context.config.methods}
-    predictions = {method: evaluated / "predictions" / method for method in ("teacher", *students)}
-    metrics = read_csv(evaluated / "metrics.csv")
-    summaries = summarise(metrics)
-    shutil.copyfile(evaluated / "metrics.csv", folder / "metrics.csv")
-    write_csv(
-        folder / "summary.csv",
-        [
-            {"method": s.method, "scans": s.scans, "dice": s.dice[0], "dice_std": s.dice[1]}
-            | {"hd_mm": s.hd[0], "hd_mm_std": s.hd[1], "hd95_mm": s.hd95[0]}
-            | {"hd95_mm_std": s.hd95[1], "missed": s.missed, "false_alarms": s.false_alarms}
-            for s in summaries
-        ],
+        text = "The unlabelled scans have no expert mask to compare with."
+        return [*parts, html.paragraph(text)]
+    known.sort()
+    text = (
+        f"True Dice of {len(known)} pseudo-labels: mean {sum(known) / len(known):.3f}, median "
+        f"{known[len(known) // 2]:.3f}, lowest {known[0]:.3f}, highest {known[-1]:.3f}. The expert "
+        "masks of these scans only tell how good the pseudo-labels are; no training sees them."
     )
-    with warnings.catch_warnings():
-        # Said once already, when the scans were prepared.
-        warnings.simplefilter("ignore", WindowedScanWarning)
-        draw_overlay(
-            load_sources(run.folder("prepare"), "test"),
-            predictions,
-            context.config,
-            folder / "overlay.png",
-        )
-    draw_curves({"teacher": run.folder("teacher"), **students}, folder / "curves.png")
-    meanings = [
-        html.paragraph(f"{METHODS[m].label}: {METHODS[m].meaning}.", "small") for m in students
-    ]
-    parts = [
-        html.paragraph(caution(context.config), "note"),
-        html.paragraph(verdict(summaries, metrics)),
-        html.paragraph(comparison(context.config)),
-        html.heading("Test scans"),
-        _table(summaries),
-        html.paragraph(
-            "Mean ± standard deviation over test scans, each on its own voxel grid. HD is the "
-            "Hausdorff distance, HD95 its 95th percentile. Both masks empty: Dice 1, HD 0; one "
-            "empty: Dice 0, HD the diagonal of the volume. Missed: a lesion, and nothing found. "
-            "False alarm: no lesion, and something found.",
-            "small",
-        ),
-        *meanings,
-        *_by_scanner(metrics if context.config.benchmark is None else []),
-        html.heading("What they look like"),
-        html.picture(
-            folder / "overlay.png",
-            "Axial slices, each scan where the expert marked most; front up, the patient's right "
-            "on the left.",
-        ),
-        html.heading("Training"),
-        html.picture(
-            folder / "curves.png",
-            "The trusted scans train neither the teacher nor the student with equal weights, which "
-            "never see them; students that reweight are steered by them, so that for those the "
-            "middle panel is not held-out data.",
-        ),
-        html.heading("Pseudo-labels"),
-        *_pseudo_labels(read_csv(evaluated / "pseudo_labels.csv")),
-    ]
-    for method in students:
-        samples_path = evaluated / f"samples_{method}.csv"
-        samples = read_csv(samples_path) if samples_path.exists() else []
+    return [*parts, html.paragraph(text)]
+
+
+def _weights(results: Results, folder: Path) -> list[str]:
+    parts = []
+    for method in results.methods:
+        samples = results.samples(method)
         figure = folder / f"weights_{method}.png"
-        quality = weight_quality(method, samples)
+        quality = weight_quality(method, samples) if samples else None
         if quality is None or not draw_weights(method, samples, figure):
             continue
         parts += [
-            html.heading(f"Weights: {label_of(method)}"),
+            html.heading(f"Weights: {LABELS[method]}"),
             html.paragraph(
                 f"{quality.good_samples:.1%} of the samples had a good pseudo-label (true Dice of "
                 f"the patch at least {GOOD}); {quality.good_weight:.1%} of the weight fell on "
@@ -181,5 +102,98 @@ def build_report(context: Context, folder: Path) -> None:
             ),
             html.picture(figure, "Weights against the truth, which training did not know."),
         ]
-    parts += [*data_section(context), *settings_section(context)]
+    return parts
+
+
+def _pictures(results: Results, folder: Path) -> list[str]:
+    context, first = results.context, results.replicates[0]
+    scans = [entry.scan(context.prepared) for entry in entries_of(context, first.roles["test"])]
+    predictions = {
+        method: results.evaluated(first, method) / "predictions"
+        for method in results.methods
+        if (results.evaluated(first, method) / "predictions").is_dir()
+    }
+    draw_overlay(scans, predictions, context.config, folder / "overlay.png")
+    trained = {
+        method: trained_in(context, first, method)
+        for method in results.methods
+        if not ROWS[method].external
+    }
+    logged = {m: path for m, path in trained.items() if (path / "steps.csv").exists()}
+    draw_curves(logged, folder / "curves.png")
+    return [
+        html.heading("What they look like"),
+        html.picture(
+            folder / "overlay.png",
+            "Axial slices, each scan where the expert marked most; front up, the patient's right "
+            "on the left.",
+        ),
+        html.heading("Training"),
+        html.picture(
+            folder / "curves.png",
+            "The trusted scans train neither the teacher nor the student with equal weights, which "
+            "never see them; students that reweight are steered by them, and some rows train on "
+            "them, so that for those the middle panel is not held-out data. "
+            f"Shown: seed {first.seed}, fold {first.fold}.",
+        ),
+    ]
+
+
+def _waiting(results: Results) -> str:
+    seconds, waited = (
+        sum(float(row[key]) for row in results.training) for key in ("seconds", "wait_seconds")
+    )
+    share = waited / seconds if seconds else 0.0
+    return (
+        f"Of {seconds:.0f} s of training steps (all rows, seeds and folds; validation not "
+        f"counted), {share:.1%} were spent waiting for batches."
+    )
+
+
+def build_report(context: Context, folder: Path) -> None:
+    """Writes ``report.html``, ``tables.md``, a CSV for each table, and the figures.
+
+    Args:
+        context: Run folder and device.
+        folder: Where to write.
+    """
+    results = gather(context)
+    write_csv(folder / "metrics.csv", results.metrics)
+    write_csv(folder / "training.csv", results.training)
+    write_csv(folder / "pseudo_labels.csv", results.pseudo_labels)
+    sentences = verdict(results)
+    write_text(folder / "verdict.txt", "\n".join(sentences) + "\n")
+    tables = _tables(results)
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table.to_csv_rows())
+    markdown = "\n".join(table.to_markdown() for table in tables.values())
+    bullets = "\n".join(f"- {line}" for line in sentences)
+    write_text(folder / "tables.md", f"{bullets}\n\n{markdown}")
+    with warnings.catch_warnings():
+        # Said once already, when the scans were prepared.
+        warnings.simplefilter("ignore")
+        pictures = _pictures(results, folder)
+    meanings = [(LABELS[m], ROWS[m].family, ROWS[m].meaning) for m in results.methods]
+    config = context.config
+    parts = [
+        html.paragraph(caution(config), "note"),
+        html.bullets(sentences),
+        html.heading("Test scans"),
+        *(table.to_html() for table in tables.values()),
+        html.paragraph(
+            "Each scan on its own voxel grid. HD is the Hausdorff distance, HD95 its 95th "
+            f"percentile, NSD the surface Dice at {config.nsd_tolerance:g} mm. Both masks empty: "
+            "Dice and NSD 1, HD 0; one empty: Dice and NSD 0, HD the diagonal of the volume.",
+            "small",
+        ),
+        html.heading("Rows"),
+        html.paragraph(comparison(config)),
+        html.table(("Row", "Kind", "What it is"), meanings, "text"),
+        *pictures,
+        *_pseudo_labels(results.pseudo_labels),
+        *_weights(results, folder),
+        *data_section(results),
+        *settings_section(context),
+        html.paragraph(_waiting(results), "small"),
+    ]
     write_text(folder / "report.html", html.page(TITLE, parts))

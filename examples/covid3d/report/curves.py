@@ -12,15 +12,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from examples.covid3d.files import read_csv, replacing
-from examples.covid3d.report.summary import GOOD, Rows, label_of
+from examples.covid3d.report.results import LABELS
+from examples.covid3d.report.weights import GOOD, Rows
 
-COLOURS = {"teacher": "#6b7280", "equal": "#d97706", "rgsm_al": "#0f766e"}
-_MORE = ("#7c3aed", "#be185d", "#2563eb", "#65a30d", "#92400e", "#0891b2")
+_COLOURS = {"supervised": "#6b7280", "equal": "#d97706", "rgsm-al": "#0f766e", "best": "#be185d"}
+_MORE = (
+    "#7c3aed", "#2563eb", "#65a30d", "#92400e", "#0891b2", "#db2777", "#4b5563", "#ca8a04",
+    "#059669", "#4f46e5", "#dc2626", "#0284c7", "#a21caf", "#84cc16", "#78716c",
+)  # fmt: skip
+_BY_ORDER = [name for name in LABELS if name not in _COLOURS]
 
 
-def colour_of(method: str, index: int) -> str:
+def colour_of(method: str) -> str:
     """A method's colour, the same in every figure."""
-    return COLOURS.get(method, _MORE[index % len(_MORE)])
+    return _COLOURS.get(method) or _MORE[_BY_ORDER.index(method) % len(_MORE)]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -57,44 +62,28 @@ def draw_curves(folders: Mapping[str, Path], path: Path) -> None:
     """Draws loss, Dice on the trusted scans and samples kept, against the training step.
 
     Args:
-        folders: Training folder of the teacher and each student, by method.
+        folders: Training folder of each row, by method.
         path: PNG to write.
     """
-    figure = new_figure(13, 3.8)
+    figure = new_figure(13, 4.6)
     loss, dice, kept = figure.subplots(1, 3)
-    for index, (method, folder) in enumerate(folders.items()):
-        colour = colour_of(method, index)
+    for method, folder in folders.items():
+        colour, label = colour_of(method), LABELS[method]
         steps, curve = read_csv(folder / "steps.csv"), read_csv(folder / "curve.csv")
         values = np.array([float(row["mean_loss"]) for row in steps])
-        loss.plot(_moving_mean(values, 20), color=colour, label=label_of(method))
-        dice.plot(
-            [int(row["step"]) for row in curve],
-            [float(row["dice"]) for row in curve],
-            color=colour,
-            marker="o",
-            markersize=3,
-            label=label_of(method),
-        )
-        if "kept" in steps[0]:
-            for key, line in (("kept", "-"), ("effective_sample_size", ":")):
+        loss.plot(_moving_mean(values, 20), color=colour, label=label, linewidth=1.2)
+        at, scores = ([float(row[key]) for row in curve] for key in ("step", "dice"))
+        dice.plot(at, scores, color=colour, marker="o", markersize=3, linewidth=1.2)
+        for key, line in (("kept", "-"), ("effective_sample_size", ":")):
+            if key in steps[0]:
                 counts = np.array([float(row[key]) for row in steps])
-                name = key.replace("_", " ")
-                kept.plot(
-                    _moving_mean(counts, 20),
-                    line,
-                    color=colour,
-                    label=f"{label_of(method)}, {name}",
-                )
-    _style(loss, "Training loss, mean of 20 steps", "step", "mean combo loss, unweighted")
+                kept.plot(_moving_mean(counts, 20), line, color=colour, linewidth=1.2)
+    _style(loss, "Training loss, mean of 20 steps", "step", "mean loss, unweighted")
     _style(dice, "Dice on the trusted scans", "step", "mean Dice")
-    _style(kept, "Samples of a batch, mean of 20 steps", "step", "samples")
-    dice.set_ylim(0, 1)
+    _style(kept, "Samples kept (line), effective (dots)", "step", "samples of a batch")
     kept.set_ylim(bottom=0)
-    loss.legend(frameon=False, fontsize=9)
-    if kept.lines:
-        kept.legend(frameon=False, fontsize=9)
-    else:
-        kept.set_visible(False)
+    kept.set_visible(bool(kept.lines))
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -103,7 +92,7 @@ def draw_weights(method: str, samples: Rows, path: Path) -> bool:
 
     Args:
         method: The method.
-        samples: Rows of ``samples_METHOD.csv``.
+        samples: Rows of ``samples.csv``.
         path: PNG to write.
 
     Returns:
@@ -117,16 +106,15 @@ def draw_weights(method: str, samples: Rows, path: Path) -> bool:
     figure = new_figure(13, 3.8)
     scatter, bars, by_scan = figure.subplots(1, 3)
     jitter = np.random.default_rng(0).normal(0, 0.006, dice.shape)
-    scatter.scatter(
-        dice + jitter, weight, s=9, alpha=0.35, color=colour_of(method, 0), linewidths=0
-    )
+    scatter.scatter(dice + jitter, weight, s=9, alpha=0.35, color=colour_of(method), linewidths=0)
     edges = np.linspace(0, 1, 6)
     bins = np.clip(np.digitize(dice, edges) - 1, 0, 4)
     means = [weight[bins == b].mean() if (bins == b).any() else 0.0 for b in range(5)]
     counts = [int((bins == b).sum()) for b in range(5)]
-    drawn = bars.bar(edges[:-1] + 0.1, means, width=0.17, color=colour_of(method, 0))
+    drawn = bars.bar(edges[:-1] + 0.1, means, width=0.17, color=colour_of(method))
     bars.bar_label(drawn, [f"n = {count}" for count in counts], fontsize=8, padding=2)
-    batch = round(len(samples) / max(1, len({row["step"] for row in samples})))
+    steps = {(row["seed"], row["fold"], row["step"]) for row in samples}
+    batch = round(len(samples) / max(1, len(steps)))
     bars.axhline(1 / batch, color="black", linestyle="--", linewidth=1, label="equal weight")
     bars.legend(frameon=False, fontsize=9)
     bars.margins(y=0.15)
@@ -134,13 +122,13 @@ def draw_weights(method: str, samples: Rows, path: Path) -> bool:
     of_scan = np.array([row["scan"] for row in known])
     for name in names:
         own = of_scan == name
-        by_scan.scatter(dice[own].mean(), weight[own].mean(), color=colour_of(method, 0), s=24)
+        by_scan.scatter(dice[own].mean(), weight[own].mean(), color=colour_of(method), s=24)
     by_scan.axhline(1 / batch, color="black", linestyle="--", linewidth=1)
     by_scan.set_ylim(bottom=0)
     by_scan.set_xlim(-0.03, 1.03)
     by_scan.axvline(GOOD, color="black", linestyle=":", linewidth=1, label=f"Dice {GOOD}")
     by_scan.legend(frameon=False, fontsize=9)
-    name = label_of(method)
+    name = LABELS[method]
     truth = "true Dice of the pseudo-label, patch"
     _style(scatter, f"{name}: every sample of every step", truth, "weight")
     _style(bars, "Mean weight by pseudo-label quality", truth, "mean weight")

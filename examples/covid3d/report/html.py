@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2937; max-width: 68rem; margin: 2rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2937; max-width: 76rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
@@ -18,7 +18,8 @@ th { background: #f3f4f6; } th:first-child, td:first-child,
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 figcaption, .small { color: #4b5563; font-size: .9rem; }
 .note { border-left: 4px solid #d97706; background: #fffbeb; padding: .6rem 1rem; }
-.scroll { overflow-x: auto; }
+td { white-space: nowrap; } .text td { white-space: normal; } .scroll { overflow-x: auto; }
+caption { text-align: left; font-weight: 600; padding: .5rem 0; }
 """
 
 
@@ -30,6 +31,11 @@ def paragraph(text: str, kind: str = "") -> str:
 def heading(text: str) -> str:
     """A section heading."""
     return f"<h2>{escape(text)}</h2>"
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:

@@ -15,11 +15,13 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from examples.covid3d.config import Config
-from examples.covid3d.intensity import to_unit_range
+from examples.covid3d.geometry import Grid
 from examples.covid3d.metrics import dice
+from examples.covid3d.nifti import load_mask
+from examples.covid3d.readers.scan import Scan
 from examples.covid3d.report.curves import new_figure, save
-from examples.covid3d.report.summary import label_of
-from examples.covid3d.sources import Source
+from examples.covid3d.report.results import LABELS
+from examples.covid3d.volumes import load_scan
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, EXPERT = "#22c55e", "#3b82f6", "#facc15", "#ef4444"
 _MOST_SCANS = 6
@@ -49,12 +51,29 @@ def _axial(volume: NDArray[Any], k: int) -> NDArray[Any]:
     return volume[::-1, ::-1, k].T
 
 
-def _column(source: Source, folders: dict[str, Path], config: Config) -> _Column:
-    raw, zooms = _canonical(source.image)
-    image = to_unit_range(raw, config.window, source.image)
+def _own(volume: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], tuple[float, ...]]:
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume, grid.affine))
+    return np.asarray(image.dataobj), image.header.get_zooms()
+
+
+def _shown(volume: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
+    """Intensities for the eye: the window for CT, else from the 1st to the 99th percentile."""
+    if config.intensity == "ct" and volume.min() < 0:
+        low, high = config.window
+    else:
+        low, high = (float(value) for value in np.percentile(volume, (1, 99)))
+    shown: NDArray[np.float32] = np.clip((volume - low) / max(high - low, 1e-6), 0, 1)
+    return shown
+
+
+def _column(source: Scan, folders: dict[str, Path], config: Config) -> _Column:
+    raw, grid = load_scan(source)
+    volume, zooms = _own(raw, grid)
+    image = _shown(volume, config)
     if source.mask is None:
         raise ValueError(f"test scan {source.name} has no mask")
-    expert = _canonical(source.mask)[0].astype(np.uint8)
+    marked = load_mask(source.mask, source.image, grid, foreground=config.foreground_labels)
+    expert = _own(marked, grid)[0]
     predicted = {
         method: _canonical(folder / f"{source.name}.nii.gz")[0].astype(np.uint8)
         for method, folder in folders.items()
@@ -88,7 +107,7 @@ def _fill(axes: Axes, mask: NDArray[np.bool_], colour: str, aspect: float) -> No
 
 
 def draw_overlay(
-    sources: Sequence[Source], folders: dict[str, Path], config: Config, path: Path
+    sources: Sequence[Scan], folders: dict[str, Path], config: Config, path: Path
 ) -> None:
     """Draws test scans as columns; the scan, the expert and each network as rows.
 
@@ -97,8 +116,8 @@ def draw_overlay(
 
     Args:
         sources: Test scans.
-        folders: Predictions of the teacher and each student, by method.
-        config: For the intensity window.
+        folders: Predictions of each row, by method.
+        config: For the intensity window and the foreground labels.
         path: PNG to write.
     """
     columns = [_column(source, folders, config) for source in sources]
@@ -106,7 +125,7 @@ def draw_overlay(
     if len(columns) > _MOST_SCANS:
         without = [column for column in columns if not column.expert.any()][:1]
         columns = columns[: _MOST_SCANS - len(without)] + without
-    titles = ["CT", "Expert", *(label_of(method) for method in folders)]
+    titles = ["Scan", "Expert", *(LABELS[method] for method in folders)]
     figure = new_figure(2.3 * len(columns) + 0.5, 1.95 * len(titles) + 0.9)
     grid = figure.subplots(len(titles), len(columns), squeeze=False)
     for j, column in enumerate(columns):

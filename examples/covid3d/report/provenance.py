@@ -6,18 +6,22 @@ import dataclasses
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
-from examples.covid3d.config import PRESETS, STAGES, Config, to_json
-from examples.covid3d.patients import ROLES
-from examples.covid3d.prepare import load_sources
+from examples.covid3d.config import STAGES, Config, to_json
+from examples.covid3d.files import read_csv, read_json
+from examples.covid3d.manifest import REJECTED, read_manifest
+from examples.covid3d.presets import PRESETS
 from examples.covid3d.report import html
+from examples.covid3d.report.results import Results
+from examples.covid3d.report.statistics import FEWEST_SEEDS
 from examples.covid3d.stages import Context
 
 
 def _versions() -> str:
-    names = ("torch", "monai", "nibabel", "numpy", "matplotlib")
+    names = ("torch", "monai", "nibabel", "numpy", "scipy", "matplotlib")
     found = [f"{name} {metadata.version(name)}" for name in names]
     try:
         found.insert(0, f"torch-reweight {metadata.version('torch-reweight')}")
@@ -26,38 +30,68 @@ def _versions() -> str:
     return f"Python {platform.python_version()}, " + ", ".join(found)
 
 
+def _seconds(folder: Path) -> float:
+    """Wall-clock seconds of all units of a stage."""
+    return sum(float(read_json(path)["seconds"]) for path in folder.rglob("stage.json"))
+
+
 def settings_section(context: Context) -> list[str]:
     """Seed, versions, machine, wall-clock times and every setting."""
     run = context.run
+    seeds = ", ".join(str(seed) for seed in context.config.seeds)
     settings = [(key, str(value)) for key, value in to_json(context.config).items()]
-    times = [(stage, f"{run.seconds(stage):.0f} s") for stage in STAGES if stage != "report"]
+    times = [
+        (stage, f"{seconds:.0f} s")
+        for stage in STAGES[:-1]
+        if (seconds := _seconds(run.path / stage)) > 0
+    ]
     machine = (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
         f"{torch.get_num_threads()} threads, device {context.device}"
     )
     return [
         html.heading("Settings, versions, machine, time"),
-        html.paragraph(f"Seed {context.config.seed}. {_versions()}. {machine}."),
+        html.paragraph(f"Seeds {seeds}. {_versions()}. {machine}."),
         html.table(("Stage", "Wall clock"), times),
         html.table(("Setting", "Value"), settings, "text"),
     ]
 
 
-def data_section(context: Context) -> list[str]:
-    """Which scans were used for what."""
-    prepared = context.run.folder("prepare")
-    counts = {role: load_sources(prepared, role) for role in ROLES}
-    uses = {
-        "teacher": "expert masks; train the teacher",
-        "trusted": "expert masks; judge the pseudo-labelled samples",
-        "unlabelled": "pseudo-labels of the teacher; train the students",
-        "test": "expert masks; held out",
-    }
+def data_section(results: Results) -> list[str]:
+    """Which scans were used for what, in the first fold under the first seed."""
+    first = results.replicates[0]
     rows = [
-        (role, str(len(sources)), uses[role], ", ".join(source.name for source in sources))
-        for role, sources in counts.items()
+        (role, str(len(names)), _USES[role], ", ".join(names[:30]) + (" ..." * (len(names) > 30)))
+        for role, names in first.roles.items()
     ]
-    return [html.heading("Data"), html.table(("Role", "Scans", "Use", "Names"), rows, "text")]
+    config = results.context.config
+    entries = read_manifest(results.context.prepared)
+    rejected = read_csv(results.context.prepared / REJECTED)
+    text = (
+        f"{len(entries)} scans of {len({entry.patient for entry in entries})} patients were "
+        f"prepared, {len(rejected)} rejected. "
+    )
+    if config.folds > 1:
+        text += f"Every patient is tested in one of {config.folds} folds. "
+    elif len(config.seeds) > 1:
+        text += "The same patients are tested under every seed. "
+    parts = [
+        html.heading("Data"),
+        html.paragraph(f"{text}Shown: seed {first.seed}, fold {first.fold}."),
+        html.table(("Role", "Scans", "Use", "Names"), rows, "text"),
+    ]
+    if rejected:
+        reasons = [(row["where"], row["reason"]) for row in rejected]
+        parts.append(html.table(("Rejected", "Reason"), reasons, "text"))
+    return parts
+
+
+_USES = {
+    "teacher": "expert masks; train the teacher",
+    "trusted": "expert masks; judge the pseudo-labelled samples",
+    "unlabelled": "pseudo-labels of the teacher; train the students",
+    "test": "expert masks; held out",
+}
 
 
 def comparison(config: Config) -> str:
@@ -67,11 +101,11 @@ def comparison(config: Config) -> str:
         "scratch": "the random initial state that the teacher started from too",
     }[config.student_start]
     text = (
-        f"Every student starts from {start} and takes {config.student_steps} steps on the same "
-        f"pseudo-labelled batches; the teacher took {config.teacher_steps} steps."
+        f"Unless its line says otherwise, a row starts from {start} and sees the same "
+        "pseudo-labelled batches as every other."
     )
     demo = PRESETS["demo"]
-    rest = {name: getattr(demo, name) for name in ("methods", "checkpoint_every")}
+    rest = {name: getattr(demo, name) for name in ("methods", "checkpoint_every", "tensorboard")}
     if dataclasses.replace(config, **rest) == demo:
         text += (
             " The settings of the demo were chosen with this seed, to fit three minutes on two "
@@ -83,13 +117,16 @@ def comparison(config: Config) -> str:
 
 def caution(config: Config) -> str:
     """What the numbers are not evidence of."""
-    if config.benchmark is None:
+    if config.data is None:
         return (
-            "This is one run with one seed on synthetic phantoms: a demonstration that the "
-            "pipeline works, not evidence that one method is better than another."
+            "Synthetic phantoms: a demonstration that the pipeline works, not evidence that one "
+            "method is better than another."
         )
-    return (
-        "This is one run with one seed on a handful of scans and a short training: a demonstration "
-        "that the pipeline works, not evidence that one method is better than another. The test "
-        "masks are those of the folder given, as good as whoever drew them."
-    )
+    if len(config.seeds) < FEWEST_SEEDS:
+        few = "One seed" if len(config.seeds) == 1 else f"{len(config.seeds)} seeds"
+        return (
+            f"{few}: what differs here may differ by chance, and is not evidence that one method "
+            "is better than another. The test masks are those of the data given, as good as "
+            "whoever drew them."
+        )
+    return "The test masks are those of the data given, as good as whoever drew them."

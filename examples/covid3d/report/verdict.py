@@ -1,0 +1,42 @@
+"""What the numbers say, in plain words, whoever wins."""
+
+from __future__ import annotations
+
+from examples.covid3d.report.results import LABELS, Results
+from examples.covid3d.report.statistics import difference, over_seeds, say, unpaired
+
+REFERENCES = ("supervised", "equal", "random", "supervised-all", "supervised-all-long")
+"""Rows that every other is compared with, where they were run."""
+
+_QUESTIONS = (
+    ("rgsm-al", "equal"),
+    ("rgsm-al", "random"),
+    ("rgsm-al", "supervised"),
+    ("rgsm-al", "supervised-all"),
+    ("best", "best-equal"),
+    ("best", "supervised-all"),
+    ("best", "supervised-all-long"),
+)
+
+
+def verdict(results: Results) -> list[str]:
+    """Sentences: how the paper's method and the best row compare with the controls.
+
+    Args:
+        results: What was measured.
+
+    Returns:
+        One sentence for each comparison that can be made, and one on the highest mean.
+    """
+    tested = set(results.methods)
+    sentences = [
+        say(difference(results.metrics, a, b), LABELS)
+        for a, b in _QUESTIONS
+        if {a, b} <= tested and unpaired(results.metrics, a, b) is None
+    ]
+    means = {m: over_seeds(results.metrics, m, "dice").mean for m in results.methods}
+    highest = max(means, key=lambda method: means[method])
+    return [
+        *sentences,
+        f"The highest mean Dice, {means[highest]:.3f}, is that of: {LABELS[highest]}.",
+    ]

@@ -1,0 +1,1 @@
+"""What the paper's competitors consist of, on the same network, one method a file."""

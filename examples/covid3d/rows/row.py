@@ -1,0 +1,39 @@
+"""What a row of the tables is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from examples.covid3d.lesson import Lesson
+from examples.covid3d.training import Length, Objective
+
+Family = Literal["Fully supervised", "Semi-supervised", "Noisy teacher", "Control", "Beyond"]
+"""What kind of method a row is, after the paper's Table 4."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to train, and its row in the tables.
+
+    Attributes:
+        label: Name in tables and figures.
+        meaning: One line for the report.
+        family: What kind of method it is.
+        objective: Makes the objective of training ``model`` in a lesson; None for the teacher
+            itself, and for predictions that come from elsewhere.
+        start: Where the parameters start; ``student``: as ``student_start`` says.
+        length: How long it trains.
+        external: Its predictions come from another program.
+    """
+
+    label: str
+    meaning: str
+    family: Family
+    objective: Callable[[Lesson, nn.Module], Objective] | None
+    start: Literal["student", "scratch", "teacher"] = "student"
+    length: Callable[[Lesson], Length] = Lesson.student_length
+    external: bool = False
