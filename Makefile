@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint hippocampus covid-ct bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Real data, an hour on two cores: make hippocampus DATA=PATH/TO/Task04_Hippocampus
+hippocampus: $(READY)
+	$(BIN)/python -m examples.covid3d run --preset hippocampus --jobs 2 --data $(DATA)
+
+# Ten chest CTs in the Benchmark's layout: make covid-ct DATA=PATH
+covid-ct: $(READY)
+	$(BIN)/python -m examples.covid3d run --preset covid-ct --jobs 2 --data $(DATA)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.meta_step

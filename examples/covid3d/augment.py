@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
@@ -12,27 +14,35 @@ Mask = NDArray[np.uint8]
 
 
 def posed(
-    image: Image, mask: Mask, rng: np.random.Generator, degrees: float, scaling: float
+    image: Image,
+    mask: Mask,
+    rng: np.random.Generator,
+    degrees: float,
+    scaling: float,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> tuple[Image, Mask]:
     """Rotates and scales a patch about its centre.
 
     Args:
-        image: (X, Y, Z); beyond its border, the value of the nearest voxel.
-        mask: Same shape; beyond its border, background.
+        image: (X, Y, Z). What lies beyond its border has the value of the nearest voxel.
+        mask: Same shape; likewise, so that a lesion cut by the border stays one.
         rng: Source of randomness; the same number of draws whatever the patch.
         degrees: Rotation about each axis is drawn from ± this.
         scaling: Each axis is stretched by a factor drawn from 1 ± this.
+        spacing: Voxel size, any unit: a rotation is one of space, not of voxels.
 
     Returns:
         Image (linear) and mask (nearest) of the same shape.
     """
     angles = rng.uniform(-degrees, degrees, 3)
     stretch = 1 + rng.uniform(-scaling, scaling, 3)
-    matrix = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * stretch
+    size = np.asarray(spacing)
+    rotation = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    matrix = rotation / size[:, None] * (stretch * size)
     centre = (np.asarray(image.shape) - 1) / 2
     offset = centre - matrix @ centre
     turned: Image = affine_transform(image, matrix, offset, order=1, mode="nearest")
-    labels: Mask = affine_transform(mask, matrix, offset, order=0, mode="constant")
+    labels: Mask = affine_transform(mask, matrix, offset, order=0, mode="nearest")
     return turned, labels
 
 

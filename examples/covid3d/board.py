@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from examples.covid3d.errors import problem
 
@@ -34,15 +36,20 @@ class Board:
                 "the package tensorboard",
                 "pip install tensorboard, or drop the option",
             ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=first)
+        self._writer = SummaryWriter(str(folder), purge_step=first + 1)
 
     def add(self, step: int, values: Mapping[str, Any], prefix: str) -> None:
         """Writes the numbers among ``values`` under ``prefix/NAME``."""
         if self._writer is None:
             return
         for name, value in values.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and name != "step":
                 self._writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def histogram(self, step: int, values: Sequence[float], name: str) -> None:
+        """Writes the distribution of some values; nothing where there are none."""
+        if self._writer is not None and values:
+            self._writer.add_histogram(name, np.asarray(values), step)
 
     def close(self) -> None:
         """Flushes and closes the files."""

@@ -78,7 +78,7 @@ def _run(parsed: argparse.Namespace) -> None:
     out, config = configure(parsed)
     parsed.out = out
     stages = STAGES if parsed.command == "run" else (parsed.command,)
-    run = run_stages(out, config, stages, device_of(parsed.device))
+    run = run_stages(out, config, stages, device_of(parsed.device), jobs=parsed.jobs)
     if stages[-1] == "report":
         print((run.folder("report") / "verdict.txt").read_text(encoding="utf-8"))
         print(f"Report: {run.folder('report') / 'report.html'}")
@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.command in _STAGE_HELP:
             again = f"python -m examples.covid3d {parsed.command} --out {parsed.out}"
             again += f" --device {parsed.device}" if parsed.device != "cpu" else ""
+            again += f" --jobs {parsed.jobs}" if parsed.jobs != 1 else ""
         print(f"\nInterrupted. To resume: {again}", file=sys.stderr)
         return 130
     return 0

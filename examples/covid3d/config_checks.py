@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ _RANGES = {
     "scaling": (0.0, 0.9),
     "jitter": (0.0, 1.0),
 }
+_LENGTHS = {"patch": 3, "spacing": 3, "window": 2, "shares": 4, "phantoms": 4}
+# Seeds enter generators of 64 bits, multiplied.
+_LARGEST_SEED = 2**31
 
 
 def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
@@ -35,6 +39,7 @@ def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
     Raises:
         UserError: For the first that cannot work.
     """
+    _check_finite(config)
     _check_network(config)
     _check_numbers(config)
     for name, words in choices.items():
@@ -44,6 +49,18 @@ def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
                 f"{getattr(config, name)!r}",
                 " or ".join(words),
                 f"pass for instance {_option(name)} {words[0]}",
+            )
+
+
+def _check_finite(config: Config) -> None:
+    for name, value in vars(config).items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, float) and not math.isfinite(one):
+                raise problem(_option(name), f"{one}", "a finite number", "correct it")
+    for name, length in _LENGTHS.items():
+        if len(getattr(config, name)) != length:
+            raise problem(
+                _option(name), f"{getattr(config, name)}", f"{length} numbers", "give as many"
             )
 
 
@@ -87,13 +104,19 @@ def _check_numbers(config: Config) -> None:
         )
     if config.window[0] >= config.window[1]:
         raise problem("--window", f"{config.window}", "a lower end below the upper", "swap the two")
-    if not config.seeds or min(config.seeds) < 0 or len(set(config.seeds)) < len(config.seeds):
+    seeds = config.seeds
+    if (
+        not seeds
+        or len(set(seeds)) < len(seeds)
+        or not 0 <= min(seeds) <= max(seeds) < _LARGEST_SEED
+    ):
         raise problem(
-            "--seeds", f"{config.seeds}", "different numbers of 0 or more", "pass --seeds 0,1,2"
+            "--seeds", f"{seeds}", "different numbers from 0 to 2^31", "pass --seeds 0,1,2"
         )
-    if not set(config.flip_axes) <= {0, 1, 2}:
+    axes = config.flip_axes
+    if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
         raise problem(
-            "--flip-axes", f"{config.flip_axes}", "axes 0, 1 and 2", "pass --flip-axes 0 1"
+            "--flip-axes", f"{axes}", "axes 0, 1 and 2, each once", "pass --flip-axes 0 1"
         )
     if min(config.phantoms) < 1:
         raise problem("phantoms", f"{config.phantoms}", "at least one for each role", "raise it")

@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+TEMPORARY = ".partial-"
+"""Start of the names of files and folders that are being written."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -28,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to; it keeps every suffix, which NIfTI writers go by.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)
@@ -48,14 +51,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as CSV; the columns are the keys of the first row.
+    """Writes rows as CSV; the columns are the keys of all rows, as they first occur.
 
     Args:
         path: File to write.
-        rows: Dictionaries with the same keys. No rows make an empty file.
+        rows: Dictionaries; a key that a row lacks leaves its cell empty. No rows make an empty
+            file.
     """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [])
+        writer = csv.DictWriter(stream, fieldnames=columns)
         if rows:
             writer.writeheader()
             writer.writerows(rows)
@@ -112,7 +117,7 @@ def link_tree(source: Path, target: Path) -> None:
 
     The folder appears when all of it is there.
     """
-    temporary = target.with_name(f".partial-{os.getpid()}-{target.name}")
+    temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{target.name}")
     try:
         try:
             shutil.copytree(source, temporary, copy_function=os.link)

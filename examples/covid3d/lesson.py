@@ -99,6 +99,7 @@ class Lesson:
                 rotation=config.rotation,
                 scaling=config.scaling,
                 jitter=config.jitter,
+                spacing=config.spacing,
             )
         )
 

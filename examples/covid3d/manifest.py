@@ -26,7 +26,7 @@ class Entry:
         image: Its file, or the folder of its DICOM series.
         mask: The file of its mask; empty if it has none.
         series: The series' UID where ``image`` is a DICOM folder; else empty.
-        sha256: Checksum of its bytes.
+        sha256: Checksum of its voxels and their positions.
         shape: Voxels of the file along each axis.
         spacing: Voxel size of the file, mm.
         low: Lowest intensity of the file, HU for CT.

@@ -17,6 +17,11 @@ from examples.covid3d.geometry import Grid
 
 # A tenth of a millimetre: far below a voxel, well above what float32 headers lose.
 _AFFINE_TOLERANCE = 0.1
+# What a damaged file makes nibabel raise, by and by.
+_UNREADABLE = (
+    ImageFileError, HeaderDataError, OSError, EOFError, ValueError, TypeError, OverflowError,
+    MemoryError, zlib.error,
+)  # fmt: skip
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
@@ -25,8 +30,10 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
         raise problem(path, "no such file", expected, "check the path and the file's name")
     try:
         image = nibabel.load(path)
+        if image.get_data_dtype().kind not in "iufb":
+            raise ValueError(f"voxels of type {image.get_data_dtype()}")
         volume = np.asarray(image.dataobj, dtype=np.float32)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise problem(
             path, f"cannot be read ({error})", expected, "download or export the file again"
         ) from error

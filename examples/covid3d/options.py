@@ -19,7 +19,7 @@ from examples.covid3d.readers import READERS
 from examples.covid3d.rows import ROWS
 
 # Options whose name is not that of a field of the configuration.
-_NOT_SETTINGS = {"command", "out", "preset", "device", "benchmark"}
+_NOT_SETTINGS = {"command", "out", "preset", "device", "benchmark", "jobs"}
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -39,6 +39,12 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 0,1,2") from error
 
 
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
 def shared_options() -> argparse.ArgumentParser:
     """Options of every command: the run folder and the device."""
     options = argparse.ArgumentParser(add_help=False)
@@ -55,6 +61,9 @@ def setting_options() -> argparse.ArgumentParser:
     switch = argparse.BooleanOptionalAction
     options.add_argument(
         "--preset", choices=sorted(PRESETS), help="settings to start from (default: demo or small)"
+    )
+    options.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N", help="trainings at the same time (default: 1)"
     )
     add = options.add_argument_group("data").add_argument
     kinds = sorted(READERS)
@@ -138,6 +147,18 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
     config = dataclasses.replace(config, **given)
     if config.unlabelled is not None and config.data is None:
         raise problem("--unlabelled", "given without --data", "both", "add --data PATH, or drop it")
+    for path in (config.data, config.unlabelled):
+        if path is not None and out.resolve().is_relative_to(path):
+            raise problem(
+                "--out", f"{out} lies in the data, {path}", "a folder apart", "choose another --out"
+            )
+    if config.shares[0] == 0 and config.teacher_from is None and config.kind != "csv":
+        raise problem(
+            "--shares",
+            "no scan for the teacher",
+            "a share for it, or the teacher of another run",
+            "run experiment 1 first, then give --teacher-from RUN",
+        )
     if config.data is None and config.preset != "demo":
         raise problem(
             "--preset",
@@ -157,7 +178,7 @@ def kept_settings(out: Path) -> Config:
     kept = out / CONFIG
     try:
         return from_json(json.loads(kept.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise problem(
             kept, f"cannot be read ({error})", "settings of a run", "use a new --out folder"
         ) from error

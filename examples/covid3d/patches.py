@@ -109,6 +109,7 @@ class PatchSampler:
         rotation: Random rotation about each axis, up to so many degrees.
         scaling: Random stretching of each axis, by up to this share.
         jitter: Strength of random changes of contrast, noise and blur, 0 for none.
+        spacing: Voxel size, mm, for rotations.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class PatchSampler:
         rotation: float = 0.0,
         scaling: float = 0.0,
         jitter: float = 0.0,
+        spacing: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
         if not scans:
             raise ValueError("no scan to draw patches from")
@@ -134,6 +136,7 @@ class PatchSampler:
         self._key = (seed, stream)
         self._flip_axes = tuple(flip_axes)
         self._rotation, self._scaling, self._jitter = rotation, scaling, jitter
+        self._spacing = tuple(spacing)
 
     def _origin(self, rng: np.random.Generator, scan: TrainingScan, shape: Size) -> Size:
         room = [max(0, n - side) for n, side in zip(shape, self._patch, strict=True)]
@@ -166,7 +169,7 @@ class PatchSampler:
             image, mask = cut(whole, origin, self._patch), cut(labels, origin, self._patch)
             image, mask = np.flip(image, axes), np.flip(mask, axes)
             if self._rotation or self._scaling:
-                image, mask = posed(image, mask, rng, self._rotation, self._scaling)
+                image, mask = posed(image, mask, rng, self._rotation, self._scaling, self._spacing)
             if self._jitter:
                 image = jittered(image, rng, self._jitter)
             images.append(np.ascontiguousarray(image))

@@ -13,6 +13,9 @@ from examples.covid3d.config import STAGES, Config, to_json
 from examples.covid3d.errors import problem
 from examples.covid3d.evaluate import evaluate
 from examples.covid3d.files import write_json
+from examples.covid3d.lock import locked
+from examples.covid3d.other_teacher import teachers_in
+from examples.covid3d.parallel import in_parallel
 from examples.covid3d.prepare import prepare
 from examples.covid3d.report.build import build_report
 from examples.covid3d.rows import ROWS
@@ -92,26 +95,13 @@ _STAGES: dict[str, Callable[[Context], Iterator[Work]]] = {
 }
 
 
-def check_teacher(config: Config) -> None:
-    """Checks that ``teacher_from`` names a run with a teacher.
-
-    Raises:
-        UserError: If it does not.
-    """
-    if config.teacher_from is None:
-        return
-    folder = Path(config.teacher_from)
-    if not list(folder.glob("teacher/*/weights.pt")):
-        raise problem(
-            folder,
-            "no trained teacher (teacher/SEED/weights.pt)",
-            "the run folder of an experiment whose `teacher` stage is complete",
-            "run that experiment first, or drop --teacher-from",
-        )
-
-
 def run_stages(
-    out: Path, config: Config, stages: Sequence[str] = STAGES, device: torch.device | None = None
+    out: Path,
+    config: Config,
+    stages: Sequence[str] = STAGES,
+    device: torch.device | None = None,
+    *,
+    jobs: int = 1,
 ) -> RunFolder:
     """Runs stages in a run folder; complete units are skipped, an interrupted one is resumed.
 
@@ -120,6 +110,7 @@ def run_stages(
         config: Settings.
         stages: Which stages, in order.
         device: Where to compute; the CPU by default.
+        jobs: Units of a stage that are worked on at the same time, each in a process of its own.
 
     Returns:
         The run folder.
@@ -131,19 +122,55 @@ def run_stages(
     context = Context(run, device or torch.device("cpu"))
     # Settings that cannot be used must not replace those of an earlier run.
     read_sources(config)
-    check_teacher(config)
-    write_json(out / CONFIG, to_json(config))
+    if config.teacher_from is not None:
+        teachers_in(Path(config.teacher_from))
+    unknown = sorted(set(config.methods) - set(ROWS))
+    if unknown or not config.methods:
+        raise problem(
+            "--methods", f"{', '.join(unknown) or 'none'}", ", ".join(ROWS), "choose from those"
+        )
+    with locked(out):
+        write_json(out / CONFIG, to_json(config))
+        _run(context, stages, jobs)
+    return run
+
+
+def _run(context: Context, stages: Sequence[str], jobs: int) -> None:
+    run = context.run
     for stage in stages:
         if stage != "prepare":
             run.require(stage, "prepare")
-        for unit, needs, work in _STAGES[stage](context):
+        todo: list[Unit] = []
+        for unit, needs, _ in _STAGES[stage](context):
             # A report is quickly made, and what it is of may have been added to.
             if stage != "report" and run.is_complete(stage, *unit):
                 _log.info("%s: complete already, skipped", "/".join((stage, *unit)))
                 continue
             for needed, other in needs:
                 run.require(stage, needed, *other)
+            todo.append(unit)
+        if jobs == 1 or len(todo) < 2:
+            for unit in todo:
+                _fill(run.path, run.config, context.device, stage, unit)
+                _say_done(run, stage, unit)
+        else:
+            tasks = [(run.path, run.config, context.device, stage, unit) for unit in todo]
+            done = partial(_say_done_number, run, stage, todo)
+            in_parallel(_fill, tasks, jobs, stage, done)
+
+
+def _fill(out: Path, config: Config, device: torch.device, stage: str, wanted: Unit) -> None:
+    """Does one unit's work, in this process or in one of its own."""
+    run = RunFolder(out, config)
+    for unit, _, work in _STAGES[stage](Context(run, device)):
+        if unit == wanted:
             with run.working(stage, unit) as folder:
                 work(folder)
-            _log.info("%s: done in %.0f s", "/".join((stage, *unit)), run.seconds(stage, *unit))
-    return run
+
+
+def _say_done(run: RunFolder, stage: str, unit: Unit) -> None:
+    _log.info("%s: done in %.0f s", "/".join((stage, *unit)), run.seconds(stage, *unit))
+
+
+def _say_done_number(run: RunFolder, stage: str, units: Sequence[Unit], number: int) -> None:
+    _say_done(run, stage, units[number])

@@ -23,20 +23,21 @@ from examples.covid3d.training import WEIGHTS
 _log = logging.getLogger("examples.covid3d")
 
 
-def find_weights(run: Path, method: str | None) -> list[Path]:
+def find_weights(run: Path, method: str) -> list[Path]:
     """Weights of one row in every seed and fold of a run.
 
     Args:
         run: Run folder.
-        method: The row; by default the last of the settings that was trained.
+        method: The row.
 
     Raises:
         UserError: If there are none.
     """
     trained = sorted(path.parent for path in run.glob(f"student/*/*/{WEIGHTS}"))
     found = [path / WEIGHTS for path in trained if path.name == method]
-    if method is not None and ROWS[method].objective is None:
-        found = sorted(run.glob(f"teacher/*/{WEIGHTS}"))
+    if ROWS[method].objective is None and not ROWS[method].external:
+        teachers = read_json(run / "config.json").get("teacher_from") or run
+        found = sorted(Path(teachers).glob(f"teacher/*/{WEIGHTS}"))
     if not found:
         names = sorted({path.name for path in trained})
         raise problem(

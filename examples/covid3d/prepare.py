@@ -24,7 +24,7 @@ from examples.covid3d.nifti import load_mask
 from examples.covid3d.readers.scan import Rejected, Scan
 from examples.covid3d.sources import find_scans
 from examples.covid3d.store import RECORD, write_scan
-from examples.covid3d.volumes import load_scan, sha256_of
+from examples.covid3d.volumes import checksum_of, load_scan
 
 # A scan in work takes several copies of some hundred megabytes.
 _MOST_THREADS = 4
@@ -41,7 +41,7 @@ def prepare_image(
 
     Returns:
         The image on the working grid (X, Y, Z); ``grid``, which is that, and ``own_grid``; and
-        what was found in the file: its shape, spacing, ``low``, ``high`` and ``scale``.
+        what was found in the file: its shape, spacing, checksum, ``low``, ``high`` and ``scale``.
 
     Raises:
         UserError: If the file is unusable (see :func:`load_scan`, :func:`normalise`).
@@ -54,6 +54,7 @@ def prepare_image(
         # Interpolation's rounding may leave the range by a hair.
         image = image.clamp(0, 1)
     found: dict[str, Any] = {"shape": own_grid.shape, "spacing": own_grid.spacing}
+    found |= {"sha256": checksum_of(volume, own_grid)}
     found |= {"scale": scale, "low": float(volume.min()), "high": float(volume.max())}
     return image.numpy(), {"grid": grid, "own_grid": own_grid}, found
 
@@ -162,7 +163,6 @@ def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> Non
         image="",
         mask="",
         series="",
-        sha256=sha256_of(scan),
         foreground_ml=None if mask is None else float(mask.sum()) * voxel_ml,
         **found,
     )
@@ -192,11 +192,11 @@ def _record(target: Path) -> dict[str, Any]:
 
 
 def _without_copies(entries: list[Entry]) -> tuple[list[Entry], list[Rejected]]:
-    """Sorts out copies: the same bytes under two names could be on both sides of a split."""
+    """Sorts out copies: the same voxels under two names could be on both sides of a split."""
     kept: dict[str, Entry] = {}
     copies = []
     for entry in entries:
         first = kept.setdefault(entry.sha256, entry)
         if first is not entry:
-            copies.append(Rejected(entry.image, f"the same bytes as {first.name} ({first.image})"))
+            copies.append(Rejected(entry.image, f"the same voxels as {first.name} ({first.image})"))
     return list(kept.values()), copies

@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 from examples.covid3d.config import Config
+from examples.covid3d.rows import ROWS
 
 _PAPER_ROWS = ("supervised", "rgs", "rgs-al", "rgsm-al")
 _ABLATION_ROWS = ("supervised", "semi-supervised", "rgs", "rgm", "rgsm", "rgs-al", "rgsm-al")
-_CONTROLS = ("supervised-all", "equal", "random", "rgsm-al-trusted", "rgs-voxel")
+_CONTROLS = (
+    "supervised-all",
+    "supervised-all-long",
+    "equal",
+    "random",
+    "equal-trusted",
+    "rgsm-al-trusted",
+    "rgs-voxel",
+)
 _RIVALS = ("ua-mt", "self-training", "active-contour")
 
 _PAPER = Config(
@@ -34,6 +43,30 @@ _SMALL = Config(
     validate_every=50,
 )
 
+_HIPPOCAMPUS = Config(
+    preset="hippocampus",
+    seeds=(0, 1, 2),
+    kind="nnunet",
+    intensity="zscore",
+    spacing=(1.0, 1.0, 1.0),
+    foreground_labels=(1, 2),
+    shares=(8, 24, 88, 40),
+    channels=(16, 32, 64, 128),
+    patch=(32, 48, 32),
+    learning_rate=1e-2,
+    schedule="cosine",
+    teacher_steps=300,
+    student_steps=300,
+    student_start="scratch",
+    flip_axes=(0,),
+    foreground=0.5,
+    rotation=15.0,
+    scaling=0.15,
+    validate_every=300,
+    checkpoint_every=100,
+    methods=tuple(name for name, row in ROWS.items() if not row.external),
+)
+
 PRESETS = {
     # Phantoms, under three minutes on two cores. Coarse voxels and small patches leave time for
     # enough steps: a student that is not trained yet tells nothing about its weights.
@@ -55,6 +88,38 @@ PRESETS = {
         shares=(0, 159, 0, 40),
         folds=5,
         methods=(*_ABLATION_ROWS, *_CONTROLS, "best"),
+    ),
+    # Every row on real expert labels, within an hour on two cores: 160 MR volumes.
+    "hippocampus": _HIPPOCAMPUS,
+    # The same with six expert scans instead of 32: is there more to gain where there is less?
+    "hippocampus-few": dataclasses.replace(
+        _HIPPOCAMPUS,
+        preset="hippocampus-few",
+        shares=(2, 4, 114, 40),
+        methods=(
+            "supervised",
+            "supervised-all",
+            "equal",
+            "random",
+            "rgsm-al",
+            "equal-trusted",
+            "rgsm-al-trusted",
+            "supervised-all-long",
+            "best",
+            "best-agreeing",
+        ),
+    ),
+    # Ten chest CTs, every patient tested once; twice the paper's spacing.
+    "covid-ct": dataclasses.replace(
+        _SMALL,
+        preset="covid-ct",
+        spacing=(3.2, 3.2, 4.8),
+        patch=(48, 48, 32),
+        shares=(3, 2, 3, 2),
+        folds=5,
+        teacher_steps=200,
+        student_steps=200,
+        methods=("supervised", "supervised-all", "semi-supervised", "rgsm-al"),
     ),
     # The same shapes for two cores.
     "experiment-1-small": dataclasses.replace(

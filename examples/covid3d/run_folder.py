@@ -15,10 +15,12 @@ from typing import Any
 
 from examples.covid3d.config import STAGES, Config, settings_of
 from examples.covid3d.errors import problem
-from examples.covid3d.files import read_json, write_json
+from examples.covid3d.files import TEMPORARY, read_json, write_json
+from examples.covid3d.other_teacher import state_of
 from examples.covid3d.sources import listing
 
 _RECORD = "stage.json"
+_DOOMED = ".deleted"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class RunFolder:
         earlier = STAGES[: STAGES.index(stage) + 1]
         text: list[Any] = [settings_of(self.config, name) for name in earlier]
         text.append(self._listing)
+        if self.config.teacher_from is not None and stage not in ("prepare", "teacher"):
+            text.append(state_of(Path(self.config.teacher_from)))
         return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
 
     def is_complete(self, stage: str, *unit: str) -> bool:
@@ -78,14 +82,19 @@ class RunFolder:
             )
 
     def _clear(self, folder: Path) -> None:
+        # Deleted under a name of its own: an interruption leaves no half of a unit behind.
+        doomed = self.path / _DOOMED
+        shutil.rmtree(doomed, ignore_errors=True)
         if not folder.exists():
             return
         # Delete nothing but what a unit wrote: the user may have pointed --out at something else.
-        if not (folder / _RECORD).is_file():
+        _sweep(folder)
+        if not (folder / _RECORD).is_file() and any(folder.iterdir()):
             raise problem(
                 folder, "not a folder of this program", "no such folder", "choose another --out"
             )
-        shutil.rmtree(folder)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
     @contextmanager
     def working(self, stage: str, unit: Sequence[str] = ()) -> Iterator[Path]:
@@ -107,6 +116,7 @@ class RunFolder:
             partial.mkdir(parents=True)
             record = {"fingerprint": fingerprint, "seconds": 0.0}
             write_json(partial / _RECORD, record)
+        _sweep(partial)
         start = time.perf_counter()
         try:
             yield partial
@@ -115,3 +125,12 @@ class RunFolder:
             write_json(partial / _RECORD, record)
         self._clear(final)
         partial.rename(final)
+
+
+def _sweep(folder: Path) -> None:
+    """Deletes what a killed process was writing."""
+    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

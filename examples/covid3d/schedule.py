@@ -9,8 +9,9 @@ from examples.covid3d.config import Config, Schedule
 
 # The paper augments by flips along two axes: four volumes of each scan.
 _FLIPS = 4
-# An epoch that lowers the mean loss by less than this share is none the better for it.
+# A window that lowers the mean loss by less than this share is none the better for it.
 _SATURATED = 1e-3
+_SHORTEST_WINDOW = 100
 
 
 def learning_rate(step: int, steps: int, initial: float, schedule: Schedule) -> float:
@@ -37,20 +38,26 @@ def steps_per_epoch(scans: int, config: Config) -> int:
     return max(1, math.ceil(_FLIPS * scans / config.batch_size))
 
 
-def is_saturated(losses: Sequence[float], epoch: int, patience: int | None) -> bool:
-    """Whether the mean loss of an epoch has stopped falling.
+def window_of(epoch: int) -> int:
+    """Steps over which the loss is averaged to judge it: an epoch, or more where that is short.
+
+    The mean of a few patches says nothing.
+    """
+    return max(epoch, _SHORTEST_WINDOW)
+
+
+def is_saturated(means: Sequence[float], patience: int | None) -> bool:
+    """Whether the training loss has stopped falling.
 
     Args:
-        losses: Training loss of every step so far.
-        epoch: Steps in an epoch.
-        patience: Epochs without a fall by 0.1 % of the lowest before; None for never.
+        means: Mean loss of every complete window so far.
+        patience: Windows without a fall by 0.1 % of the lowest before; None for never.
 
     Returns:
-        True if there were ``patience`` such epochs in a row, the last of them complete.
+        True if the last ``patience`` windows were such.
     """
-    if patience is None or len(losses) % epoch or len(losses) < epoch * (patience + 1):
+    if patience is None:
         return False
-    means = [sum(losses[i : i + epoch]) / epoch for i in range(0, len(losses), epoch)]
     best, since = math.inf, 0
     for mean in means:
         if mean < best - _SATURATED * abs(best) or best == math.inf:

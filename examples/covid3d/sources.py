@@ -89,10 +89,16 @@ def listing(config: Config) -> list[tuple[str, int, int]]:
     for name in (config.data, config.unlabelled):
         if name is None:
             continue
-        # A CSV names files that may lie anywhere; those are looked at when they are prepared.
-        paths = sorted(Path(name).rglob("*")) if Path(name).is_dir() else [Path(name)]
-        for path in paths:
+        for path in _paths_of(Path(name)):
             if path.is_file():
                 status = path.stat()
                 found.append((str(path), status.st_size, status.st_mtime_ns))
     return found
+
+
+def _paths_of(dataset: Path) -> list[Path]:
+    if not dataset.is_file():
+        return sorted(dataset.rglob("*"))
+    # A CSV names files that may lie anywhere.
+    scans = read_dataset("csv", dataset).scans
+    return [dataset, *(path for scan in scans for path in (scan.image, scan.mask) if path)]

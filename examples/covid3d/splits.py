@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -104,6 +106,20 @@ def plan(entries: Sequence[Entry], config: Config) -> list[Replicate]:
 
 
 def _given(entries: Sequence[Entry], config: Config) -> list[Replicate]:
+    if config.folds > 1 or config.teacher_from is not None:
+        raise problem(
+            "--folds",
+            "folds, or the teacher of another run, for scans that bring roles of their own",
+            "one fold and a teacher of its own",
+            "drop the roles, or --folds and --teacher-from",
+        )
+    # What --unlabelled names has but one use.
+    entries = [
+        dataclasses.replace(entry, role="unlabelled")
+        if entry.dataset == "unlabelled" and not entry.role
+        else entry
+        for entry in entries
+    ]
     for entry in entries:
         if entry.role not in ROLES or (entry.role != "unlabelled" and not entry.has_mask):
             raise problem(
@@ -147,7 +163,13 @@ def _deal(
 
 
 def _check_enough(patients: Patients, shares: Sequence[float], config: Config) -> None:
-    needed = sum(share > 0 for share in shares) + config.folds - 1
+    # Those who are in no fold, and those whom even the largest fold must leave to the other roles.
+    aside = int(config.teacher_once and shares[0] > 0)
+    others = sum(share > 0 for share in shares[:3]) - aside
+    folded = max(others + 1, config.folds)
+    while config.folds > 1 and folded - math.ceil(folded / config.folds) < others:
+        folded += 1
+    needed = aside + folded
     if len(patients) < needed:
         raise problem(
             "scans",
@@ -164,7 +186,8 @@ def _check_filled(roles: Mapping[str, tuple[str, ...]], config: Config) -> None:
                 "split",
                 f"no scan is for the role {role!r}",
                 "at least one; unlabelled scans come from --unlabelled or from a share",
-                "give --unlabelled DIR, or raise that role's number in --shares",
+                "give --unlabelled DIR, raise that role's number in --shares, or take the teacher "
+                "of another run with --teacher-from RUN",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from examples.covid3d.inference import foreground_probability
 from examples.covid3d.lesson import TEACHER, Lesson
 from examples.covid3d.manifest import read_manifest
 from examples.covid3d.metrics import dice
+from examples.covid3d.other_teacher import check_teacher, teacher_for
 from examples.covid3d.rows import ROWS
 from examples.covid3d.rows.supervised import Supervised
 from examples.covid3d.run_folder import RunFolder
@@ -48,7 +50,11 @@ class Context:
 
     def replicates(self) -> list[Replicate]:
         """Every seed and fold."""
-        return plan(read_manifest(self.prepared), self.config)
+        entries = read_manifest(self.prepared)
+        replicates = plan(entries, self.config)
+        if self.config.teacher_from is not None:
+            check_teacher(self.config, entries, replicates)
+        return replicates
 
     def teacher_folder(self, replicate: Replicate) -> Path:
         """Folder of a replicate's teacher: of this run, or of the run that ``teacher_from`` names.
@@ -58,10 +64,7 @@ class Context:
         other = self.config.teacher_from
         if other is None:
             return self.run.folder("teacher", replicate.teacher)
-        own = Path(other) / "teacher"
-        found = sorted(path for path in own.iterdir() if (path / "weights.pt").is_file())
-        same = [path for path in found if path.name.split("-")[0] == f"seed{replicate.seed}"]
-        return (same or found)[0]
+        return teacher_for(Path(other), replicate.seed)
 
     def lesson(self, replicate: Replicate, folder: Path) -> Lesson:
         """The replicate as a training in ``folder`` sees it."""
@@ -93,13 +96,17 @@ def _validator(lesson: Lesson) -> Callable[[nn.Module], float]:
 def train_teacher(context: Context, replicate: Replicate, folder: Path) -> None:
     """Stage ``teacher``: trains on the teacher's scans with expert masks (Step 1 of Fig. 1)."""
     lesson = context.lesson(replicate, folder)
+    config = context.config
+    if sum(other.teacher == replicate.teacher for other in context.replicates()) > 1:
+        # The trusted scans of one fold are tested in another: they must not choose a checkpoint.
+        config = dataclasses.replace(config, keep="last")
     model = lesson.initial_network()
     sampler = lesson.sampler(lesson.teacher_scans(), TEACHER)
     train(
         model,
         Supervised(model, context.device, sampler),
         _validator(lesson),
-        config=context.config,
+        config=config,
         length=lesson.teacher_length(),
         folder=folder,
         title=f"teacher {replicate.teacher}",
@@ -144,7 +151,11 @@ def train_student(context: Context, replicate: Replicate, method: str, folder: P
         model,
         row.objective(lesson, model),
         _validator(lesson),
-        config=context.config,
+        config=dataclasses.replace(
+            context.config,
+            schedule=row.schedule or context.config.schedule,
+            learning_rate=row.rate * context.config.learning_rate,
+        ),
         length=row.length(lesson),
         folder=folder,
         title=f"{replicate.name} {method}",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from examples.covid3d.files import write_array, write_json
+from examples.covid3d.files import TEMPORARY, write_array, write_json
 from examples.covid3d.geometry import Grid, resample
 
 RECORD = "record.json"
@@ -98,8 +98,14 @@ def to_grid(probability: torch.Tensor, grid: Grid, own_grid: Grid) -> NDArray[np
 
 
 def write_labels(folder: Path, mask: NDArray[np.uint8]) -> None:
-    """Writes ``mask.npy`` and the index of its foreground; the mask last."""
-    write_array(folder / "foreground.npy", np.flatnonzero(mask))
+    """Writes ``mask.npy`` and the index of its foreground; the mask last.
+
+    Args:
+        folder: Where to.
+        mask: (X, Y, Z); 1 is foreground, and nothing else is: other labels than 0 and 1 are a row's
+            own, as for voxels that it ignores.
+    """
+    write_array(folder / "foreground.npy", np.flatnonzero(mask == 1))
     write_array(folder / "mask.npy", mask)
 
 
@@ -119,7 +125,7 @@ def write_scan(
         grids: ``grid`` and ``own_grid``.
         record: Written to ``record.json``.
     """
-    temporary = folder.with_name(f".partial-{os.getpid()}-{folder.name}")
+    temporary = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         write_array(temporary / "image.npy", image)

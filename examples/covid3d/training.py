@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from examples.covid3d.config import Config
 from examples.covid3d.errors import problem
 from examples.covid3d.files import write_csv, write_json, write_torch
 from examples.covid3d.precision import Precision
-from examples.covid3d.schedule import is_saturated, learning_rate
+from examples.covid3d.schedule import is_saturated, learning_rate, window_of
 from reweight import NonFiniteError
 
 Row = dict[str, Any]
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "weights.pt"
+_MOST_LOGGED = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,9 @@ class Objective:
 
     waited = 0.0
     """Seconds that steps waited for their batches."""
+
+    final = True
+    """Whether the training is in its last phase; only in that may it stop early."""
 
     def __call__(self, step: int) -> Outcome:
         """Draws the batches of ``step`` and gives its loss."""
@@ -79,6 +84,10 @@ class Length:
     steps: int
     epoch: int = 1
 
+    def times(self, factor: float) -> Length:
+        """So many times as long."""
+        return Length(round(self.steps * factor), self.epoch)
+
 
 def train(
     model: nn.Module,
@@ -93,9 +102,11 @@ def train(
     """Trains ``model`` and writes ``weights.pt``, ``steps.csv``, ``samples.csv``, ``curve.csv``.
 
     An interrupted training resumes from ``last.pt`` and ends with the same weights as one that was
-    not: the checkpoint holds model, optimiser, the objective's state, random states, step and log,
-    and batches depend on nothing but seed and step. ``best.pt`` is the checkpoint with the highest
-    Dice. ``timing.json`` has the seconds of the steps alone, without validation.
+    not (on the CPU; kernels of a GPU may round otherwise from run to run): the checkpoint holds
+    model, optimiser, the objective's state, random states, step and log, and batches depend on
+    nothing but seed and step. ``best.pt`` is the checkpoint with the highest Dice. ``timing.json``
+    has the seconds of the steps alone, without validation. Of more than 5,000 steps, evenly spaced
+    ones are logged.
 
     Args:
         model: In its initial state; trained in place, batch normalisation in training mode.
@@ -111,13 +122,14 @@ def train(
     """
     if (folder / WEIGHTS).exists():
         return
-    run = _Run(model, objective, config, folder, next(model.parameters()).device)
+    run = _Run(model, objective, config, folder, next(model.parameters()).device, length.steps)
     run.resume()
     board = Board(folder / "tensorboard", config.tensorboard, run.step)
     steps = length.steps
     bar = tqdm(total=steps, initial=run.step, desc=title, unit="step")
     with contextlib.closing(board), bar:
-        while run.step < steps and not run.saturated(length):
+        last = run.step == steps or run.saturated(length)
+        while not last:
             start = time.perf_counter()
             row = run.take(learning_rate(run.step, steps, config.learning_rate, config.schedule))
             run.seconds += time.perf_counter() - start
@@ -129,9 +141,10 @@ def train(
                     f"lower --learning-rate (now {config.learning_rate:g})",
                 )
             board.add(run.step, row, "train")
+            board.histogram(run.step, run.weights, "train/weights")
             bar.update()
             bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-            last = run.step == steps or run.saturated(length)
+            last = run.saturated(length) or run.step == steps
             if run.step % config.validate_every == 0 or last:
                 run.validate(validate)
                 board.add(run.step, run.log["curve"][-1], "validation")
@@ -150,13 +163,19 @@ class _Run:
         config: Config,
         folder: Path,
         device: torch.device,
+        steps: int,
     ) -> None:
         self._model, self._objective, self._config = model, objective, config
         self._folder, self._device = folder, device
         self._optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
         self._precision = Precision(config.amp, device)
+        # Of a long training every so manieth step is logged: memory must not grow with its length.
+        self._every = math.ceil(steps / _MOST_LOGGED)
         self._waited = 0.0
         self._best = -1.0
+        self._means: list[float] = []
+        self._window: list[float] = []
+        self.weights: list[float] = []
         self.step = 0
         self.seconds = 0.0
         self.log: dict[str, list[Row]] = {"steps": [], "samples": [], "curve": []}
@@ -178,14 +197,23 @@ class _Run:
             self._precision.step(outcome.loss, self._optimizer)
             self._objective.after_step(self.step)
         row = {"step": self.step, "loss": loss, **outcome.row}
-        self.log["steps"].append(row)
-        self.log["samples"] += outcome.samples
+        if self.step % self._every == 0:
+            self.log["steps"].append(row)
+            self.log["samples"] += outcome.samples
+        if "mean_loss" in row:
+            self._window.append(row["mean_loss"])
         self.step += 1
+        self.weights = [float(sample["weight"]) for sample in outcome.samples]
         return row
 
     def saturated(self, length: Length) -> bool:
-        losses = [row["mean_loss"] for row in self.log["steps"] if "mean_loss" in row]
-        return is_saturated(losses, length.epoch, self._config.patience)
+        """Judges the loss at the end of each window of the last phase."""
+        if not self._objective.final:
+            self._means, self._window = [], []
+        if len(self._window) == window_of(length.epoch):
+            self._means.append(sum(self._window) / len(self._window))
+            self._window = []
+        return is_saturated(self._means, self._config.patience)
 
     def _evaluated(self) -> nn.Module:
         return self._objective.evaluated() or self._model
@@ -208,6 +236,8 @@ class _Run:
             "device_rng": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
             "step": self.step,
             "best": self._best,
+            "means": self._means,
+            "window": self._window,
             "seconds": self.seconds,
             "waited": self._waited + self._objective.waited,
             "log": self.log,
@@ -227,6 +257,7 @@ class _Run:
             torch.cuda.set_rng_state_all(state["device_rng"])
         self.step, self._best, self.log = state["step"], state["best"], state["log"]
         self.seconds, self._waited = state["seconds"], state["waited"]
+        self._means, self._window = state["means"], state["window"]
 
     def finish(self) -> None:
         for name, rows in self.log.items():

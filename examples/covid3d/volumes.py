@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.covid3d.dicom import find_series, read_series
-from examples.covid3d.errors import problem
+from examples.covid3d.dicom import read_series
 from examples.covid3d.geometry import Grid
 from examples.covid3d.nifti import load_image
 from examples.covid3d.readers.scan import Scan
@@ -34,38 +31,18 @@ def load_scan(scan: Scan) -> tuple[NDArray[np.float32], Grid]:
     return read_series(scan.image, scan.series)
 
 
-def sha256_of(scan: Scan) -> str:
-    """Checksum of a scan's image, as hexadecimal digits.
+def checksum_of(volume: NDArray[np.float32], grid: Grid) -> str:
+    """SHA-256 of a scan's voxels and of where they are, as hexadecimal digits.
+
+    Of what a file holds, and not of its bytes: a copy that was compressed otherwise, or brought
+    from DICOM to NIfTI, has the same.
 
     Args:
-        scan: A NIfTI file, whose bytes count; or a DICOM series, whose files' bytes count in order
-            of the slices, so that file names play no part.
-
-    Returns:
-        SHA-256.
-
-    Raises:
-        UserError: If a file cannot be read, or the series is unusable.
+        volume: As loaded, (X, Y, Z).
+        grid: Its grid; positions count to a hundredth of a millimetre.
     """
-    if scan.series is None:
-        return sha256_of_files([scan.image])
-    return sha256_of_files(find_series(scan.image, scan.series).files)
-
-
-def sha256_of_files(paths: Iterable[Path]) -> str:
-    """SHA-256 of the bytes of files, one after the other, as hexadecimal digits.
-
-    Raises:
-        UserError: If a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with path.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise problem(
-                path, f"cannot be read ({error.strerror})", "a file", "check the path"
-            ) from error
+    digest = hashlib.sha256(np.ascontiguousarray(volume).data)
+    digest.update(str(volume.shape).encode())
+    # Adding zero makes one of the two zeros.
+    digest.update((np.round(grid.affine, 2) + 0.0).tobytes())
     return digest.hexdigest()

@@ -1,14 +1,18 @@
-"""Tiny settings, scans on disk, and the real data where they are at hand."""
+"""Tiny settings, runs made once, scans on disk, and the real data where they are at hand."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from examples.covid3d.config import Config
 from examples.covid3d.files import write_nifti
+from examples.covid3d.pipeline import run_stages
+from examples.covid3d.stages import Context
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -18,16 +22,19 @@ def tiny_config() -> Config:
     """Settings under which a whole run takes seconds."""
     return Config(
         preset="demo",
-        phantoms=(1, 1, 2, 1),
-        phantom_spacing=8.0,
-        spacing=(10.0, 10.0, 10.0),
-        patch=(32, 32, 32),
+        phantoms=(2, 2, 3, 2),
+        phantom_spacing=10.0,
+        spacing=(12.0, 12.0, 12.0),
+        channels=(4, 8),
+        patch=(16, 16, 8),
         batch_size=2,
         teacher_steps=4,
         student_steps=4,
+        groups=2,
         checkpoint_every=2,
         validate_every=2,
-        overlap=0.25,
+        overlap=0.0,
+        methods=("supervised", "equal", "random", "rgsm-al"),
     )
 
 
@@ -35,6 +42,23 @@ def tiny_config() -> Config:
 def tiny(tiny_config: Config) -> Config:
     """The same, under a shorter name."""
     return tiny_config
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_config) -> tuple[Path, Config]:
+    """A complete tiny run, made once; not to be changed."""
+    out = tmp_path_factory.mktemp("finished")
+    run_stages(out, tiny_config)
+    return out, tiny_config
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory, tiny_config) -> Context:
+    """A run whose scans have their pseudo-labels, for students of eight steps."""
+    config = dataclasses.replace(tiny_config, student_steps=8, checkpoint_every=3, validate_every=4)
+    out = tmp_path_factory.mktemp("taught")
+    run = run_stages(out, config, ["prepare", "teacher", "pseudo-label"])
+    return Context(run, torch.device("cpu"))
 
 
 @pytest.fixture

@@ -1,22 +1,31 @@
+"""The command line: what each command does with the settings that it is given or finds."""
+
 import dataclasses
 import json
+import shutil
 
 import pytest
 
-from examples.covid3d import cli, pipeline
+from examples.covid3d import cli, options, pipeline
 from examples.covid3d.cli import main
-from examples.covid3d.config import PRESETS, STAGES, to_json
+from examples.covid3d.config import STAGES, to_json
+from examples.covid3d.files import read_csv, write_nifti
+from examples.covid3d.manifest import read_manifest
+from examples.covid3d.nifti import load_image
 from examples.covid3d.patients import ROLES
-from examples.covid3d.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
-from examples.covid3d.prepare import load_sources
+from examples.covid3d.phantoms.cohort import IMAGES
+from examples.covid3d.presets import PRESETS
+from tests.covid3d.running import benchmark
+
+COMMANDS = ("run", *STAGES, "predict", "export-nnunet", "import-nnunet")
 
 
 @pytest.fixture(autouse=True)
 def presets(monkeypatch, tiny):
     """Both presets made tiny."""
-    demo = dataclasses.replace(tiny, teacher_steps=2, student_steps=2)
+    demo = dataclasses.replace(tiny, teacher_steps=2, student_steps=2, methods=("equal", "rgs"))
     small = dataclasses.replace(demo, preset="small")
-    monkeypatch.setattr(cli, "PRESETS", {"demo": demo, "small": small})
+    monkeypatch.setattr(options, "PRESETS", {"demo": demo, "small": small})
 
 
 @pytest.fixture
@@ -25,18 +34,18 @@ def nothing_runs(monkeypatch):
     ran = []
 
     def stage(name):
-        return lambda context, _: ran.append((name, context.config))
+        def units(context):
+            yield (), [], lambda _: ran.append((name, context.config))
+
+        return units
 
     monkeypatch.setattr(pipeline, "_STAGES", {name: stage(name) for name in STAGES})
-    monkeypatch.setattr(cli, "_print_result", lambda _: None)
+    monkeypatch.setattr(cli, "print", lambda *_: None, raising=False)
+    read = cli.Path.read_text
+    monkeypatch.setattr(
+        cli.Path, "read_text", lambda p, **k: "" if p.name == "verdict.txt" else read(p, **k)
+    )
     return ran
-
-
-def benchmark(folder, patients=4):
-    """Phantoms in the Benchmark's layout."""
-    for index, patient in enumerate(plan_cohort((patients, 1, 1, 1))[:patients]):
-        write_patient(folder, patient, index, seed=0, spacing=8.0)
-    return folder
 
 
 def test_run_on_phantoms_says_who_won_and_where_the_report_is(tmp_path, capsys):
@@ -46,37 +55,52 @@ def test_run_on_phantoms_says_who_won_and_where_the_report_is(tmp_path, capsys):
     assert str(tmp_path / "run" / "report" / "report.html") in printed
 
 
-def test_scans_of_a_folder_in_the_layout_of_the_benchmark_are_dealt_out(tmp_path):
-    data = benchmark(tmp_path / "data")
-    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]) == 0
-    sources = load_sources(tmp_path / "run" / "prepare", *ROLES)
-    assert sorted(source.role for source in sources) == sorted(ROLES)
-    assert all(source.image.parent == data / IMAGES for source in sources)
-
-
-def test_a_scan_in_both_folders_is_refused(tmp_path, capsys):
-    data = benchmark(tmp_path / "data")
-    options = ["--benchmark", str(data), "--unlabelled", str(data / IMAGES)]
-    assert "expert_01" in error_of(capsys, "prepare", *options, "--out", str(tmp_path / "run"))
-
-
-def test_a_run_can_be_moved(tmp_path):
-    assert main(["prepare", "--preset", "demo", "--out", str(tmp_path / "a")]) == 0
-    (tmp_path / "a").rename(tmp_path / "b")
-    sources = load_sources(tmp_path / "b" / "prepare", *ROLES)
-    assert sources
-    assert all(source.image.exists() and source.mask.exists() for source in sources)
-
-
-def test_run_with_unlabelled_scans_of_another_folder_that_have_no_mask(tmp_path):
+def test_run_with_unlabelled_scans_of_another_folder_then_predict(tmp_path, capsys):
     data = benchmark(tmp_path / "data")
     extra = benchmark(tmp_path / "extra", 2) / IMAGES
-    for index, path in enumerate(sorted(extra.iterdir())):
-        path.rename(extra / f"other_{index}.nii.gz")
-    options = ["--benchmark", str(data), "--unlabelled", str(extra)]
-    assert main(["run", *options, "--out", str(tmp_path / "run")]) == 0
-    text = (tmp_path / "run" / "report" / "report.html").read_text()
+    images = sorted(extra.iterdir())
+    (tmp_path / "hospital").mkdir()
+    for index, path in enumerate(images):
+        volume, grid = load_image(path)
+        write_nifti(tmp_path / "hospital" / f"other_{index}.nii.gz", volume + 1, grid.affine)
+    given = ["--benchmark", str(data), "--unlabelled", str(tmp_path / "hospital")]
+    out = str(tmp_path / "run")
+    assert main(["run", *given, "--out", out]) == 0
+    text = (tmp_path / "run" / "report" / "report.html").read_text(encoding="utf-8")
     assert "no expert mask to compare with" in text
+    entries = read_manifest(tmp_path / "run" / "prepare")
+    assert sorted(e.name for e in entries if e.dataset == "unlabelled") == ["other_0", "other_1"]
+    capsys.readouterr()
+    command = ["predict", str(tmp_path / "hospital"), "--method", "rgs", "--out", out]
+    assert main(command) == 0
+    assert "2 masks" in capsys.readouterr().out
+    masks = tmp_path / "run" / "predicted"
+    assert {p.name for p in masks.glob("*.nii.gz")} == {"other_0.nii.gz", "other_1.nii.gz"}
+    assert main([*command, "--flip-average"]) == 2
+    assert "choose another with --masks" in capsys.readouterr().err
+    assert main([*command, "--flip-average", "--masks", str(tmp_path / "m")]) == 0
+
+
+def test_scans_in_the_layout_of_the_benchmark_are_found(tmp_path):
+    data = benchmark(tmp_path / "data")
+    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]) == 0
+    entries = read_manifest(tmp_path / "run" / "prepare")
+    assert len(entries) == 4
+    assert all(e.image.startswith(str(data / IMAGES)) and e.has_mask for e in entries)
+    assert all(e.role == "" for e in entries)
+
+
+def test_a_csv_with_roles_of_its_own(tmp_path):
+    data = benchmark(tmp_path / "data")
+    rows = ["image,label,patient,source,role"]
+    for role, path in zip(ROLES, sorted((data / IMAGES).iterdir()), strict=True):
+        label = "" if role == "unlabelled" else f"Infection_Mask/{path.name}"
+        rows.append(f"{IMAGES}/{path.name},{label},{role},here,{role}")
+    (data / "scans.csv").write_text("\n".join(rows), encoding="utf-8")
+    out = tmp_path / "run"
+    assert main(["run", "--data", str(data / "scans.csv"), "--out", str(out)]) == 0
+    metrics = read_csv(out / "report" / "metrics.csv")
+    assert {(row["patient"], row["source"]) for row in metrics} == {("test", "here")}
 
 
 def test_commands_run_their_stage_with_the_settings_kept(tmp_path, nothing_runs):
@@ -86,10 +110,12 @@ def test_commands_run_their_stage_with_the_settings_kept(tmp_path, nothing_runs)
         assert main([stage, *out]) == 0
     assert [name for name, _ in nothing_runs] == list(STAGES)
     assert {config.teacher_steps for _, config in nothing_runs} == {9}
+    assert json.loads((tmp_path / "config.json").read_text())["teacher_steps"] == 9
+    del nothing_runs[:]
     assert main(["run", *out]) == 0
-    assert len(nothing_runs) == len(STAGES)
+    assert [name for name, _ in nothing_runs] == ["report"]
     assert main(["run", *out, "--student-steps", "3"]) == 0
-    assert [name for name, _ in nothing_runs[len(STAGES) :]] == list(STAGES[3:])
+    assert [name for name, _ in nothing_runs[1:]] == list(STAGES[3:])
 
 
 def test_benchmark_means_the_small_preset(tmp_path, nothing_runs, monkeypatch):
@@ -97,96 +123,71 @@ def test_benchmark_means_the_small_preset(tmp_path, nothing_runs, monkeypatch):
     benchmark(tmp_path / "data")
     assert main(["prepare", "--benchmark", "data"]) == 0
     assert nothing_runs[0][1].preset == "small"
+    assert nothing_runs[0][1].data == str(tmp_path / "data")
     assert (tmp_path / "runs" / "small" / "config.json").exists()
 
 
-def error_of(capsys, *arguments):
-    status = main(list(arguments))
-    captured = capsys.readouterr()
-    assert status == 2
-    assert "Traceback" not in captured.err
-    assert captured.err.count("error:") == 1
-    return captured.err
-
-
-def test_a_stage_without_those_before_it(tmp_path, capsys):
-    said = error_of(capsys, "student", "--out", str(tmp_path))
-    assert "needs `prepare`" in said
-    assert "python -m examples.covid3d prepare" in said
-
-
-def test_a_missing_folder(tmp_path, capsys):
-    said = error_of(
-        capsys, "run", "--benchmark", str(tmp_path / "gone"), "--out", str(tmp_path / "run")
-    )
-    assert "no such folder" in said
-    assert IMAGES in said
-
-
-def test_a_scan_without_a_mask(tmp_path, capsys):
-    data = benchmark(tmp_path / "data")
-    lost = sorted((data / MASKS).iterdir())[0]
-    lost.unlink()
-    said = error_of(capsys, "run", "--benchmark", str(data), "--out", str(tmp_path / "run"))
-    assert lost.name.removesuffix(".nii.gz") in said
-
-
-def test_a_corrupt_scan_is_named(tmp_path, capsys):
-    data = benchmark(tmp_path / "data")
-    broken = sorted((data / IMAGES).iterdir())[0]
-    broken.write_bytes(broken.read_bytes()[:200])
-    said = error_of(capsys, "run", "--benchmark", str(data), "--out", str(tmp_path / "run"))
-    assert broken.name in said
-    assert "To mend it" in said
-
-
 @pytest.mark.parametrize(
-    "arguments",
+    ("option", "name", "value"),
     [
-        ["run", "--patch", "30", "32", "32"],
-        ["run", "--teacher-steps", "0"],
-        ["run", "--unlabelled", "somewhere"],
-        ["run", "--device", "cuda:99"],
-        ["run", "--device", "toaster"],
+        (["--student-start", "scratch"], "student_start", "scratch"),
+        (["--seeds", "0,1,2"], "seeds", (0, 1, 2)),
+        (["--methods", "rgs, equal,rgs"], "methods", ("rgs", "equal")),
+        (["--flip-axes"], "flip_axes", ()),
+        (["--teacher-once"], "teacher_once", True),
+        (["--no-flip-average"], "flip_average", False),
+        (["--channels", "4", "8", "16"], "channels", (4, 8, 16)),
+        (["--window", "-100", "400"], "window", (-100.0, 400.0)),
+        (["--shares", "4", "12", "0", "4"], "shares", (4.0, 12.0, 0.0, 4.0)),
     ],
 )
-def test_options_that_cannot_work(tmp_path, capsys, arguments):
-    assert "To mend it" in error_of(capsys, *arguments, "--out", str(tmp_path))
+def test_options_become_settings_and_are_kept(tmp_path, nothing_runs, option, name, value):
+    assert main(["prepare", *option, "--out", str(tmp_path)]) == 0
+    assert main(["teacher", "--out", str(tmp_path)]) == 0
+    assert [getattr(config, name) for _, config in nothing_runs] == [value, value]
 
 
-def test_an_unknown_method_lists_those_there_are(capsys):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys, command):
     with pytest.raises(SystemExit) as caught:
-        main(["run", "--methods", "magic"])
-    assert caught.value.code == 2
-    assert "rgsm_al" in capsys.readouterr().err
-
-
-def test_settings_that_cannot_be_read(tmp_path, capsys):
-    (tmp_path / "config.json").write_text("{")
-    assert "config.json" in error_of(capsys, "run", "--out", str(tmp_path))
-
-
-def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline, "_STAGES", dict.fromkeys(STAGES, interrupt))
-    assert main(["run", "--preset", "demo", "--out", str(tmp_path)]) == 130
-    said = capsys.readouterr().err.strip()
-    assert said == f"Interrupted. To resume: python -m examples.covid3d run --out {tmp_path}"
-
-
-@pytest.mark.parametrize("start", ["scratch", "teacher"])
-def test_students_start_where_told(tmp_path, nothing_runs, start):
-    assert main(["run", "--student-start", start, "--out", str(tmp_path)]) == 0
-    assert {config.student_start for _, config in nothing_runs} == {start}
+        main([command, "--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"usage: python -m examples.covid3d {command}" in printed
+    assert "--out" in printed
 
 
 def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = capsys.readouterr().out
-    assert all(command in printed for command in ("run", *STAGES))
+    assert all(command in printed for command in COMMANDS)
+
+
+def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_STAGES", dict.fromkeys(STAGES, interrupt))
+    assert main(["run", "--preset", "demo", "--out", str(tmp_path)]) == 130
+    said = capsys.readouterr().err.strip()
+    assert said == f"Interrupted. To resume: python -m examples.covid3d run --out {tmp_path}"
+    monkeypatch.setattr(cli, "predict", lambda *_, **__: interrupt(None))
+    monkeypatch.setattr(cli, "find_weights", lambda *_: [])
+    monkeypatch.setattr(cli, "read_inputs", lambda *_: [])
+    assert main(["predict", "x.nii", "--method", "rgs", "--out", str(tmp_path)]) == 130
+    assert "Run the same command again" in capsys.readouterr().err
+
+
+def test_experiment_2_takes_the_teacher_of_a_run(tmp_path, finished):
+    first = tmp_path / "first"
+    shutil.copytree(finished[0], first)
+    data = benchmark(tmp_path / "data", 4)
+    given = ["--data", str(data), "--teacher-from", str(first), "--shares", "0", "1", "1", "1"]
+    assert main(["run", *given, "--methods", "supervised,equal", "--out", str(tmp_path / "b")]) == 0
+    assert not (tmp_path / "b" / "teacher").exists()
+    rows = read_csv(tmp_path / "b" / "report" / "metrics.csv")
+    assert {row["method"] for row in rows} == {"supervised", "equal"}
 
 
 def test_a_folder_that_is_not_there_leaves_the_settings_of_a_run_alone(tmp_path, capsys):
@@ -195,5 +196,5 @@ def test_a_folder_that_is_not_there_leaves_the_settings_of_a_run_alone(tmp_path,
     kept = json.dumps(to_json(PRESETS["small"]))
     (out / "config.json").write_text(kept, encoding="utf-8")
     assert main(["run", "--out", str(out), "--benchmark", str(tmp_path / "nowhere")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "no such file or folder" in capsys.readouterr().err
     assert (out / "config.json").read_text(encoding="utf-8") == kept

@@ -3,7 +3,7 @@ import torch
 from monai.losses import DiceCELoss
 from torch.autograd import forward_ad
 
-from examples.covid3d.loss import combo_loss
+from examples.covid3d.loss import combo_loss, voxel_loss
 
 
 @pytest.fixture
@@ -110,3 +110,31 @@ def test_forward_mode_agrees_with_backward(batch):
 def test_shapes_that_disagree_are_refused():
     with pytest.raises(ValueError, match="disagree"):
         combo_loss(torch.zeros(2, 2, 4, 4, 4), torch.zeros(2, 4, 4, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_voxel_loss_is_the_cross_entropy_of_each_voxel(batch, dtype):
+    logits, target = batch
+    logits = logits.to(dtype)
+    losses = voxel_loss(logits, target)
+    expected = torch.nn.functional.cross_entropy(logits.to(losses.dtype), target, reduction="none")
+    assert losses.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(losses, expected)
+    leaf = logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: voxel_loss(x, target[:1, :2, :2, :2]),
+        leaf[:1, :, :2, :2, :2].detach().requires_grad_(),
+        check_forward_ad=True,
+    )
+
+
+def test_soft_labels_are_cross_entropy_with_probabilities(batch):
+    logits, target = batch
+    soft = torch.rand(target.shape, generator=torch.Generator().manual_seed(1)).double()
+    both = torch.stack([1 - soft, soft], 1)
+    expected = torch.nn.functional.cross_entropy(logits, both, reduction="none")
+    torch.testing.assert_close(voxel_loss(logits, soft), expected)
+    p = torch.softmax(logits, 1)[:, 1]
+    dice = (2 * (p * soft).sum((1, 2, 3)) + 1) / ((p + soft).sum((1, 2, 3)) + 1)
+    torch.testing.assert_close(combo_loss(logits, soft), 1 - dice + expected.mean((1, 2, 3)))
+    torch.testing.assert_close(combo_loss(logits, target.double()), combo_loss(logits, target))

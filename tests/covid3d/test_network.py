@@ -2,7 +2,8 @@ import pytest
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit
 
-from examples.covid3d.network import build_network, initial_network
+from examples.covid3d.network import TABLE_1 as CHANNELS
+from examples.covid3d.network import build_network, channels_of, initial_network
 
 # Table 1 of the paper row by row, without the identity and residual rows of 0, and with its two
 # typos (110,720 and 110,621) corrected.
@@ -56,3 +57,10 @@ def test_initial_state_depends_on_the_seed_alone_and_leaves_the_random_stream():
     c = initial_network(4, torch.device("cpu")).state_dict()
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert any(not torch.equal(a[key], c[key]) for key in a)
+
+
+@pytest.mark.parametrize("channels", [CHANNELS, (4, 8), (3, 5, 7), (16, 32, 64)])
+def test_channels_are_read_off_the_weights(channels):
+    state = build_network(channels).state_dict()
+    assert channels_of(state) == channels
+    build_network(channels_of(state)).load_state_dict(state)

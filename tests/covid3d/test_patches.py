@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from examples.covid3d.patches import LabelledScan, PatchSampler, cut, pad_to
+from examples.covid3d.patches import LabelledScan, PatchSampler, cut
 
 PATCH = (32, 32, 32)
 
@@ -75,7 +75,7 @@ def test_origins_tell_where_the_patch_came_from_up_to_flips(scans):
     for step in range(10):
         batch = sampler.draw(step)
         for image, name, origin in zip(batch.images, batch.names, batch.origins, strict=True):
-            patch = cut(pad_to(by_name[name].image, PATCH), origin, PATCH)
+            patch = cut(by_name[name].image, origin, PATCH)
             matches = [
                 axes
                 for axes in ((), (0,), (1,), (0, 1))
@@ -89,3 +89,37 @@ def test_origins_tell_where_the_patch_came_from_up_to_flips(scans):
 def test_no_scan_is_refused():
     with pytest.raises(ValueError, match="no scan"):
         PatchSampler([], PATCH, 2, 0.5, 0, 0)
+
+
+def test_a_cut_beyond_the_far_ends_is_padded_with_zeros():
+    volume = np.arange(1, 4 * 3 * 2 + 1, dtype=np.float32).reshape(4, 3, 2)
+    found = cut(volume, (2, 0, 1), (4, 3, 3))
+    expected = np.zeros((4, 3, 3), np.float32)
+    expected[:2, :, :1] = volume[2:, :, 1:]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("axes", [(), (2,), (0, 1, 2)])
+def test_only_the_axes_asked_for_are_flipped(scans, axes):
+    seen = set()
+    for step in range(40):
+        sampler = PatchSampler(scans[:1], PATCH, 1, 0.0, 0, 0, flip_axes=axes)
+        batch = sampler.draw(step)
+        patch = cut(scans[0].image, batch.origins[0], PATCH)
+        every = [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+        (found,) = [f for f in every if np.array_equal(np.flip(patch, f), batch.images[0, 0])]
+        assert set(found) <= set(axes)
+        seen.add(found)
+    assert len(seen) == 2 ** len(axes)
+
+
+def test_jitter_changes_the_image_and_leaves_place_and_mask(scans):
+    plain = PatchSampler(scans, PATCH, 3, 1.0, 0, 0)
+    shaken = PatchSampler(scans, PATCH, 3, 1.0, 0, 0, jitter=1.0)
+    a, b = plain.draw(4), shaken.draw(4)
+    assert a.names == b.names
+    assert a.origins[0] == b.origins[0]
+    assert torch.equal(a.masks[0], b.masks[0])
+    assert not torch.equal(a.images[0], b.images[0])
+    assert b.images.isfinite().all()
+    assert torch.equal(b.images, shaken.draw(4).images)

@@ -1,229 +1,208 @@
+"""What a whole run leaves, and which units another run redoes."""
+
 import dataclasses
 import json
-import re
 
 import nibabel
 import numpy as np
 import pytest
 import torch
 
-from examples.covid3d import stages, training
+from examples.covid3d import stages
 from examples.covid3d.config import STAGES
 from examples.covid3d.errors import UserError
+from examples.covid3d.evaluate import entries_of
 from examples.covid3d.files import read_csv
+from examples.covid3d.metrics import dice
+from examples.covid3d.network import initial_network
 from examples.covid3d.pipeline import run_stages
-from examples.covid3d.prepare import load_expert_mask, load_sources
+from examples.covid3d.presets import PRESETS
+from examples.covid3d.report.provenance import comparison
+from examples.covid3d.stages import Context
+from tests.covid3d.running import files_of, nnunet, same, small, weights_in
 
-
-@pytest.fixture(scope="module")
-def masks_opened():
-    """Names of the scans whose expert mask a training stage opened."""
-    return set()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_config, masks_opened):
-    """A complete tiny run, made once."""
-
-    def load(folder, name):
-        masks_opened.add(name)
-        return load_expert_mask(folder, name)
-
-    out = tmp_path_factory.mktemp("run")
-    config = dataclasses.replace(tiny_config, methods=("equal", "random", "rgsm_al"))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "load_expert_mask", load)
-        run_stages(out, config)
-    return out, config
-
-
-def weights(out, *where):
-    return torch.load(out.joinpath(*where) / "weights.pt", weights_only=True)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+CPU = torch.device("cpu")
+UNIT = "seed0-fold1"
 
 
 def test_every_stage_leaves_its_outputs(finished):
     out, config = finished
     assert {path.name for path in out.iterdir()} == {*STAGES, "config.json"}
-    for method in config.methods:
-        rows = read_csv(out / "student" / method / "steps.csv")
-        assert len(rows) == config.student_steps
-        curve = read_csv(out / "student" / method / "curve.csv")
-        assert [int(row["step"]) for row in curve] == [2, 4]
-        assert not (out / "student" / method / "checkpoint.pt").exists()
+    for method in ("equal", "random", "rgsm-al"):
+        folder = out / "student" / UNIT / method
+        assert len(read_csv(folder / "steps.csv")) == config.student_steps
+        assert [int(row["step"]) for row in read_csv(folder / "curve.csv")] == [2, 4]
+        assert {"weights.pt", "last.pt", "best.pt", "timing.json"} <= set(files_of(folder))
+    assert not (out / "student" / UNIT / "supervised").exists()
+    assert {path.name for path in (out / "evaluate" / UNIT).iterdir()} == set(config.methods)
+    assert json.loads((out / "config.json").read_text())["seeds"] == [0]
+    assert not list(out.rglob("*.partial"))
+    assert not list(out.rglob(".*"))
 
 
-def test_metrics_have_a_row_for_each_method_and_test_scan(finished):
+def test_metrics_have_a_line_for_each_method_and_test_scan(finished):
     out, config = finished
     rows = read_csv(out / "report" / "metrics.csv")
-    assert len(rows) == (1 + len(config.methods)) * config.phantoms[3]
-    assert all(0 <= float(row["dice"]) <= 1 for row in rows)
-    assert all(np.isfinite(float(row["hd_mm"])) for row in rows)
+    assert len(rows) == len(config.methods) * config.phantoms[3]
+    keys = "seed fold method scan patient source dice hd_mm hd95_mm nsd missed false_alarm"
+    assert list(rows[0]) == [*keys.split(), "expert_ml", "predicted_ml"]
+    for row in rows:
+        assert (row["seed"], row["fold"]) == ("0", "1")
+        assert 0 <= float(row["dice"]) <= 1
+        assert 0 <= float(row["nsd"]) <= 1
+        assert np.isfinite(float(row["hd_mm"]))
+        assert row["missed"] in "01"
+    training = read_csv(out / "report" / "training.csv")
+    assert [row["method"] for row in training] == list(config.methods)
+    assert all(float(row["seconds"]) > 0 and row["steps"] == "4" for row in training)
 
 
-def test_predictions_are_on_the_grid_of_the_scan(finished):
-    out, _ = finished
-    for source in load_sources(out / "prepare", "test"):
-        scan = nibabel.load(source.image)
-        predicted = nibabel.load(
-            out / "evaluate" / "predictions" / "rgsm_al" / f"{source.name}.nii.gz"
-        )
-        assert predicted.shape == scan.shape
-        np.testing.assert_allclose(predicted.affine, scan.affine, atol=1e-4)
-
-
-def test_weights_are_logged_for_every_sample(finished):
+def test_predictions_are_on_the_grid_of_the_scan_and_measured_there(finished):
     out, config = finished
-    samples = read_csv(out / "student" / "rgsm_al" / "samples.csv")
+    context = Context(run_stages(out, config, []), CPU)
+    (replicate,) = context.replicates()
+    rows = {(r["method"], r["scan"]): r for r in read_csv(out / "report" / "metrics.csv")}
+    for entry in entries_of(context, replicate.roles["test"]):
+        scan = entry.scan(context.prepared)
+        path = out / "evaluate" / UNIT / "rgsm-al" / "predictions" / f"{entry.name}.nii.gz"
+        image, predicted = nibabel.load(scan.image), nibabel.load(path)
+        assert predicted.shape == image.shape
+        np.testing.assert_allclose(predicted.affine, image.affine, atol=1e-4)
+        a, b = (np.asarray(nibabel.load(p).dataobj) for p in (path, scan.mask))
+        row = rows["rgsm-al", entry.name]
+        assert float(row["dice"]) == pytest.approx(dice(a, b))
+        voxel = abs(np.linalg.det(image.affine[:3, :3])) / 1000
+        assert float(row["expert_ml"]) == pytest.approx(b.sum() * voxel)
+        assert float(row["predicted_ml"]) == pytest.approx(a.sum() * voxel)
+
+
+def test_weights_are_logged_for_every_sample_beside_the_truth(finished):
+    out, config = finished
+    samples = read_csv(out / "evaluate" / UNIT / "rgsm-al" / "samples.csv")
     assert len(samples) == config.student_steps * config.batch_size
-    for key in ("weight", "loss", "gradient_similarity", "last_layer_gradient", "scan"):
+    for key in ("weight", "loss", "gradient_similarity", "last_layer_gradient", "scan", "seed"):
         assert samples[0][key] != ""
-    steps = read_csv(out / "student" / "rgsm_al" / "steps.csv")
-    for step in steps:
+    assert all(0 <= float(row["pseudo_dice"]) <= 1 for row in samples)
+    for step in read_csv(out / "student" / UNIT / "rgsm-al" / "steps.csv"):
         own = [float(row["weight"]) for row in samples if row["step"] == step["step"]]
-        assert int(step["kept"]) == sum(weight > 0 for weight in own)
+        assert float(step["kept"]) == sum(weight > 0 for weight in own)
 
 
-def test_masks_of_unlabelled_scans_lie_apart_and_no_training_opens_them(finished, masks_opened):
-    prepared = finished[0] / "prepare"
-    names = {source.name for source in load_sources(prepared, "unlabelled")}
-    assert names
-    for name in names:
-        assert (prepared / "truth" / f"{name}.npz").exists()
-        assert not (prepared / "masks" / f"{name}.npz").exists()
-    # The pseudo-labels are judged only in the evaluation, which does not go through `stages`.
-    assert masks_opened
-    assert not names & masks_opened
-
-
-@pytest.mark.parametrize(
-    ("title", "at"),
-    [("teacher", 3), ("student, RGS&M+AL", 3), ("student, Random weights", 1)],
-)
-def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
-    finished, tmp_path, monkeypatch, title, at
-):
+def test_complete_units_are_not_touched_again(finished):
     out, config = finished
-    original = training.train
-
-    def interrupted(model, objective, validate, **rest):
-        def stop(step):
-            if rest["title"] == title and step == at:
-                raise KeyboardInterrupt
-            return objective(step)
-
-        original(model, stop, validate, **rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stages, "train", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_stages(tmp_path, config, STAGES[:4])
-    stage = title.split(",")[0]
-    assert (tmp_path / f"{stage}.partial").exists()
-    assert not (tmp_path / stage).exists()
-    assert bool(list(tmp_path.rglob("checkpoint.pt"))) == (at > config.checkpoint_every)
-    run_stages(tmp_path, config, STAGES[:4])
-    for where in [("teacher",), *(("student", method) for method in config.methods)]:
-        assert same(weights(out, *where), weights(tmp_path, *where))
-        for log in ("steps.csv", "samples.csv", "curve.csv"):
-            ours, theirs = (root.joinpath(*where) / log for root in (tmp_path, out))
-            assert ours.read_text() == theirs.read_text()
-
-
-def test_every_student_sees_the_same_batches(finished):
-    drawn = [
-        [
-            [row[key] for key in ("step", "scan", "x", "y", "z")]
-            for row in read_csv(finished[0] / "student" / method / "samples.csv")
-        ]
-        for method in ("random", "rgsm_al")
-    ]
-    assert drawn[0] == drawn[1]
-    assert drawn[0]
-
-
-def test_complete_stages_are_not_touched_again(finished):
-    out, config = finished
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    run_stages(out, config)
-    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    before.pop(out / "config.json")
-    after.pop(out / "config.json")
+    before = files_of(out)
+    run_stages(out, config, STAGES[:-1])
+    after = files_of(out)
+    before.pop("config.json")
+    after.pop("config.json")
     assert before == after
 
 
-def test_steps_that_keep_nothing_move_nothing(tiny, tmp_path):
-    model = torch.nn.Linear(2, 1)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+def test_a_further_seed_and_row_add_units_and_redo_none(tmp_path):
+    config = small(data=str(nnunet(tmp_path / "data", 8)))
+    run_stages(tmp_path / "run", config)
+    before = files_of(tmp_path / "run" / "student")
+    more = dataclasses.replace(config, seeds=(0, 1), methods=("supervised", "equal", "random"))
+    run_stages(tmp_path / "run", more)
+    after = files_of(tmp_path / "run" / "student")
+    assert {name: after[name] for name in before} == before
+    units = {"/".join(name.split("/")[:2]) for name in after}
+    assert units == {f"seed{s}-fold1/{m}" for s in (0, 1) for m in ("equal", "random")}
+    rows = read_csv(tmp_path / "run" / "report" / "metrics.csv")
+    assert {(row["seed"], row["method"]) for row in rows} == {
+        (s, m) for s in "01" for m in ("supervised", "equal", "random")
+    }
 
-    def objective(step):
-        return training.Outcome((model(torch.ones(1, 2)) * 0).sum(), update=step == 99)
 
-    training.train(
-        model, objective, lambda: 0.0, config=tiny, steps=3, folder=tmp_path, title="nothing"
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folded")
+    config = small(
+        data=str(nnunet(folder / "data", 9)),
+        shares=(3, 2, 1, 3),
+        folds=3,
+        teacher_once=True,
+        keep="best",
+        validate_every=1,
     )
-    assert same(before, model.state_dict())
+    return Context(run_stages(folder / "run", config), CPU)
 
 
-def test_a_diverging_training_says_so(tiny, tmp_path):
-    model = torch.nn.Linear(2, 1)
+class TestFolds:
+    def test_every_patient_but_the_teacher_s_is_tested_once(self, folded):
+        rows = read_csv(folded.run.path / "report" / "metrics.csv")
+        tested = [row["scan"] for row in rows if row["method"] == "equal"]
+        assert len(tested) == len(set(tested)) == 6
+        assert {row["fold"] for row in rows} == {"1", "2", "3"}
+        assert not set(tested) & set(folded.replicates()[0].roles["teacher"])
 
-    def objective(_):
-        return training.Outcome(model(torch.full((1, 2), torch.inf)).sum())
+    def test_one_teacher_labels_what_any_fold_leaves_unlabelled(self, folded):
+        path = folded.run.path
+        assert [p.name for p in (path / "teacher").iterdir()] == ["seed0"]
+        labelled = {p.name for p in (path / "pseudo-label" / "seed0").iterdir() if p.is_dir()}
+        assert labelled == {n for one in folded.replicates() for n in one.roles["unlabelled"]}
 
-    with pytest.raises(UserError, match="lower --learning-rate"):
-        training.train(
-            model, objective, lambda: 0.0, config=tiny, steps=3, folder=tmp_path, title="x"
-        )
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_no_scan_that_is_tested_chooses_a_teacher_s_checkpoint(
+        self, folded, monkeypatch, tmp_path, shared
+    ):
+        kept = []
+        monkeypatch.setattr(stages, "train", lambda *_, **rest: kept.append(rest["config"].keep))
+        config = dataclasses.replace(folded.config, teacher_once=shared)
+        context = Context(dataclasses.replace(folded.run, config=config), CPU)
+        for one in context.replicates():
+            stages.train_teacher(context, one, tmp_path)
+        assert kept == ["last" if shared else "best"] * 3
 
 
-class TestReport:
-    def test_is_one_file_that_needs_nothing_else(self, finished):
-        out, _ = finished
-        text = (out / "report" / "report.html").read_text(encoding="utf-8")
-        assert text.startswith("<!DOCTYPE html>")
-        assert "<script" not in text
-        sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
-        assert len(sources) >= 3
-        assert all(source.startswith("data:image/png;base64,") for source in sources)
-        assert not re.search(r"url\(|@import|https?://", text)
+@pytest.mark.parametrize("start", ["teacher", "scratch"])
+def test_students_start_where_told(taught, monkeypatch, tmp_path, start):
+    config = dataclasses.replace(
+        taught.config, student_start=start, methods=("equal", "random", "rgsm-al")
+    )
+    context = Context(dataclasses.replace(taught.run, config=config), CPU)
+    (replicate,) = context.replicates()
+    expected = {
+        "teacher": weights_in(taught.run.path / "teacher" / "seed0"),
+        "scratch": initial_network(0, CPU, config.channels).state_dict(),
+    }
+    assert not same(expected["teacher"], expected["scratch"])
+    starts = []
 
-    def test_parses_with_every_tag_closed(self, finished):
-        from html.parser import HTMLParser
+    def note(model, *_, **__):
+        starts.append({key: value.clone() for key, value in model.state_dict().items()})
 
-        class Balance(HTMLParser):
-            def __init__(self):
-                super().__init__()
-                self.open = []
+    monkeypatch.setattr(stages, "train", note)
+    for method in config.methods:
+        stages.train_student(context, replicate, method, tmp_path)
+    assert len(starts) == len(config.methods)
+    assert all(same(state, expected[start]) for state in starts)
 
-            def handle_starttag(self, tag, _):
-                if tag not in ("meta", "img"):
-                    self.open.append(tag)
 
-            def handle_endtag(self, tag):
-                assert self.open.pop() == tag
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("teacher", "starts from the teacher's weights"), ("scratch", "random initial state")],
+)
+def test_the_report_says_where_students_start(tiny, start, said):
+    text = comparison(dataclasses.replace(tiny, student_start=start))
+    assert said in text
+    assert "chosen" not in text
 
-        parser = Balance()
-        parser.feed((finished[0] / "report" / "report.html").read_text(encoding="utf-8"))
-        assert parser.open == []
 
-    def test_says_what_it_is(self, finished):
-        text = (finished[0] / "report" / "report.html").read_text(encoding="utf-8")
-        for word in ("Teacher", "Equal weights", "RGS&amp;M+AL", "HD95", "Missed", "not evidence"):
-            assert word in text
-        assert "Seed 0" in text
-        assert "Every student starts from the teacher's weights" in text.replace("&#x27;", "'")
-        assert torch.__version__.split("+")[0] in text
+def test_the_report_says_how_the_settings_of_the_demo_were_chosen():
+    demo = PRESETS["demo"]
+    for methods in (demo.methods, ("equal",)):
+        assert "chosen with this seed" in comparison(dataclasses.replace(demo, methods=methods))
+    assert "chosen" not in comparison(dataclasses.replace(demo, seeds=(1,)))
 
-    def test_pictures_are_there(self, finished):
-        for name in ("overlay.png", "curves.png"):
-            data = (finished[0] / "report" / name).read_bytes()
-            assert data.startswith(b"\x89PNG")
 
-    def test_settings_are_kept(self, finished):
-        out, config = finished
-        kept = json.loads((out / "config.json").read_text())
-        assert kept["seed"] == config.seed
+def test_a_row_that_is_not_trained_is_not_trained(taught, tmp_path):
+    with pytest.raises(ValueError, match="supervised is not trained"):
+        stages.train_student(taught, taught.replicates()[0], "supervised", tmp_path)
+
+
+def test_a_teacher_from_nowhere_is_refused(tmp_path, tiny):
+    config = dataclasses.replace(tiny, teacher_from=str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="no trained teacher"):
+        run_stages(tmp_path / "run", config)
+    assert not (tmp_path / "run" / "config.json").exists()

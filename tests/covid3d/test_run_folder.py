@@ -2,9 +2,14 @@ import dataclasses
 
 import pytest
 
-from examples.covid3d.config import PRESETS, STAGES, Config, from_json, to_json
+from examples.covid3d import run_folder
+from examples.covid3d.config import STAGES, Config, from_json, settings_of, to_json
 from examples.covid3d.errors import UserError
+from examples.covid3d.files import read_json, write_json
+from examples.covid3d.presets import PRESETS
+from examples.covid3d.rows import ROWS
 from examples.covid3d.run_folder import RunFolder
+from tests.covid3d.running import Killed
 
 
 def complete(run, *stages):
@@ -42,7 +47,7 @@ def test_an_interrupted_stage_keeps_what_it_wrote(tmp_path, tiny):
 def test_what_was_half_done_under_other_settings_is_discarded(tmp_path, tiny):
     with pytest.raises(KeyboardInterrupt):
         interrupted(RunFolder(tmp_path, tiny))
-    other = dataclasses.replace(tiny, seed=5)
+    other = dataclasses.replace(tiny, phantom_seed=5)
     with RunFolder(tmp_path, other).working("prepare") as folder:
         assert not (folder / "half").exists()
 
@@ -50,15 +55,20 @@ def test_what_was_half_done_under_other_settings_is_discarded(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("change", "first_redone"),
     [
-        ({"seed": 1}, "prepare"),
+        ({"phantom_seed": 1}, "prepare"),
+        ({"intensity": "window"}, "prepare"),
         ({"spacing": (9.0, 9.0, 9.0)}, "prepare"),
         ({"teacher_steps": 7}, "teacher"),
         ({"learning_rate": 0.5}, "teacher"),
-        ({"overlap": 0.0}, "pseudo-label"),
+        ({"overlap": 0.5}, "pseudo-label"),
         ({"student_steps": 7}, "student"),
         ({"student_start": "scratch"}, "student"),
-        ({"methods": ("equal",)}, "student"),
+        ({"nsd_tolerance": 1.0}, "evaluate"),
+        ({"methods": ("equal",)}, "report"),
+        ({"seeds": (0, 1)}, "report"),
         ({"checkpoint_every": 1}, None),
+        ({"folds": 2}, "teacher"),
+        ({"keep": "best"}, "teacher"),
     ],
 )
 def test_a_changed_setting_redoes_its_stage_and_those_after(tmp_path, tiny, change, first_redone):
@@ -71,7 +81,7 @@ def test_a_changed_setting_redoes_its_stage_and_those_after(tmp_path, tiny, chan
 
 def test_a_redone_stage_takes_the_place_of_the_old(tmp_path, tiny):
     complete(RunFolder(tmp_path, tiny), "prepare")
-    run = RunFolder(tmp_path, dataclasses.replace(tiny, seed=1))
+    run = RunFolder(tmp_path, dataclasses.replace(tiny, phantom_seed=1))
     with run.working("prepare") as folder:
         (folder / "new").write_text("x")
     assert [path.name for path in run.folder("prepare").iterdir() if path.suffix == ""] == ["new"]
@@ -81,11 +91,12 @@ def test_changed_data_redoes_everything(tmp_path, tiny):
     data = tmp_path / "data"
     data.mkdir()
     (data / "scan.nii.gz").write_bytes(b"1")
-    config = dataclasses.replace(tiny, benchmark=str(data))
+    config = dataclasses.replace(tiny, data=str(data))
     run = RunFolder(tmp_path / "run", config)
     complete(run, "prepare", "teacher")
     assert run.is_complete("teacher")
     (data / "scan.nii.gz").write_bytes(b"22")
+    run = RunFolder(tmp_path / "run", config)
     assert not run.is_complete("prepare")
     assert not run.is_complete("teacher")
 
@@ -93,9 +104,9 @@ def test_changed_data_redoes_everything(tmp_path, tiny):
 def test_a_stage_needs_those_before_it(tmp_path, tiny):
     run = RunFolder(tmp_path, tiny)
     complete(run, "prepare")
-    run.require_before("teacher")
-    with pytest.raises(UserError, match="`student` needs `teacher`"):
-        run.require_before("student")
+    run.require("teacher", "prepare")
+    with pytest.raises(UserError, match="`student` needs `teacher/seed0`"):
+        run.require("student", "teacher", "seed0")
 
 
 def test_a_folder_of_somebody_else_is_not_deleted(tmp_path, tiny):
@@ -106,6 +117,57 @@ def test_a_folder_of_somebody_else_is_not_deleted(tmp_path, tiny):
     assert (tmp_path / "prepare" / "thesis.txt").read_text() == "precious"
 
 
+def test_a_unit_has_a_folder_of_its_own_within_its_stage(tmp_path, tiny):
+    run = RunFolder(tmp_path, tiny)
+    for unit in (("seed0-fold1", "equal"), ("seed0-fold1", "random")):
+        with run.working("student", unit) as folder:
+            (folder / "output").write_text("x")
+    assert run.is_complete("student", "seed0-fold1", "equal")
+    assert not run.is_complete("student", "seed1-fold1", "equal")
+    more = RunFolder(tmp_path, dataclasses.replace(tiny, seeds=(0, 1), methods=("rgs",)))
+    assert more.is_complete("student", "seed0-fold1", "random")
+
+
+def test_seconds_count_interrupted_attempts(tmp_path, tiny):
+    run = RunFolder(tmp_path, tiny)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(run)
+    record = tmp_path / "prepare.partial" / "stage.json"
+    write_json(record, read_json(record) | {"seconds": 700.0})
+    complete(run, "prepare")
+    assert run.seconds("prepare") > 700
+
+
+def test_killed_while_an_old_unit_is_deleted_goes_on(tmp_path, tiny, monkeypatch):
+    complete(RunFolder(tmp_path, tiny), "prepare")
+    other = RunFolder(tmp_path, dataclasses.replace(tiny, phantom_seed=1))
+
+    def half(path, *_, **rest):
+        if not rest:
+            (path / "stage.json").unlink()
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder.shutil, "rmtree", half)
+        with pytest.raises(Killed):
+            complete(other, "prepare")
+    complete(other, "prepare")
+    assert other.is_complete("prepare")
+    assert [path.name for path in tmp_path.iterdir()] == ["prepare"]
+
+
+def test_killed_before_a_unit_has_its_record_goes_on(tmp_path, tiny):
+    (tmp_path / "prepare.partial").mkdir()
+    run = RunFolder(tmp_path, tiny)
+    complete(run, "prepare")
+    assert run.is_complete("prepare")
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_name_rows_that_there_are(name):
+    assert set(PRESETS[name].methods) <= set(ROWS)
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_settings_survive_the_disk(name):
     assert from_json(to_json(PRESETS[name])) == PRESETS[name]
@@ -113,12 +175,10 @@ def test_settings_survive_the_disk(name):
 
 
 def test_every_setting_that_matters_redoes_some_stage():
-    from examples.covid3d.config import settings_of
-
     read = {name for stage in STAGES for name in settings_of(Config(), stage)}
     every = {field.name for field in dataclasses.fields(Config)}
-    # Neither changes any result.
-    assert every - read == {"preset", "checkpoint_every"}
+    # None of these changes any result.
+    assert every - read == {"preset", "checkpoint_every", "tensorboard"}
 
 
 def test_settings_of_another_version_are_refused():
@@ -129,13 +189,31 @@ def test_settings_of_another_version_are_refused():
 @pytest.mark.parametrize(
     "change",
     [
-        {"patch": (16, 32, 32)},
-        {"patch": (40, 32, 32)},
+        {"patch": (2, 32, 32)},
+        {"patch": (33, 32, 32)},
         {"teacher_steps": 0},
         {"spacing": (1.0, 0.0, 1.0)},
         {"overlap": 1.0},
         {"student_start": "pretrained"},
-        {"seed": -1},
+        {"seeds": (-1,)},
+        {"seeds": (1, 1)},
+        {"seeds": ()},
+        {"patch": (8, 8, 8), "channels": (4, 8, 16, 32)},
+        {"channels": (4,)},
+        {"shares": (1, 1, 1, 0)},
+        {"shares": (-1, 1, 1, 1)},
+        {"window": (250.0, -1250.0)},
+        {"foreground_labels": (0,)},
+        {"flip_axes": (3,)},
+        {"amp": "fp8"},
+        {"keep": "first"},
+        {"intensity": "mr"},
+        {"schedule": "step"},
+        {"folds": 0},
+        {"patience": 0},
+        {"mixing": 1.5},
+        {"jitter": -0.1},
+        {"nsd_tolerance": 0.0},
     ],
 )
 def test_settings_that_cannot_work_are_refused(tiny, change):

@@ -48,6 +48,7 @@ class Scan:
             Path(content["image"]),
             None if mask is None else Path(mask),
             content.get("series"),
+            content.get("role"),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from statistics import median
 
 from examples.covid3d.evaluate import entries_of, trained_in
 from examples.covid3d.files import write_csv, write_text
@@ -71,7 +72,7 @@ def _pseudo_labels(rows: Lines) -> list[str]:
     known.sort()
     text = (
         f"True Dice of {len(known)} pseudo-labels: mean {sum(known) / len(known):.3f}, median "
-        f"{known[len(known) // 2]:.3f}, lowest {known[0]:.3f}, highest {known[-1]:.3f}. The expert "
+        f"{median(known):.3f}, lowest {known[0]:.3f}, highest {known[-1]:.3f}. The expert "
         "masks of these scans only tell how good the pseudo-labels are; no training sees them."
     )
     return [*parts, html.paragraph(text)]
@@ -182,8 +183,9 @@ def build_report(context: Context, folder: Path) -> None:
         *(table.to_html() for table in tables.values()),
         html.paragraph(
             "Each scan on its own voxel grid. HD is the Hausdorff distance, HD95 its 95th "
-            f"percentile, NSD the surface Dice at {config.nsd_tolerance:g} mm. Both masks empty: "
-            "Dice and NSD 1, HD 0; one empty: Dice and NSD 0, HD the diagonal of the volume.",
+            f"percentile, NSD the normalised surface Dice at {config.nsd_tolerance:g} mm. Both "
+            "masks empty: Dice and NSD 1, HD 0; one empty: Dice and NSD 0, HD the diagonal of the "
+            "volume.",
             "small",
         ),
         html.heading("Rows"),

@@ -75,9 +75,12 @@ def draw_curves(folders: Mapping[str, Path], path: Path) -> None:
         at, scores = ([float(row[key]) for row in curve] for key in ("step", "dice"))
         dice.plot(at, scores, color=colour, marker="o", markersize=3, linewidth=1.2)
         for key, line in (("kept", "-"), ("effective_sample_size", ":")):
-            if key in steps[0]:
-                counts = np.array([float(row[key]) for row in steps])
-                kept.plot(_moving_mean(counts, 20), line, color=colour, linewidth=1.2)
+            # Empty in steps that weigh nothing, as in a warm-up.
+            weighed = [row for row in steps if row.get(key)]
+            if weighed:
+                counts = np.array([float(row[key]) for row in weighed])
+                x = [int(row["step"]) for row in weighed]
+                kept.plot(x, _moving_mean(counts, 20), line, color=colour, linewidth=1.2)
     _style(loss, "Training loss, mean of 20 steps", "step", "mean loss, unweighted")
     _style(dice, "Dice on the trusted scans", "step", "mean Dice")
     _style(kept, "Samples kept (line), effective (dots)", "step", "samples of a batch")

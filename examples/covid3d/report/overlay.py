@@ -48,7 +48,8 @@ def _canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
 
 def _axial(volume: NDArray[Any], k: int) -> NDArray[Any]:
     """Slice ``k`` of a RAS+ volume, front up and the patient's right on the left."""
-    return volume[::-1, ::-1, k].T
+    # A copy, for a view would keep the whole volume in memory.
+    return volume[::-1, ::-1, k].T.copy()
 
 
 def _own(volume: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], tuple[float, ...]]:

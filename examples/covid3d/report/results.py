@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from examples.covid3d.errors import problem
 from examples.covid3d.evaluate import judge_pseudo_labels
 from examples.covid3d.files import read_csv, read_json
 from examples.covid3d.rows import ROWS
@@ -56,7 +57,11 @@ def _text(row: dict[str, Any]) -> dict[str, str]:
 
 
 def gather(context: Context) -> Results:
-    """Reads the evaluation of every row that is complete."""
+    """Reads the evaluation of every row that is complete.
+
+    Raises:
+        UserError: If there is none.
+    """
     replicates = context.replicates()
     run = context.run
     external = [name for name, row in ROWS.items() if row.external]
@@ -67,6 +72,13 @@ def gather(context: Context) -> Results:
     }
     wanted = (set(context.config.methods) - set(external)) | imported
     methods = [name for name in ROWS if name in wanted]
+    if not methods:
+        raise problem(
+            "--methods",
+            f"{', '.join(context.config.methods)}, of which nothing was measured",
+            "at least one row with results",
+            "add a row that is trained here, or import predictions with import-nnunet",
+        )
     metrics: Lines = []
     training: Lines = []
     pseudo: Lines = []

@@ -53,7 +53,7 @@ METRICS: Mapping[str, Metric] = {
     "dice": Metric("Dice", "", True, 3),
     "hd_mm": Metric("HD", "mm", False, 2),
     "hd95_mm": Metric("HD95", "mm", False, 2),
-    "nsd": Metric("NSD at 3 mm", "", True, 3),
+    "nsd": Metric("NSD", "", True, 3),
 }
 """Columns that are compared."""
 

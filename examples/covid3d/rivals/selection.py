@@ -2,9 +2,9 @@
 
 Table 4 of Hussain et al. has a row for Z. Chen, R. Zhang, G. Zhang, Z. Ma & T. Lei, "Digging into
 pseudo label: a low-budget approach for semi-supervised semantic segmentation", IEEE Access 8,
-41830-41837, with the Dice that Ma et al. 2020 measured for it. The article is on 2D photographs and
-no code of it is public; what is taken from it is the scheme of its title, in its common form: train
-on the few labelled images, label the others, learn from those labels, and repeat. All of the
+41830-41837, with the Dice that Ma et al. 2020 measured for it. No public code of it was found; what
+is taken from it is the scheme of its title, in its common form: train on the few labelled images,
+label the others, learn from those labels, and repeat. All of the
 following is left open and chosen here:
 
 - which voxels are learnt from: those whose predicted class has at least a given probability

@@ -1,4 +1,4 @@
-"""Students whose teacher follows them, with the experts' scans and weighted soft pseudo-labels."""
+"""Students whose teacher follows them: the experts' scans, and its soft labels of the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from examples.covid3d.lesson import EXPERT, PSEUDO, Lesson
 from examples.covid3d.loss import combo_loss, voxel_loss
 from examples.covid3d.rivals.mean_teacher import MeanTeacher
 from examples.covid3d.training import Objective, Outcome
-from examples.covid3d.training import Row as Log
 from reweight import MetaReweighter
 
 DECAY = 0.99
@@ -27,21 +26,26 @@ def _losses(model: nn.Module, batch: Batch) -> Tensor:
     return (voxel_loss if per_voxel else combo_loss)(model(images), targets)
 
 
+def agreeing(weights: Tensor) -> Tensor:
+    """Equal weight for whatever has any, as a selector: signs of scores count, sizes do not."""
+    return (weights > 0).to(weights) / weights.numel()
+
+
 class Following(Objective):
     """Learns from all expert scans and from what its own moving average says of unlabelled ones.
 
     After a warm-up on expert scans alone, every step adds the loss on a batch of unlabelled patches
-    whose soft labels are the mean teacher's probabilities (Tarvainen & Valpola 2017), weighed by
-    the agreement of their gradient with that of the expert batch. The expert loss is the trusted
-    term, which the scores' trusted gradient gives for free. The mean teacher is what is evaluated.
+    whose soft labels are the mean teacher's probabilities (Tarvainen & Valpola 2017): with equal
+    weights, or weighed by the agreement of their gradient with that of the expert batch. The expert
+    loss is then the trusted term, which the trusted gradient of the scores gives for free. The mean
+    teacher is what is evaluated.
 
     Args:
         lesson: The replicate.
         model: The student.
         steps: Of the whole training.
-        options: What :class:`reweight.MetaReweighter` is given beside model and forward; None for
-            equal weights.
-        unlabelled: Whether unlabelled scans are used at all after the warm-up.
+        options: What :class:`reweight.MetaReweighter` is given beside model and forward; None to
+            go on with the expert scans alone.
     """
 
     def __init__(
@@ -49,37 +53,29 @@ class Following(Objective):
         lesson: Lesson,
         model: nn.Module,
         steps: int,
-        options: Mapping[str, Any] | None = None,
-        *,
-        unlabelled: bool = True,
+        options: Mapping[str, Any] | None,
     ) -> None:
-        self._model, self._device = model, lesson.device
-        self._warm_up = round(WARM_UP * steps) if unlabelled else steps
+        self._model, self._device, self._steps = model, lesson.device, steps
+        self._warm_up = steps if options is None else round(WARM_UP * steps)
         self._experts = lesson.sampler(lesson.expert_scans(), EXPERT)
         self._others = lesson.sampler(lesson.pseudo_scans(), PSEUDO)
         self._teacher = MeanTeacher(model, DECAY)
-        self._reweighter: MetaReweighter | None = None
-        if options is not None:
-            self._per_voxel = options.get("granularity") == "element"
-            self._reweighter = MetaReweighter(
-                model, forward=_losses, trusted_coefficient=1.0, **options
-            )
+        options = dict(options or {})
+        self._per_voxel = options.get("granularity") == "element"
+        self._reweighter = MetaReweighter(
+            model, forward=_losses, trusted_coefficient=1.0, **options
+        )
 
     def __call__(self, step: int) -> Outcome:
         """Draws the batches of ``step``."""
         images, masks = self._experts.draw(step).pair(self._device)
         self.waited = self._experts.waited + self._others.waited
+        self.final = step >= self._warm_up or self._warm_up == self._steps
         if step < self._warm_up:
             loss = combo_loss(self._model(images), masks).mean()
             return Outcome(loss, row={"mean_loss": float(loss.detach())})
         others, _ = self._others.draw(step).pair(self._device)
         labels = self._teacher(others).float().softmax(1)[:, 1]
-        if self._reweighter is None:
-            supervised = combo_loss(self._model(images), masks).mean()
-            pseudo = combo_loss(self._model(others), labels).mean()
-            row: Log = {"mean_loss": float(supervised.detach())}
-            row["pseudo_loss"] = float(pseudo.detach())
-            return Outcome(supervised + pseudo, row=row)
         result = self._reweighter((others, labels, self._per_voxel), (images, masks, False))
         assert result.trusted_loss is not None
         share = result.weights.numel()

@@ -17,8 +17,9 @@ from examples.covid3d.training import Objective, Outcome
 class Progressive(Objective):
     """Unlabelled scans in K groups; the network labels one after the other and learns from it.
 
-    In phase 0 the labelled scans alone are drawn. At the start of phase k the network as it is then
+    In phase 0 the labelled scans alone are drawn. At the start of phase k the network as it then is
     labels group k, whose scans join the training set, and goes on training with equal weights.
+    Where another run trained the teacher, its scans are not at hand, and phase 1 is the first.
 
     The public description leaves open how many phases there are and how long they last (here
     ``config.groups``, equally long) and the paper which expert scans are the labelled ones: here
@@ -37,8 +38,10 @@ class Progressive(Objective):
         unlabelled = {scan.name: scan for scan in lesson.unlabelled_scans(self._labels)}
         names = deal_groups(sorted(unlabelled), lesson.config.groups, lesson.seed)
         self._groups = [[unlabelled[name] for name in group] for group in names]
+        # Without scans of the teacher's, as where another run trained it, the first group starts.
+        self._first = 0 if lesson.teacher_scans() else 1
         self._phase = 0
-        self._sampler = self._draws()
+        self._sampler: Ahead | None = None
 
     def _draws(self) -> Ahead:
         pool: list[StoredScan] = self._lesson.teacher_scans()
@@ -48,13 +51,17 @@ class Progressive(Objective):
 
     def __call__(self, step: int) -> Outcome:
         """Labels the next group if its phase begins, then draws batch ``step``."""
-        phase = phase_of(step, self._steps, self._lesson.config.groups)
-        if phase != self._phase:
+        groups = self._lesson.config.groups
+        phase = self._first
+        if groups > self._first:
+            phase += phase_of(step, self._steps, groups - self._first)
+        self.final = phase == groups
+        if phase != self._phase or self._sampler is None:
             for group in self._groups[self._phase : phase]:
                 for scan in group:
                     mask = self._lesson.label(self._model, scan)
                     write_labels(self._labels / scan.name, mask)
-            self._phase, waited = phase, self._sampler.waited
+            self._phase, waited = phase, self._sampler.waited if self._sampler else 0.0
             self._sampler = self._draws()
             self._sampler.waited = waited
         images, masks = self._sampler.draw(step).pair(self._lesson.device)
@@ -69,4 +76,3 @@ class Progressive(Objective):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back the phase."""
         self._phase = int(state["phase"])
-        self._sampler = self._draws()

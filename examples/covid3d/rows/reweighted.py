@@ -60,6 +60,7 @@ class Reweighted(Objective):
             "mean_loss": float(losses.mean()),
             # Of the batch, whether its weights are those of samples or of voxels.
             "kept": result.kept / weights.numel() * len(weights),
+            "share_kept": result.kept / weights.numel(),
             "effective_sample_size": result.effective_sample_size / weights.numel() * len(weights),
         }
         if result.trusted_loss is not None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import nn
 
+from examples.covid3d.config import Schedule
 from examples.covid3d.lesson import Lesson
 from examples.covid3d.training import Length, Objective
 
@@ -27,6 +28,8 @@ class Row:
             itself, and for predictions that come from elsewhere.
         start: Where the parameters start; ``student``: as ``student_start`` says.
         length: How long it trains.
+        schedule: Of its learning rate, where not the run's. A moving average needs no decay.
+        rate: Its learning rate, in units of the run's.
         external: Its predictions come from another program.
     """
 
@@ -36,4 +39,6 @@ class Row:
     objective: Callable[[Lesson, nn.Module], Objective] | None
     start: Literal["student", "scratch", "teacher"] = "student"
     length: Callable[[Lesson], Length] = Lesson.student_length
+    schedule: Schedule | None = None
+    rate: float = 1.0
     external: bool = False

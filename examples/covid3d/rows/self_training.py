@@ -57,8 +57,11 @@ class SelfTraining(Objective):
         if now != self._round:
             self._round = now
             self._label_all()
+            waited = self._others.waited if self._others is not None else 0.0
             self._others = self._draws()
+            self._others.waited = waited
         assert self._others is not None
+        self.final = now == _ROUNDS - 1
         images, masks = self._labelled.draw(step).pair(self._lesson.device)
         others, labels = self._others.draw(step).pair(self._lesson.device)
         self.waited = self._labelled.waited + self._others.waited

@@ -20,7 +20,9 @@ LINES = [(n, m, k) for n, table in TABLES.items() for m in table for k in table[
 def paper():
     if not PAPER.is_file():
         pytest.skip(f"no text of the paper in {PAPER}")
-    text = PAPER.read_text().replace("$", "").replace("{\\pm}", "±").replace("\\pm", "±")
+    # Named, because libraries that read DICOM may set the process to the C locale.
+    text = PAPER.read_text(encoding="utf-8")
+    text = text.replace("$", "").replace("{\\pm}", "±").replace("\\pm", "±")
     return re.sub(r"\s*±\s*", "±", text)
 
 
