@@ -91,7 +91,7 @@ def _on_finished_run(parsed: argparse.Namespace) -> None:
     device = device_of(parsed.device)
     if parsed.command == "predict":
         masks = parsed.masks or out / "predicted"
-        weights = find_weights(out, parsed.method)
+        weights = find_weights(RunFolder(out, config), parsed.method)
         written = predict(
             read_inputs(parsed.input),
             weights,

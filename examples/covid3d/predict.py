@@ -13,37 +13,54 @@ from examples.covid3d.config import Config
 from examples.covid3d.errors import UserError, problem
 from examples.covid3d.files import read_json, write_json, write_nifti
 from examples.covid3d.inference import foreground_probability, load_network
-from examples.covid3d.prepare import prepare_image
+from examples.covid3d.other_teacher import teachers_in
+from examples.covid3d.prepare import prepare_image, scan_key
 from examples.covid3d.readers import guess_kind, read_dataset
 from examples.covid3d.readers.scan import Scan
 from examples.covid3d.rows import ROWS
+from examples.covid3d.run_folder import RunFolder
 from examples.covid3d.store import to_grid
 from examples.covid3d.training import WEIGHTS
 
 _log = logging.getLogger("examples.covid3d")
 
 
-def find_weights(run: Path, method: str) -> list[Path]:
-    """Weights of one row in every seed and fold of a run.
+def find_weights(run: RunFolder, method: str) -> list[Path]:
+    """Weights of one row in the seeds and folds of a run, as its settings are now.
 
     Args:
         run: Run folder.
         method: The row.
 
+    Returns:
+        Files of those that are trained; what was trained with other settings is passed over.
+
     Raises:
         UserError: If there are none.
     """
-    trained = sorted(path.parent for path in run.glob(f"student/*/*/{WEIGHTS}"))
-    found = [path / WEIGHTS for path in trained if path.name == method]
-    if ROWS[method].objective is None and not ROWS[method].external:
-        teachers = read_json(run / "config.json").get("teacher_from") or run
-        found = sorted(Path(teachers).glob(f"teacher/*/{WEIGHTS}"))
-    if not found:
-        names = sorted({path.name for path in trained})
+    config = run.config
+    pairs = [(seed, fold) for seed in config.seeds for fold in range(1, config.folds + 1)]
+    found: list[Path] = []
+    units: list[tuple[str, ...]] = []
+    if ROWS[method].objective is not None:
+        units = [("student", f"seed{seed}-fold{fold}", method) for seed, fold in pairs]
+    elif config.teacher_from is not None:
+        found = [path / WEIGHTS for path in teachers_in(Path(config.teacher_from))]
+    else:
+        names = [f"seed{seed}" for seed in config.seeds]
+        units = [("teacher", name) for name in names + [f"seed{s}-fold{f}" for s, f in pairs]]
+    for stage, *unit in units if not ROWS[method].external else []:
+        path = run.folder(stage, *unit) / WEIGHTS
+        if path.is_file() and run.has_settings(stage, *unit):
+            found.append(path)
+        elif path.is_file():
+            _log.warning("passed over, trained with other settings: %s", path)
+    if not found or ROWS[method].external:
+        trained = sorted({path.parent.name for path in run.path.glob(f"student/*/*/{WEIGHTS}")})
         raise problem(
-            run,
+            run.path,
             f"no trained network of the row {method!r}",
-            f"one of {', '.join(names) or 'the rows of a finished run'}",
+            f"one of {', '.join(trained) or 'the rows of a finished run'}",
             "choose it with --method, or train it first",
         )
     return found
@@ -88,7 +105,8 @@ def predict(
         The masks' files.
 
     Raises:
-        UserError: If no scan could be read, or ``out`` holds masks of other networks or settings.
+        UserError: If no scan could be read, or ``out`` holds masks of other networks,
+            settings or scans.
     """
     if overlap is not None:
         config = dataclasses.replace(config, overlap=overlap)
@@ -100,6 +118,15 @@ def predict(
     written: list[Path] = []
     for scan in tqdm(scans, desc="predict", unit="scan"):
         path = out / f"{scan.name}.nii.gz"
+        record = out / ".sources" / f"{scan.name}.json"
+        own = {"image": str(scan.image.resolve()), "files": scan_key(scan, config)}
+        if path.exists() and read_json(record) != own:
+            raise problem(
+                path,
+                f"there already, and not the mask of {scan.image} as it is now",
+                "a folder without masks of other scans of that name",
+                "choose another with --masks, or remove that mask",
+            )
         if not path.exists():
             try:
                 image, grids, _ = prepare_image(scan, config)
@@ -111,6 +138,7 @@ def predict(
                 for network in networks
             ]
             mask = to_grid(torch.stack(found).mean(0), grids["grid"], grids["own_grid"])
+            write_json(record, own)
             write_nifti(path, mask, grids["own_grid"].affine)
         written.append(path)
     if not written:

@@ -133,7 +133,7 @@ def _prepare_one(
     )
     target = folder / "scans" / scan.name
     try:
-        key = _key(located, config)
+        key = scan_key(located, config)
         old = previous / "scans" / scan.name
         if not target.exists() and _record(old).get("key") == key:
             link_tree(old, target)
@@ -171,7 +171,7 @@ def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> Non
     write_scan(target, image, mask, grids, {"key": key, "row": entry.to_row()})
 
 
-def _key(scan: Scan, config: Config) -> dict[str, Any]:
+def scan_key(scan: Scan, config: Config) -> dict[str, Any]:
     """What a prepared scan depends on; with the same key it need not be prepared again."""
     files = sorted(scan.image.rglob("*")) if scan.image.is_dir() else [scan.image]
     files += [scan.mask] if scan.mask is not None else []

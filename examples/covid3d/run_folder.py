@@ -49,13 +49,19 @@ class RunFolder:
     def _listing(self) -> list[tuple[str, int, int]]:
         return listing(self.config)
 
+    def _settings(self, stage: str) -> list[Any]:
+        return [settings_of(self.config, name) for name in STAGES[: STAGES.index(stage) + 1]]
+
     def _fingerprint(self, stage: str) -> str:
-        earlier = STAGES[: STAGES.index(stage) + 1]
-        text: list[Any] = [settings_of(self.config, name) for name in earlier]
-        text.append(self._listing)
+        text = [*self._settings(stage), self._listing]
         if self.config.teacher_from is not None and stage not in ("prepare", "teacher"):
             text.append(state_of(Path(self.config.teacher_from)))
-        return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
+        return _digest(text)
+
+    def has_settings(self, stage: str, *unit: str) -> bool:
+        """Whether a complete unit was made with the present settings, wherever the data is now."""
+        record = read_json(self.folder(stage, *unit) / _RECORD)
+        return bool(record.get("settings") == _digest(self._settings(stage)))
 
     def is_complete(self, stage: str, *unit: str) -> bool:
         """Whether the unit's outputs are there, made with the present settings."""
@@ -115,6 +121,7 @@ class RunFolder:
             self._clear(partial)
             partial.mkdir(parents=True)
             record = {"fingerprint": fingerprint, "seconds": 0.0}
+            record["settings"] = _digest(self._settings(stage))
             write_json(partial / _RECORD, record)
         _sweep(partial)
         start = time.perf_counter()
@@ -125,6 +132,10 @@ class RunFolder:
             write_json(partial / _RECORD, record)
         self._clear(final)
         partial.rename(final)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sweep(folder: Path) -> None:

@@ -140,6 +140,21 @@ def _pictures(results: Results, folder: Path) -> list[str]:
     ]
 
 
+def _how(method: str, results: Results) -> tuple[str, str, str, str]:
+    """What a row is, where it starts, how many steps it takes, and its learning rate."""
+    row, config = ROWS[method], results.context.config
+    if row.objective is None:
+        start = "elsewhere" if row.external else "scratch"
+    else:
+        start = row.start if row.start != "student" else config.student_start
+    steps = sorted({int(line["steps"]) for line in results.training if line["method"] == method})
+    shown = " to ".join(dict.fromkeys(str(n) for n in (steps[:1] + steps[-1:])))
+    if start == "teacher":
+        shown += ", after the teacher's"
+    rate = f"{config.learning_rate * row.rate:g}, {row.schedule or config.schedule}"
+    return row.meaning, start, shown or "–", "–" if row.external else rate
+
+
 def _waiting(results: Results) -> str:
     seconds, waited = (
         sum(float(row[key]) for row in results.training) for key in ("seconds", "wait_seconds")
@@ -174,7 +189,7 @@ def build_report(context: Context, folder: Path) -> None:
         # Said once already, when the scans were prepared.
         warnings.simplefilter("ignore")
         pictures = _pictures(results, folder)
-    meanings = [(LABELS[m], ROWS[m].family, ROWS[m].meaning) for m in results.methods]
+    meanings = [(LABELS[m], ROWS[m].family, *_how(m, results)) for m in results.methods]
     config = context.config
     parts = [
         html.paragraph(caution(config), "note"),
@@ -190,7 +205,7 @@ def build_report(context: Context, folder: Path) -> None:
         ),
         html.heading("Rows"),
         html.paragraph(comparison(config)),
-        html.table(("Row", "Kind", "What it is"), meanings, "text"),
+        html.table(("Row", "Kind", "What it is", "Starts from", "Steps", "Rate"), meanings, "text"),
         *pictures,
         *_pseudo_labels(results.pseudo_labels),
         *_weights(results, folder),

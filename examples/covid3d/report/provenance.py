@@ -96,13 +96,10 @@ _USES = {
 
 def comparison(config: Config) -> str:
     """What the students have in common, and how the settings came about."""
-    start = {
-        "teacher": "the teacher's weights",
-        "scratch": "the random initial state that the teacher started from too",
-    }[config.student_start]
     text = (
-        f"Unless its line says otherwise, a row starts from {start} and sees the same "
-        "pseudo-labelled batches as every other."
+        "Rows that draw the same scans see the same batches in the same order, and those that "
+        "start alike start from the same state. What a student starts from, and how many steps it takes "
+        "after that, is in the table."
     )
     demo = PRESETS["demo"]
     rest = {name: getattr(demo, name) for name in ("methods", "checkpoint_every", "tensorboard")}
