@@ -14,10 +14,12 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if FENCE.search(p.read_text())], ids=lambda page: page.name
+    "page",
+    [p for p in PAGES if FENCE.search(p.read_text(encoding="utf-8"))],
+    ids=lambda page: page.name,
 )
 def test_the_examples_of_a_page_run_in_order(page):
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     names: dict[str, object] = {}
     for block in FENCE.finditer(text):
         line = text[: block.start(1)].count("\n")
@@ -26,5 +28,9 @@ def test_the_examples_of_a_page_run_in_order(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_links_of_a_page_lead_somewhere(page):
-    broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    broken = [
+        link
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
     assert not broken

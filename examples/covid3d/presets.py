@@ -7,6 +7,7 @@ import dataclasses
 from examples.covid3d.config import Config
 from examples.covid3d.rows import ROWS
 
+_DEMO_ROWS = ("supervised", "equal", "rgsm-al")
 _PAPER_ROWS = ("supervised", "rgs", "rgs-al", "rgsm-al")
 _ABLATION_ROWS = ("supervised", "semi-supervised", "rgs", "rgm", "rgsm", "rgs-al", "rgsm-al")
 _CONTROLS = (
@@ -36,6 +37,7 @@ _PAPER = Config(
     teacher_once=True,
 )
 _SMALL = Config(
+    methods=_DEMO_ROWS,
     spacing=(2.4, 2.4, 4.8),
     patch=(64, 64, 32),
     student_steps=250,
@@ -70,7 +72,7 @@ _HIPPOCAMPUS = Config(
 PRESETS = {
     # Phantoms, under three minutes on two cores. Coarse voxels and small patches leave time for
     # enough steps: a student that is not trained yet tells nothing about its weights.
-    "demo": Config(),
+    "demo": Config(methods=_DEMO_ROWS),
     # Real scans on two cores: one and a half times the paper's spacing.
     "small": dataclasses.replace(_SMALL, preset="small"),
     # Benchmark and hospital: 4 of the scans for the teacher, the others in 4 folds (Section 4).

@@ -98,8 +98,8 @@ def comparison(config: Config) -> str:
     """What the students have in common, and how the settings came about."""
     text = (
         "Rows that draw the same scans see the same batches in the same order, and those that "
-        "start alike start from the same state. What a student starts from, and how many steps it takes "
-        "after that, is in the table."
+        "start alike start from the same state. What a student starts from, and how many steps it "
+        "takes after that, is in the table."
     )
     demo = PRESETS["demo"]
     rest = {name: getattr(demo, name) for name in ("methods", "checkpoint_every", "tensorboard")}
