@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +75,9 @@ def check_teacher(
                 f"use the same --{name.replace('_', '-')} for both runs",
             )
     theirs = read_manifest(run / "prepare")
+    # Its settings may name fewer seeds than were run before; their teachers are taken all the same.
+    seeds = {int(path.name.split("-")[0].removeprefix("seed")) for path in teachers_in(run)}
+    other = dataclasses.replace(other, seeds=tuple(sorted(seeds)))
     taught = {name for one in plan(theirs, other) for name in one.roles["teacher"]}
     patients = {entry.patient for entry in theirs if entry.name in taught}
     voxels = {entry.sha256 for entry in theirs if entry.name in taught}

@@ -6,11 +6,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from examples.covid3d.errors import problem
 
 
 @contextmanager
@@ -47,6 +50,7 @@ def in_parallel(
         done: Called with a task's number when it is done.
 
     Raises:
+        UserError: If a process was killed.
         Exception: What the first task to fail raised, when those under way have ended.
     """
     threads = str(max(1, torch.get_num_threads() // jobs))
@@ -60,6 +64,13 @@ def in_parallel(
                 future.result()
                 bar.update()
                 done(numbers[future])
+        except BrokenProcessPool as error:
+            raise problem(
+                f"--jobs {jobs}",
+                "a process was killed, perhaps for want of memory",
+                "memory for each of them",
+                "run the same command again with fewer --jobs; it goes on where it was",
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

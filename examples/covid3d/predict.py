@@ -13,7 +13,7 @@ from examples.covid3d.config import Config
 from examples.covid3d.errors import UserError, problem
 from examples.covid3d.files import read_json, write_json, write_nifti
 from examples.covid3d.inference import foreground_probability, load_network
-from examples.covid3d.other_teacher import teachers_in
+from examples.covid3d.other_teacher import teacher_for
 from examples.covid3d.prepare import prepare_image, scan_key
 from examples.covid3d.readers import guess_kind, read_dataset
 from examples.covid3d.readers.scan import Scan
@@ -45,7 +45,9 @@ def find_weights(run: RunFolder, method: str) -> list[Path]:
     if ROWS[method].objective is not None:
         units = [("student", f"seed{seed}-fold{fold}", method) for seed, fold in pairs]
     elif config.teacher_from is not None:
-        found = [path / WEIGHTS for path in teachers_in(Path(config.teacher_from))]
+        other = Path(config.teacher_from)
+        own = dict.fromkeys(teacher_for(other, seed) for seed in config.seeds)
+        found = [path / WEIGHTS for path in own]
     else:
         names = [f"seed{seed}" for seed in config.seeds]
         units = [("teacher", name) for name in names + [f"seed{s}-fold{f}" for s, f in pairs]]
@@ -119,7 +121,11 @@ def predict(
     for scan in tqdm(scans, desc="predict", unit="scan"):
         path = out / f"{scan.name}.nii.gz"
         record = out / ".sources" / f"{scan.name}.json"
-        own = {"image": str(scan.image.resolve()), "files": scan_key(scan, config)}
+        try:
+            own = {"image": str(scan.image.resolve()), "files": scan_key(scan, config)}
+        except OSError as error:
+            tqdm.write(f"skipped: {error}")
+            continue
         if path.exists() and read_json(record) != own:
             raise problem(
                 path,

@@ -88,8 +88,9 @@ class RunFolder:
             )
 
     def _clear(self, folder: Path) -> None:
-        # Deleted under a name of its own: an interruption leaves no half of a unit behind.
-        doomed = self.path / _DOOMED
+        # Deleted under a name of its own: an interruption leaves no half of a unit behind, and
+        # another process at work on another unit is not in the way.
+        doomed = self.path / "-".join((_DOOMED, *folder.relative_to(self.path).parts))
         shutil.rmtree(doomed, ignore_errors=True)
         if not folder.exists():
             return

@@ -9,7 +9,7 @@ from examples.covid3d.cli import main
 from examples.covid3d.config import STAGES
 from examples.covid3d.files import read_csv
 from examples.covid3d.phantoms.cohort import IMAGES, MASKS
-from tests.covid3d.running import benchmark
+from tests.covid3d.running import benchmark, files_of
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +152,39 @@ def test_a_scan_in_both_folders_is_refused(tmp_path, capsys):
     data = benchmark(tmp_path / "data")
     given = ["--benchmark", data, "--unlabelled", data / IMAGES]
     assert "expert_01" in error_of(capsys, "prepare", *given, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("where", ["", "run", "Infection_Mask/deep/run"])
+def test_an_output_folder_inside_the_data(tmp_path, capsys, where):
+    data = benchmark(tmp_path / "data")
+    before = files_of(data)
+    said = error_of(capsys, "run", "--benchmark", data, "--out", data / where)
+    assert "lies in the data" in said
+    other = ["--unlabelled", tmp_path / "data" / IMAGES, "--data", benchmark(tmp_path / "more")]
+    said = error_of(capsys, "prepare", *other, "--out", data / IMAGES / "run")
+    assert "lies in the data" in said
+    assert files_of(data) == before
+
+
+def test_an_output_folder_beside_the_data_with_a_name_that_begins_alike(tmp_path):
+    data = benchmark(tmp_path / "data")
+    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "data-run")]) == 0
+
+
+def test_no_share_for_the_teacher(tmp_path, capsys):
+    shares = ["--shares", "0", "12", "0", "4"]
+    data = benchmark(tmp_path / "data")
+    said = error_of(capsys, "prepare", "--data", data, *shares, "--out", tmp_path / "run")
+    assert "--teacher-from" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5"])
+def test_jobs_that_are_no_number(tmp_path, capsys, jobs):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--jobs", jobs, "--out", str(tmp_path)])
+    assert caught.value.code == 2
+    assert "number of 1 or more" in capsys.readouterr().err
 
 
 def test_too_many_folds(tmp_path, capsys):

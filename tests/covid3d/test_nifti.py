@@ -1,5 +1,10 @@
+import contextlib
+
+import nibabel
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from examples.covid3d.errors import UserError
 from examples.covid3d.nifti import load_image, load_mask
@@ -130,3 +135,54 @@ def test_background_is_never_foreground(write_scan, foreground):
     _, grid = load_image(image)
     with pytest.raises(UserError, match="foreground labels"):
         load_mask(write_scan(MASK, name="mask.nii.gz"), image, grid, foreground)
+
+
+def coloured():
+    found = np.zeros(VOLUME.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    found["R"] = 7
+    return found
+
+
+@pytest.mark.parametrize(
+    "voxels", [coloured(), VOLUME.astype(np.complex64)], ids=["RGB", "complex"]
+)
+@pytest.mark.parametrize("mask", [False, True])
+def test_voxels_that_are_no_intensities(tmp_path, write_scan, voxels, mask):
+    path = tmp_path / "odd.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 2.0, 3.0, 1.0])), path)
+    if not mask:
+        refuses(path, "cannot be read", "voxels of type")
+        return
+    image = write_scan(VOLUME)
+    with pytest.raises(UserError, match="voxels of type"):
+        load_mask(path, image, load_image(image)[1])
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stored") / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(VOLUME, np.eye(4)), path)
+    return path, path.read_bytes()
+
+
+@given(st.dictionaries(st.integers(0, 351), st.integers(0, 255), min_size=1, max_size=6))
+def test_a_damaged_header_is_an_error_of_the_user_s_or_none(stored, damage):
+    """Never one of the reading library's."""
+    path, content = stored
+    damaged = bytearray(content)
+    for at, byte in damage.items():
+        damaged[at] = byte
+    path.write_bytes(damaged)
+    with contextlib.suppress(UserError):
+        load_image(path)
+
+
+# The number of axes, their lengths, the type of voxels, where they begin.
+@pytest.mark.parametrize("at", [40, 42, 44, 70, 108])
+def test_each_field_that_matters_is_damaged(stored, at):
+    path, content = stored
+    damaged = bytearray(content)
+    damaged[at : at + 2] = b"\xff\xff" if at != 108 else b"\x00\x00"
+    damaged[at + 2 : at + 4] = content[at + 2 : at + 4] if at != 108 else b"\xc0\x7f"
+    path.write_bytes(damaged)
+    refuses(path)

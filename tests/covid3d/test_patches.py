@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from examples.covid3d import lesson
 from examples.covid3d.patches import LabelledScan, PatchSampler, cut
 
 PATCH = (32, 32, 32)
@@ -123,3 +126,23 @@ def test_jitter_changes_the_image_and_leaves_place_and_mask(scans):
     assert not torch.equal(a.images[0], b.images[0])
     assert b.images.isfinite().all()
     assert torch.equal(b.images, shaken.draw(4).images)
+
+
+def test_rotations_know_the_voxel_size(scans):
+    drawn = [
+        PatchSampler(scans, PATCH, 3, 1.0, 0, 0, rotation=40.0, spacing=spacing).draw(4).images
+        for spacing in ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (1.6, 1.6, 3.2))
+    ]
+    # Of the first, the same random numbers; only the ratio of the sides counts.
+    torch.testing.assert_close(drawn[0][0], drawn[1][0])
+    assert not torch.allclose(drawn[0][0], drawn[2][0], atol=1e-3)
+
+
+def test_trainings_tell_the_sampler_their_voxel_size(taught, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(lesson, "PatchSampler", lambda *_, **rest: given.append(rest["spacing"]))
+    monkeypatch.setattr(lesson, "Ahead", lambda sampler: sampler)
+    config = dataclasses.replace(taught.config, spacing=(1.6, 1.6, 3.2))
+    one = taught.lesson(taught.replicates()[0], tmp_path)
+    dataclasses.replace(one, config=config).sampler(one.teacher_scans(), 1)
+    assert given == [(1.6, 1.6, 3.2)]

@@ -27,7 +27,7 @@ UNIT = "seed0-fold1"
 
 def test_every_stage_leaves_its_outputs(finished):
     out, config = finished
-    assert {path.name for path in out.iterdir()} == {*STAGES, "config.json"}
+    assert {path.name for path in out.iterdir()} == {*STAGES, "config.json", ".lock"}
     for method in ("equal", "random", "rgsm-al"):
         folder = out / "student" / UNIT / method
         assert len(read_csv(folder / "steps.csv")) == config.student_steps
@@ -37,7 +37,7 @@ def test_every_stage_leaves_its_outputs(finished):
     assert {path.name for path in (out / "evaluate" / UNIT).iterdir()} == set(config.methods)
     assert json.loads((out / "config.json").read_text())["seeds"] == [0]
     assert not list(out.rglob("*.partial"))
-    assert not list(out.rglob(".*"))
+    assert [path.name for path in out.rglob(".*")] == [".lock"]
 
 
 def test_metrics_have_a_line_for_each_method_and_test_scan(finished):
@@ -86,6 +86,7 @@ def test_weights_are_logged_for_every_sample_beside_the_truth(finished):
     for step in read_csv(out / "student" / UNIT / "rgsm-al" / "steps.csv"):
         own = [float(row["weight"]) for row in samples if row["step"] == step["step"]]
         assert float(step["kept"]) == sum(weight > 0 for weight in own)
+        assert float(step["share_kept"]) == float(step["kept"]) / config.batch_size
 
 
 def test_complete_units_are_not_touched_again(finished):
@@ -93,8 +94,9 @@ def test_complete_units_are_not_touched_again(finished):
     before = files_of(out)
     run_stages(out, config, STAGES[:-1])
     after = files_of(out)
-    before.pop("config.json")
-    after.pop("config.json")
+    for name in ("config.json", ".lock"):
+        before.pop(name)
+        after.pop(name)
     assert before == after
 
 
@@ -179,21 +181,12 @@ def test_students_start_where_told(taught, monkeypatch, tmp_path, start):
     assert all(same(state, expected[start]) for state in starts)
 
 
-@pytest.mark.parametrize(
-    ("start", "said"),
-    [("teacher", "starts from the teacher's weights"), ("scratch", "random initial state")],
-)
-def test_the_report_says_where_students_start(tiny, start, said):
-    text = comparison(dataclasses.replace(tiny, student_start=start))
-    assert said in text
-    assert "chosen" not in text
-
-
 def test_the_report_says_how_the_settings_of_the_demo_were_chosen():
     demo = PRESETS["demo"]
     for methods in (demo.methods, ("equal",)):
         assert "chosen with this seed" in comparison(dataclasses.replace(demo, methods=methods))
     assert "chosen" not in comparison(dataclasses.replace(demo, seeds=(1,)))
+    assert "chosen" not in comparison(PRESETS["small"])
 
 
 def test_a_row_that_is_not_trained_is_not_trained(taught, tmp_path):
@@ -206,3 +199,10 @@ def test_a_teacher_from_nowhere_is_refused(tmp_path, tiny):
     with pytest.raises(UserError, match="no trained teacher"):
         run_stages(tmp_path / "run", config)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("methods", [("equal", "magic"), ()])
+def test_unknown_methods_are_refused_before_the_settings_are_kept(tmp_path, tiny, methods):
+    with pytest.raises(UserError, match=methods[-1] if methods else "none"):
+        run_stages(tmp_path / "run", dataclasses.replace(tiny, methods=methods))
+    assert not (tmp_path / "run").exists()

@@ -1,7 +1,6 @@
 """What `prepare` writes of each scan."""
 
 import dataclasses
-import hashlib
 
 import nibabel
 import numpy as np
@@ -11,9 +10,11 @@ from scipy.ndimage import map_coordinates
 from examples.covid3d import prepare as module
 from examples.covid3d.files import read_csv, write_nifti
 from examples.covid3d.manifest import read_manifest
+from examples.covid3d.nifti import load_image
 from examples.covid3d.pipeline import run_stages
 from examples.covid3d.prepare import prepare
 from examples.covid3d.store import StoredScan
+from examples.covid3d.volumes import checksum_of
 from tests.covid3d.running import hide_masks, nnunet, small
 
 SLOW = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -42,7 +43,7 @@ def test_the_manifest_says_what_was_found(tmp_path, data):
     assert list(entries) == [f"case0{i}" for i in range(4)]
     for name, entry in entries.items():
         path = data / "imagesTr" / f"{name}.nii.gz"
-        assert entry.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert entry.sha256 == checksum_of(*load_image(path))
         assert entry.spacing == (2.0, 2.0, 3.0)
         assert entry.shape == (20, 18, 16)
         assert (entry.patient, entry.source, entry.dataset) == (name, "nnunet", "data")

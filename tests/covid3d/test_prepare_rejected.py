@@ -71,7 +71,7 @@ def the_same_bytes(image, mask):
         (corrupt_mask, "cannot be read"),
         (not_a_number, "NaN"),
         (odd_range, "values from 0 to 4095"),
-        (the_same_bytes, "the same bytes as case01"),
+        (the_same_bytes, "the same voxels as case01"),
     ],
 )
 def test_one_bad_scan_is_rejected_with_its_reason(tmp_path, damage, reason):
@@ -109,7 +109,7 @@ def test_a_copy_in_the_unlabelled_dataset_cannot_be_on_both_sides(tmp_path):
     names = [(e.name, e.dataset) for e in read_manifest(tmp_path / "run")]
     assert names == [*((f"case0{i}", "data") for i in range(3)), ("fresh", "unlabelled")]
     (row,) = read_csv(tmp_path / "run" / "rejected.csv")
-    assert "the same bytes as case00" in row["reason"]
+    assert "the same voxels as case00" in row["reason"]
 
 
 def test_nothing_usable_is_an_error(tmp_path):

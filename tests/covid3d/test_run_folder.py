@@ -3,11 +3,9 @@ import dataclasses
 import pytest
 
 from examples.covid3d import run_folder
-from examples.covid3d.config import STAGES, Config, from_json, settings_of, to_json
+from examples.covid3d.config import STAGES
 from examples.covid3d.errors import UserError
 from examples.covid3d.files import read_json, write_json
-from examples.covid3d.presets import PRESETS
-from examples.covid3d.rows import ROWS
 from examples.covid3d.run_folder import RunFolder
 from tests.covid3d.running import Killed
 
@@ -163,59 +161,61 @@ def test_killed_before_a_unit_has_its_record_goes_on(tmp_path, tiny):
     assert run.is_complete("prepare")
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_name_rows_that_there_are(name):
-    assert set(PRESETS[name].methods) <= set(ROWS)
+def test_units_cleared_at_the_same_time_are_not_in_each_others_way(tmp_path, tiny, monkeypatch):
+    """Under --jobs, another process replaces its unit while this one deletes an old one."""
+    units = [("seed0-fold1", "equal"), ("seed0-fold1", "random")]
+
+    def fill(config, unit):
+        with RunFolder(tmp_path, config).working("student", unit) as folder:
+            (folder / "output").write_text(str(config.student_steps))
+
+    for unit in units:
+        fill(tiny, unit)
+    other = dataclasses.replace(tiny, student_steps=9)
+    delete = run_folder.shutil.rmtree
+    pending = [units[1]]
+
+    def meanwhile(path, *args, **rest):
+        if not rest and pending:
+            fill(other, pending.pop())
+        delete(path, *args, **rest)
+
+    monkeypatch.setattr(run_folder.shutil, "rmtree", meanwhile)
+    fill(other, units[0])
+    assert pending == []
+    run = RunFolder(tmp_path, other)
+    for unit in units:
+        assert run.is_complete("student", *unit)
+        assert (run.folder("student", *unit) / "output").read_text() == "9"
+    assert not list(tmp_path.rglob(".deleted*"))
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_settings_survive_the_disk(name):
-    assert from_json(to_json(PRESETS[name])) == PRESETS[name]
-    assert PRESETS[name].preset == name
+def test_what_a_killed_process_was_writing_is_swept(tmp_path, tiny):
+    run = RunFolder(tmp_path, tiny)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(run)
+    partial = tmp_path / "prepare.partial"
+    (partial / ".partial-77-manifest.csv").write_text("half")
+    (partial / "scans" / ".partial-77-scan").mkdir(parents=True)
+    (partial / "scans" / ".partial-77-scan" / "image.npy").write_text("half")
+    complete(run, "prepare")
+    assert not list(tmp_path.rglob(".partial-*"))
+    assert (run.folder("prepare") / "half").exists()
 
 
-def test_every_setting_that_matters_redoes_some_stage():
-    read = {name for stage in STAGES for name in settings_of(Config(), stage)}
-    every = {field.name for field in dataclasses.fields(Config)}
-    # None of these changes any result.
-    assert every - read == {"preset", "checkpoint_every", "tensorboard"}
-
-
-def test_settings_of_another_version_are_refused():
-    with pytest.raises(UserError, match="colour"):
-        from_json({"colour": "red"})
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"patch": (2, 32, 32)},
-        {"patch": (33, 32, 32)},
-        {"teacher_steps": 0},
-        {"spacing": (1.0, 0.0, 1.0)},
-        {"overlap": 1.0},
-        {"student_start": "pretrained"},
-        {"seeds": (-1,)},
-        {"seeds": (1, 1)},
-        {"seeds": ()},
-        {"patch": (8, 8, 8), "channels": (4, 8, 16, 32)},
-        {"channels": (4,)},
-        {"shares": (1, 1, 1, 0)},
-        {"shares": (-1, 1, 1, 1)},
-        {"window": (250.0, -1250.0)},
-        {"foreground_labels": (0,)},
-        {"flip_axes": (3,)},
-        {"amp": "fp8"},
-        {"keep": "first"},
-        {"intensity": "mr"},
-        {"schedule": "step"},
-        {"folds": 0},
-        {"patience": 0},
-        {"mixing": 1.5},
-        {"jitter": -0.1},
-        {"nsd_tolerance": 0.0},
-    ],
-)
-def test_settings_that_cannot_work_are_refused(tiny, change):
-    with pytest.raises(UserError, match="To mend it"):
-        dataclasses.replace(tiny, **change)
+def test_a_unit_has_its_settings_wherever_the_data_is(tmp_path, tiny):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "scan.nii.gz").write_bytes(b"1")
+    config = dataclasses.replace(tiny, data=str(data))
+    complete(RunFolder(tmp_path / "run", config), "prepare", "teacher")
+    (data / "scan.nii.gz").unlink()
+    run = RunFolder(tmp_path / "run", config)
+    assert not run.is_complete("teacher")
+    assert run.has_settings("teacher")
+    assert not run.has_settings("student")
+    later = RunFolder(tmp_path / "run", dataclasses.replace(config, student_steps=9))
+    assert later.has_settings("teacher")
+    other = RunFolder(tmp_path / "run", dataclasses.replace(config, teacher_steps=9))
+    assert not other.has_settings("teacher")
+    assert other.has_settings("prepare")

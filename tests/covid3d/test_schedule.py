@@ -8,43 +8,44 @@ from hypothesis import strategies as st
 
 from examples.covid3d.config import Config
 from examples.covid3d.presets import PRESETS
-from examples.covid3d.schedule import is_saturated, learning_rate, steps_per_epoch
+from examples.covid3d.schedule import is_saturated, learning_rate, steps_per_epoch, window_of
 
 
-def plainly(losses, epoch, patience):
-    """Walks through complete epochs and counts those that brought nothing."""
-    if patience is None or len(losses) % epoch:
+def plainly(means, patience):
+    """Whether the last ``patience`` windows all failed to beat the lowest before them."""
+    if patience is None or len(means) <= patience:
         return False
-    lowest, idle = None, 0
-    for start in range(0, len(losses), epoch):
-        mean = sum(losses[start : start + epoch]) / epoch
-        if lowest is None or lowest - mean > 0.001 * abs(lowest):
-            lowest, idle = mean, 0
-        else:
-            idle += 1
-    return idle >= patience
+    # What a mean must fall below moves only when one falls far enough.
+    lowest, better = means[0], [True]
+    for mean in means[1:]:
+        better.append(lowest - mean > 0.001 * abs(lowest))
+        if better[-1]:
+            lowest = mean
+    return not any(better[-patience:])
 
 
 @given(
-    losses=st.lists(st.sampled_from([0.5, 0.5, 0.4996, 0.4, 0.3, 0.9, -0.2]), max_size=40),
-    epoch=st.integers(1, 4),
+    means=st.lists(st.sampled_from([0.5, 0.5, 0.4996, 0.4, 0.3, 0.9, -0.2]), max_size=12),
     patience=st.one_of(st.none(), st.integers(1, 5)),
 )
-def test_saturation_is_its_plain_rewriting(losses, epoch, patience):
-    for n in range(len(losses) + 1):
-        assert is_saturated(losses[:n], epoch, patience) == plainly(losses[:n], epoch, patience)
+def test_saturation_is_its_plain_rewriting(means, patience):
+    assert is_saturated(means, patience) == plainly(means, patience)
 
 
 def test_saturation_by_hand():
-    assert not is_saturated([1.0, 0.9, 0.9], 1, 2)
-    assert is_saturated([1.0, 0.9, 0.9, 0.9], 1, 2)
+    assert not is_saturated([], 1)
+    assert not is_saturated([1.0, 0.9, 0.9], 2)
+    assert is_saturated([1.0, 0.9, 0.9, 0.9], 2)
     # A thousandth lower is not lower; two thousandths are.
-    assert is_saturated([1.0, 0.9995], 1, 1)
-    assert not is_saturated([1.0, 0.998], 1, 1)
-    assert not is_saturated([5.0] * 100, 10, None)
-    # The last epoch is not complete.
-    assert is_saturated([1.0] * 4, 2, 1)
-    assert not is_saturated([1.0] * 5, 2, 1)
+    assert is_saturated([1.0, 0.9995], 1)
+    assert not is_saturated([1.0, 0.998], 1)
+    # Many small falls are none.
+    assert is_saturated([1.0, 0.9995, 0.9992], 2)
+    assert not is_saturated([5.0] * 100, None)
+
+
+def test_windows_are_epochs_but_not_short_ones():
+    assert [window_of(epoch) for epoch in (1, 99, 100, 101, 5000)] == [100, 100, 100, 101, 5000]
 
 
 @given(step=st.integers(0, 99), steps=st.integers(100, 200))

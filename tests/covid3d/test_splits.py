@@ -168,30 +168,6 @@ def test_experiment_2_takes_its_teacher_from_elsewhere():
         assert counts[1] + counts[3] == 199
 
 
-class TestGivenRoles:
-    def test_are_taken_under_every_seed(self):
-        entries = [entry(role, role=role, mask=role != "unlabelled") for role in ROLES]
-        replicates = plan(entries, Config(seeds=(3, 4)))
-        assert [one.roles for one in replicates] == [{role: (role,) for role in ROLES}] * 2
-        assert [one.name for one in replicates] == ["seed3-fold1", "seed4-fold1"]
-
-    @pytest.mark.parametrize(
-        "odd", [{"role": "judge"}, {"role": ""}, {"role": "test", "mask": False}]
-    )
-    def test_that_cannot_be_are_refused(self, odd):
-        entries = [*(entry(role, role=role) for role in ROLES), entry("odd", **odd)]
-        with pytest.raises(UserError, match=r"odd: role.*\n.*Expected"):
-            plan(entries, Config())
-
-    def test_of_a_patient_on_both_sides_are_refused(self):
-        entries = [
-            *(entry(role, role=role) for role in ROLES),
-            entry("more", "test", role="teacher"),
-        ]
-        with pytest.raises(UserError, match="test: a patient who is tested and trained on"):
-            plan(entries, Config())
-
-
 def test_a_patient_of_the_unlabelled_dataset_who_is_tested_is_an_error():
     entries = [*cohort(6), *(entry(f"again{i}", f"p{i}", dataset="unlabelled") for i in range(6))]
     with pytest.raises(UserError, match="tested and trained on"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from examples.covid3d import training
 from examples.covid3d.errors import UserError
 from examples.covid3d.files import read_csv, read_json
 from examples.covid3d.training import BEST, LAST, Length, Objective, Outcome, train
@@ -106,19 +107,6 @@ def test_the_objective_hears_of_every_step_that_moved(tmp_path, tiny, model):
     assert objective.moved == list(range(6))
 
 
-def test_a_saturated_training_stops_and_is_validated_there(tmp_path, tiny, model):
-    losses = [1.0, 0.8, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.1]
-    go(tmp_path, tiny, Walk(model, losses), steps=9, patience=2, validate_every=100)
-    assert len(read_csv(tmp_path / "steps.csv")) == 5
-    assert [row["step"] for row in read_csv(tmp_path / "curve.csv")] == ["5"]
-
-
-def test_epochs_of_several_steps_stop_at_the_end_of_one(tmp_path, tiny, model):
-    losses = [1.0, 0.8, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
-    go(tmp_path, tiny, Walk(model, losses), steps=9, epoch=2, patience=1, validate_every=100)
-    assert len(read_csv(tmp_path / "steps.csv")) == 6
-
-
 def test_a_finished_training_is_left_alone(tmp_path, tiny, model):
     go(tmp_path, tiny, Walk(model))
     before = weights_in(tmp_path)
@@ -146,11 +134,52 @@ def test_columns_that_begin_later_are_logged(tmp_path, tiny, model):
     assert [row["kept"] for row in read_csv(tmp_path / "steps.csv")] == ["", "", "", "2", "2", "2"]
 
 
-def test_tensorboard_has_every_number(tmp_path, tiny, model):
+class Weighing(Walk):
+    def __call__(self, step):
+        outcome = super().__call__(step)
+        samples = [{"step": step, "weight": w} for w in (0.25, 0.75)]
+        return dataclasses.replace(outcome, samples=samples)
+
+
+def test_of_a_long_training_evenly_spaced_steps_are_logged(tmp_path, tiny, model, monkeypatch):
+    monkeypatch.setattr(training, "_MOST_LOGGED", 4)
+    go(tmp_path, tiny, Weighing(model), steps=11, validate_every=100)
+    assert [row["step"] for row in read_csv(tmp_path / "steps.csv")] == ["0", "3", "6", "9"]
+    samples = [row["step"] for row in read_csv(tmp_path / "samples.csv")]
+    assert samples == ["0", "0", "3", "3", "6", "6", "9", "9"]
+    assert read_json(tmp_path / "timing.json")["steps"] == 11
+
+
+def test_checkpoints_do_not_grow_with_the_length(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(training, "_MOST_LOGGED", 10)
+    sizes = []
+    for steps in (10, 400):
+        go(tmp_path / str(steps), tiny, Weighing(nn.Linear(2, 1)), steps=steps, validate_every=1000)
+        log = torch.load(tmp_path / str(steps) / LAST, weights_only=True)["log"]
+        sizes.append({name: len(rows) for name, rows in log.items()})
+    assert sizes[0] == sizes[1] == {"steps": 10, "samples": 20, "curve": 1}
+
+
+def test_tensorboard_has_every_number_of_every_step(tmp_path, tiny, model, monkeypatch):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setattr(training, "_MOST_LOGGED", 2)
+    go(tmp_path, tiny, Weighing(model), tensorboard=True)
+    every = {"histograms": 0, "scalars": 0}
+    board = events.EventAccumulator(str(tmp_path / "tensorboard"), size_guidance=every)
+    board.Reload()
+    assert set(board.Tags()["scalars"]) == {"train/loss", "train/mean_loss", "validation/dice"}
+    assert [e.step for e in board.Scalars("train/loss")] == list(range(1, 7))
+    assert [e.value for e in board.Scalars("validation/dice")] == [0.5] * 3
+    assert board.Tags()["histograms"] == ["train/weights"]
+    weights = board.Histograms("train/weights")
+    assert [e.step for e in weights] == list(range(1, 7))
+    shown = weights[0].histogram_value
+    assert (shown.num, shown.min, shown.max, shown.sum) == (2, 0.25, 0.75, 1.0)
+
+
+def test_without_weights_tensorboard_has_no_histogram(tmp_path, tiny, model):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     go(tmp_path, tiny, Walk(model), tensorboard=True)
     board = events.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
-    assert {"train/loss", "train/mean_loss", "validation/dice"} <= set(board.Tags()["scalars"])
-    assert [e.step for e in board.Scalars("train/loss")] == list(range(1, 7))
-    assert [e.value for e in board.Scalars("validation/dice")] == [0.5] * 3
+    assert board.Tags()["histograms"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def draw_overlay(
         without = [column for column in columns if not column.expert.any()][:1]
         columns = columns[: _MOST_SCANS - len(without)] + without
     titles = ["Scan", "Expert", *(LABELS[method] for method in folders)]
-    figure = new_figure(2.3 * len(columns) + 0.5, 1.95 * len(titles) + 0.9)
+    figure = new_figure(2.3 * len(columns) + 1.5, 1.95 * len(titles) + 0.9)
     grid = figure.subplots(len(titles), len(columns), squeeze=False)
     for j, column in enumerate(columns):
         for i, axes in enumerate(grid[:, j]):
@@ -136,7 +137,8 @@ def draw_overlay(
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             if j == 0:
-                axes.set_ylabel(titles[i], fontsize=11)
+                name = textwrap.fill(titles[i], 15)
+                axes.set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center")
             if i == 0:
                 axes.set_title(column.name, fontsize=9)
         true = column.expert.astype(bool)

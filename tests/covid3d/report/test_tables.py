@@ -190,7 +190,7 @@ def test_what_prints_alike_is_marked_alike():
 def test_no_paper_no_column():
     table = folds_table(ROWS, ["rgs"], LABELS, metrics=("nsd",))
     assert table.header[-1] == "Average"
-    assert texts(table)[0][1] == "NSD at 3 mm ↑"
+    assert texts(table)[0][1] == "NSD ↑"
     assert not best(table)
     assert "paper" not in table.note.lower()
 
@@ -232,7 +232,7 @@ def test_all_metrics_table_by_hand():
     assert lines["RGS"]["Steps"] == "280 to 300"
     assert lines["Equal"]["Training (s)"] == lines["Equal"]["Steps"] == "–"
     assert lines["RGS"]["HD95 (mm) ↓"] == "5.00 ± 0.00"
-    assert lines["RGS"]["NSD at 3 mm ↑"] == "0.500 ± 0.000"
+    assert lines["RGS"]["NSD ↑"] == "0.500 ± 0.000"
     exported = all_metrics_table(rows, training, ["rgs"], LABELS).to_csv_rows()[0]
     assert exported["Training (s)"] == "15.25"
 
