@@ -11,6 +11,7 @@ from examples.covid3d.errors import problem
 from examples.covid3d.geometry import Grid
 from examples.covid3d.readers.dicom_headers import (
     file_reader,
+    keeping_locale,
     list_series,
     looks_like_dicom,
     reason_of,
@@ -21,6 +22,7 @@ from examples.covid3d.readers.dicom_stack import Series, UnusableSeriesError, ar
 __all__ = ["Series", "UnusableSeriesError", "arrange", "find_series", "list_series", "read_series"]
 
 
+@keeping_locale()
 def find_series(folder: Path, uid: str) -> Series:
     """Finds one series of a folder.
 
@@ -44,6 +46,7 @@ def find_series(folder: Path, uid: str) -> Series:
         ) from error
 
 
+@keeping_locale()
 def read_series(folder: Path, uid: str) -> tuple[NDArray[np.float32], Grid]:
     """Reads the voxels of one series.
 

@@ -53,7 +53,8 @@ def drawing(scans, wrapped=False):
 def test_drawing_batches_of_many_scans_takes_no_more_than_of_few(stored, wrapped):
     drawing(stored[:1])()
     few, many = peak(drawing(stored[:4], wrapped)), peak(drawing(stored, wrapped))
-    assert many < few + SCAN / 4
+    # Whether the next batch is being drawn at the peak is chance.
+    assert many < few + SCAN / (2 if wrapped else 4)
     assert many < SCAN
 
 

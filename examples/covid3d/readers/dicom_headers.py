@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import locale
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,20 @@ class Slice:
     spacing: tuple[float, ...]
     orientation: tuple[float, ...]
     position: tuple[float, ...]
+
+
+@contextmanager
+def keeping_locale() -> Iterator[None]:
+    """Puts the process's locale back: SimpleITK sets it to "C" while it works and leaves it so.
+
+    Python would then read every text file as ASCII unless told otherwise, which breaks others, such
+    as ``torch.compile``. Also a decorator.
+    """
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def simpleitk() -> Any:
@@ -116,6 +132,7 @@ def _read_slice(path: Path) -> Slice:
     )
 
 
+@keeping_locale()
 def list_series(
     files: Iterable[Path],
 ) -> tuple[dict[str, list[Slice]], list[tuple[Path, str]]]:

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from examples.covid3d.readers.dicom_headers import keeping_locale
+
 # A test module that imports this one is skipped where SimpleITK is missing.
 sitk = pytest.importorskip("SimpleITK", reason="DICOM needs SimpleITK")
 
 
+@keeping_locale()
 def write_series(
     folder: Path,
     volume,
