@@ -19,7 +19,7 @@ from examples.covid3d.patches import Size, cut
 from examples.covid3d.rows import ROWS
 from examples.covid3d.splits import Replicate
 from examples.covid3d.stages import Context
-from examples.covid3d.store import StoredScan
+from examples.covid3d.store import StoredScan, stored, stored_with_mask
 from examples.covid3d.training import WEIGHTS
 
 
@@ -50,7 +50,7 @@ def measure(
         A row of ``metrics.csv``.
     """
     scan = entry.scan(context.prepared)
-    grid = StoredScan(entry.name, context.prepared / "scans" / entry.name).own_grid
+    grid = stored(context.prepared, entry.name).own_grid
     if scan.mask is None:
         raise ValueError(f"test scan {entry.name} has no mask")
     true = load_mask(scan.mask, scan.image, grid, foreground=context.config.foreground_labels)
@@ -84,9 +84,9 @@ def evaluate(context: Context, replicate: Replicate, method: str, folder: Path) 
     """Evaluates one row in one replicate.
 
     Writes ``metrics.csv`` (a line for each test scan, on the scan's own grid),
-    ``predictions/NAME.nii.gz``, ``training.json`` (seconds and steps), ``pseudo_labels.csv`` and,
-    for a row that reweights, ``samples.csv``: every weight beside the true Dice of its
-    pseudo-label, where a truth is known.
+    ``predictions/NAME.nii.gz``, ``training.json`` (seconds and steps) and, for a row that
+    reweights, ``samples.csv``: every weight beside the true Dice of its pseudo-label, where a truth
+    is known.
 
     Args:
         context: Run folder and device.
@@ -102,7 +102,7 @@ def evaluate(context: Context, replicate: Replicate, method: str, folder: Path) 
     for entry in tqdm(
         entries_of(context, replicate.roles["test"]), desc=title, unit="scan", leave=False
     ):
-        scan = StoredScan(entry.name, context.prepared / "scans" / entry.name)
+        scan = stored(context.prepared, entry.name)
         predicted = scan.to_own_grid(lesson.probability(network, scan))
         path = folder / "predictions" / f"{entry.name}.nii.gz"
         write_nifti(path, predicted, scan.own_grid.affine)
@@ -117,7 +117,7 @@ def judge_pseudo_labels(context: Context, replicate: Replicate) -> list[dict[str
     labels = context.run.folder("pseudo-label", replicate.teacher)
     rows = []
     for name, truth in _truths(context, replicate).items():
-        pseudo = StoredScan(name, context.prepared / "scans" / name, labels / name)
+        pseudo = stored(context.prepared, name, labels)
         voxel_ml = float(np.prod(pseudo.grid.spacing)) / 1000
         rows.append(
             {
@@ -135,11 +135,8 @@ def judge_pseudo_labels(context: Context, replicate: Replicate) -> list[dict[str
 def _truths(context: Context, replicate: Replicate) -> Mapping[str, StoredScan | None]:
     """The experts' masks of unlabelled scans, where there are any; no training sees them."""
     entries = entries_of(context, replicate.roles["unlabelled"])
-    scans = context.prepared / "scans"
     return {
-        entry.name: StoredScan(entry.name, scans / entry.name, scans / entry.name)
-        if entry.has_mask
-        else None
+        entry.name: stored_with_mask(context.prepared, entry.name) if entry.has_mask else None
         for entry in entries
     }
 

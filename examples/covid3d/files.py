@@ -112,18 +112,33 @@ def read_json(path: Path) -> Any:
         return {}
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder, not there yet, that becomes ``path`` when the block ends well.
+
+    Args:
+        path: The folder; must not exist.
+
+    Yields:
+        The path to create and to write into.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def link_tree(source: Path, target: Path) -> None:
     """Makes ``target`` a copy of a folder whose files are hard links, or copies where none can be.
 
     The folder appears when all of it is there.
     """
-    temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{target.name}")
-    try:
+    with new_folder(target) as temporary:
         try:
             shutil.copytree(source, temporary, copy_function=os.link)
         except (OSError, shutil.Error):
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(source, temporary)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -18,7 +18,7 @@ from examples.covid3d.network import initial_network
 from examples.covid3d.patches import PatchSampler
 from examples.covid3d.schedule import steps_per_epoch
 from examples.covid3d.splits import Replicate
-from examples.covid3d.store import StoredScan
+from examples.covid3d.store import StoredScan, stored, stored_with_mask
 from examples.covid3d.training import WEIGHTS, Length
 
 TEACHER, PSEUDO, TRUSTED, EXPERT = 1, 2, 3, 4
@@ -57,8 +57,7 @@ class Lesson:
         return self.replicate.seed
 
     def _expert(self, role: str) -> Scans:
-        folder = self.prepared / "scans"
-        return [StoredScan(n, folder / n, folder / n) for n in self.replicate.roles[role]]
+        return [stored_with_mask(self.prepared, name) for name in self.replicate.roles[role]]
 
     def teacher_scans(self) -> Scans:
         """Expert-annotated scans that the teacher learns from, X_tr."""
@@ -78,11 +77,8 @@ class Lesson:
 
     def unlabelled_scans(self, labels: Path | None = None) -> Scans:
         """Unlabelled scans with the labels in a folder, or with none."""
-        folder = self.prepared / "scans"
-        return [
-            StoredScan(n, folder / n, labels / n if labels is not None else None)
-            for n in self.replicate.roles["unlabelled"]
-        ]
+        names = self.replicate.roles["unlabelled"]
+        return [stored(self.prepared, name, labels) for name in names]
 
     def sampler(self, scans: Sequence[StoredScan], stream: int) -> Ahead:
         """Draws batches from ``scans``, one ahead of the step that needs it."""

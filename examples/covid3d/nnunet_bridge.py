@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.covid3d.errors import problem
-from examples.covid3d.files import replacing, write_json, write_nifti
+from examples.covid3d.files import new_folder, replacing, write_json, write_nifti
 from examples.covid3d.geometry import Grid
 from examples.covid3d.nifti import load_image, load_mask
 
@@ -87,8 +87,7 @@ def export_fold(
             taken[0], "exists", f"no dataset {dataset_id:03d} yet", "remove it or choose another id"
         )
     labels = tuple({0, *foreground} if known is None else {0, *foreground, *known})
-    partial = folder / f".partial-{os.getpid()}-{final.name}"
-    try:
+    with new_folder(final) as partial:
         trained: list[str] = []
         tested: list[str] = []
         for case, image, mask in training:
@@ -114,9 +113,6 @@ def export_fold(
         write_json(partial / "dataset.json", description)
         if splits:
             write_json(partial / "splits_final.json", _checked_splits(splits, trained))
-        partial.rename(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return final
 
 

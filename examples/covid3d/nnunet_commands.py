@@ -14,7 +14,7 @@ from examples.covid3d.nifti import load_mask
 from examples.covid3d.nnunet_bridge import Image, export_fold, import_predictions
 from examples.covid3d.splits import Replicate
 from examples.covid3d.stages import Context
-from examples.covid3d.store import StoredScan
+from examples.covid3d.store import stored
 from examples.covid3d.volumes import load_scan
 
 _log = logging.getLogger("examples.covid3d")
@@ -97,11 +97,10 @@ def import_fold(context: Context, predictions: Path, fold: int) -> None:
     """
     replicate = _replicate(context, fold)
     entries = entries_of(context, replicate.roles["test"])
-    scans = context.prepared / "scans"
     grids = {
         entry.name: (
             entry.scan(context.prepared).image,
-            StoredScan(entry.name, scans / entry.name).own_grid,
+            stored(context.prepared, entry.name).own_grid,
         )
         for entry in entries
     }

@@ -120,8 +120,10 @@ def run_stages(
     """
     run = RunFolder(out, config)
     context = Context(run, device or torch.device("cpu"))
-    # Settings that cannot be used must not replace those of an earlier run.
-    read_sources(config)
+    # Settings that cannot be used must not replace those of an earlier run. Data that was prepared
+    # has been read already: the headers of a hospital's DICOM files take minutes.
+    if not run.is_complete("prepare"):
+        read_sources(config)
     if config.teacher_from is not None:
         teachers_in(Path(config.teacher_from))
     unknown = sorted(set(config.methods) - set(ROWS))
@@ -140,27 +142,28 @@ def _run(context: Context, stages: Sequence[str], jobs: int) -> None:
     for stage in stages:
         if stage != "prepare":
             run.require(stage, "prepare")
-        todo: list[Unit] = []
-        for unit, needs, _ in _STAGES[stage](context):
+        todo: list[tuple[Unit, Callable[[Path], None]]] = []
+        for unit, needs, work in _STAGES[stage](context):
             # A report is quickly made, and what it is of may have been added to.
             if stage != "report" and run.is_complete(stage, *unit):
                 _log.info("%s: complete already, skipped", "/".join((stage, *unit)))
                 continue
             for needed, other in needs:
                 run.require(stage, needed, *other)
-            todo.append(unit)
+            todo.append((unit, work))
         if jobs == 1 or len(todo) < 2:
-            for unit in todo:
-                _fill(run.path, run.config, context.device, stage, unit)
+            for unit, work in todo:
+                with run.working(stage, unit) as folder:
+                    work(folder)
                 _say_done(run, stage, unit)
         else:
-            tasks = [(run.path, run.config, context.device, stage, unit) for unit in todo]
-            done = partial(_say_done_number, run, stage, todo)
-            in_parallel(_fill, tasks, jobs, stage, done)
+            units = [unit for unit, _ in todo]
+            tasks = [(run.path, run.config, context.device, stage, unit) for unit in units]
+            in_parallel(_fill, tasks, jobs, stage, partial(_say_done_number, run, stage, units))
 
 
 def _fill(out: Path, config: Config, device: torch.device, stage: str, wanted: Unit) -> None:
-    """Does one unit's work, in this process or in one of its own."""
+    """Does one unit's work in a process of its own, where nothing but its name has come along."""
     run = RunFolder(out, config)
     for unit, _, work in _STAGES[stage](Context(run, device)):
         if unit == wanted:

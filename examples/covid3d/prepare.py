@@ -23,7 +23,7 @@ from examples.covid3d.manifest import REJECTED, Entry, write_manifest
 from examples.covid3d.nifti import load_mask
 from examples.covid3d.readers.scan import Rejected, Scan
 from examples.covid3d.sources import find_scans
-from examples.covid3d.store import RECORD, write_scan
+from examples.covid3d.store import RECORD, folder_of, write_scan
 from examples.covid3d.volumes import checksum_of, load_scan
 
 # A scan in work takes several copies of some hundred megabytes.
@@ -131,10 +131,10 @@ def _prepare_one(
         image=folder / scan.image,
         mask=folder / scan.mask if scan.mask is not None else None,
     )
-    target = folder / "scans" / scan.name
+    target = folder_of(folder, scan.name)
     try:
         key = scan_key(located, config)
-        old = previous / "scans" / scan.name
+        old = folder_of(previous, scan.name)
         if not target.exists() and _record(old).get("key") == key:
             link_tree(old, target)
         if _record(target).get("key") != key:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from examples.covid3d.files import TEMPORARY, write_array, write_json
+from examples.covid3d.files import new_folder, write_array, write_json
 from examples.covid3d.geometry import Grid, resample
 
 RECORD = "record.json"
@@ -79,6 +77,22 @@ class StoredScan:
         return to_grid(probability, self.grid, self.own_grid)
 
 
+def folder_of(prepared: Path, name: str) -> Path:
+    """Where a scan lies in the folder of the stage ``prepare``."""
+    return prepared / "scans" / name
+
+
+def stored(prepared: Path, name: str, labels: Path | None = None) -> StoredScan:
+    """A prepared scan, with the labels that lie under its name in ``labels``, if given."""
+    return StoredScan(name, folder_of(prepared, name), None if labels is None else labels / name)
+
+
+def stored_with_mask(prepared: Path, name: str) -> StoredScan:
+    """A prepared scan with its expert's mask, which lies beside the image."""
+    folder = folder_of(prepared, name)
+    return StoredScan(name, folder, folder)
+
+
 def to_grid(probability: torch.Tensor, grid: Grid, own_grid: Grid) -> NDArray[np.uint8]:
     """Labels on a scan's own grid from a probability on the working one.
 
@@ -125,21 +139,15 @@ def write_scan(
         grids: ``grid`` and ``own_grid``.
         record: Written to ``record.json``.
     """
-    temporary = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    places = {
+        name: {"shape": grid.shape, "affine": grid.affine.tolist()} for name, grid in grids.items()
+    }
+    with new_folder(folder) as temporary:
         write_array(temporary / "image.npy", image)
         if mask is not None:
             write_labels(temporary, mask)
-        places = {
-            name: {"shape": grid.shape, "affine": grid.affine.tolist()}
-            for name, grid in grids.items()
-        }
         write_json(temporary / "grids.json", places)
         write_json(temporary / RECORD, record)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _grid(content: Mapping[str, Any]) -> Grid:

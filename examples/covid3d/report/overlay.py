@@ -68,14 +68,29 @@ def _shown(volume: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
     return shown
 
 
+def _marked(source: Scan, grid: Grid, config: Config) -> NDArray[np.uint8]:
+    if source.mask is None:
+        raise ValueError(f"test scan {source.name} has no mask")
+    return load_mask(source.mask, source.image, grid, foreground=config.foreground_labels)
+
+
+def _chosen(sources: Sequence[Scan], config: Config) -> list[Scan]:
+    """Those with a lesion first, in the order given; at most six, one without among them."""
+    with_lesion: list[Scan] = []
+    without: list[Scan] = []
+    for source in sources:
+        lesion = _marked(source, load_scan(source)[1], config).any()
+        (with_lesion if lesion else without).append(source)
+    if len(sources) <= _MOST_SCANS:
+        return with_lesion + without
+    return (with_lesion + without)[: _MOST_SCANS - len(without[:1])] + without[:1]
+
+
 def _column(source: Scan, folders: dict[str, Path], config: Config) -> _Column:
     raw, grid = load_scan(source)
     volume, zooms = _own(raw, grid)
     image = _shown(volume, config)
-    if source.mask is None:
-        raise ValueError(f"test scan {source.name} has no mask")
-    marked = load_mask(source.mask, source.image, grid, foreground=config.foreground_labels)
-    expert = _own(marked, grid)[0]
+    expert = _own(_marked(source, grid, config), grid)[0]
     predicted = {
         method: _canonical(folder / f"{source.name}.nii.gz")[0].astype(np.uint8)
         for method, folder in folders.items()
@@ -122,11 +137,7 @@ def draw_overlay(
         config: For the intensity window and the foreground labels.
         path: PNG to write.
     """
-    columns = [_column(source, folders, config) for source in sources]
-    columns.sort(key=lambda column: not column.expert.any())
-    if len(columns) > _MOST_SCANS:
-        without = [column for column in columns if not column.expert.any()][:1]
-        columns = columns[: _MOST_SCANS - len(without)] + without
+    columns = [_column(source, folders, config) for source in _chosen(sources, config)]
     titles = ["Scan", "Expert", *(LABELS[method] for method in folders)]
     figure = new_figure(2.3 * len(columns) + 1.5, 1.95 * len(titles) + 0.9)
     grid = figure.subplots(len(titles), len(columns), squeeze=False)
