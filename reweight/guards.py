@@ -9,12 +9,39 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+class DeviceRandomState:
+    """PyTorch's global random number generators, on the CPU and on ``devices``, as they stand now.
+
+    Two are equal if every generator stands where it stood.
+    """
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = devices
+        self._states = [torch.get_rng_state()]
+        self._states += [
+            torch.get_device_module(device).get_rng_state(*_argument(device)) for device in devices
+        ]
+
+    def restore(self) -> None:
+        """Put every generator back."""
+        torch.set_rng_state(self._states[0])
+        for device, state in zip(self._devices, self._states[1:], strict=True):
+            torch.get_device_module(device).set_rng_state(state, *_argument(device))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DeviceRandomState):
+            return NotImplemented
+        return all(map(torch.equal, self._states, other._states))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class RandomState:
@@ -24,24 +51,18 @@ class RandomState:
     object that the model owns is not seen.
     """
 
-    def __init__(self, devices: list[torch.device]) -> None:
-        self._devices = devices
+    def __init__(self, devices: Sequence[torch.device]) -> None:
         self._python = random.getstate()
         numpy = sys.modules.get("numpy")
         self._numpy = None if numpy is None else numpy.random.get_state()
-        self._cpu = torch.get_rng_state()
-        self._accelerators = [
-            torch.get_device_module(device).get_rng_state(*_argument(device)) for device in devices
-        ]
+        self._torch = DeviceRandomState(devices)
 
     def restore(self) -> None:
         """Put every generator back."""
         random.setstate(self._python)
         if self._numpy is not None:
             sys.modules["numpy"].random.set_state(self._numpy)
-        torch.set_rng_state(self._cpu)
-        for device, state in zip(self._devices, self._accelerators, strict=True):
-            torch.get_device_module(device).set_rng_state(state, *_argument(device))
+        self._torch.restore()
 
 
 def _argument(device: torch.device) -> tuple[torch.device, ...]:
@@ -141,7 +162,7 @@ def scoring_pass(start: Snapshot, *, fused_attention: bool = False) -> Iterator[
         stack.callback(now.restore)
         start.random.restore()
         if not fused_attention:
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(differentiable_attention())
         fast_path = torch.backends.mha.get_fastpath_enabled()
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
@@ -149,6 +170,13 @@ def scoring_pass(start: Snapshot, *, fused_attention: bool = False) -> Iterator[
         # be told from another, so that wherever something may have been compiled it runs eagerly.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Run attention in the body by the kernel that has a forward-mode rule."""
+    with sdpa_kernel(SDPBackend.MATH):
         yield
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from reweight.batches import Forward, fresh
+from reweight.constant_under_no_grad import ConstantUnderNoGrad
 from reweight.guards import Snapshot, attributes_restored, scoring_pass
 from reweight.sample_losses import Granularity, per_unit
 
@@ -47,12 +45,15 @@ class Objective:
         model: The model as the user gave it, wrappers included; training runs through it.
         module: The module inside the wrappers; scoring runs through it.
         granularity: Whether samples or elements of the loss map are weighed.
+        can_be_followed: Whether tangents may be computed beside the training pass; false from the
+            first pass on in which they could not.
     """
 
     def __init__(self, model: nn.Module, forward: Forward, granularity: Granularity) -> None:
         self.model = model
         self.module = unwrapped(model)[-1]
         self.granularity: Granularity = granularity
+        self.can_be_followed = True
         self._forward = forward
         self._program = _Program(self.module, forward, granularity)
 
@@ -119,21 +120,6 @@ class _Program(nn.Module):
         self._granularity: Granularity = granularity
 
     def forward(self, batch: Any, then: Callable[[Tensor], T]) -> T:
-        with _ConstantUnderNoGrad():
+        with ConstantUnderNoGrad():
             losses = per_unit(self._run(self.module, batch), self._granularity)
         return then(losses)
-
-
-class _ConstantUnderNoGrad(TorchFunctionMode):
-    """Treat what the model computes under ``torch.no_grad`` as constant in forward mode too.
-
-    Reverse mode does; forward mode, left alone, differentiates through it.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if torch.is_grad_enabled():
-            return func(*args, **(kwargs or {}))
-        with forward_ad._set_fwd_grad_enabled(False):
-            return func(*args, **(kwargs or {}))

@@ -14,6 +14,7 @@ from reweight.errors import check_finite
 from reweight.guards import Precision, Snapshot, uses_compiler
 from reweight.layer_trace import LayerTrace, trace_last_layer
 from reweight.objective import Objective, Parameters
+from reweight.tangents import NOT_SUPPORTED, NotFollowed, TangentMode
 
 _Traces = dict[nn.Module | None, LayerTrace]
 
@@ -71,15 +72,9 @@ class NoisyPasses:
         if not self._training:
             return self.for_scores()
         if self._for_training is None:
-            # Hooks would break a compiled graph, and show a scorer half-precision numbers.
-            hooked = self._trains_and_scores
-            with (
-                self.precision.for_training(),
-                self._watching() if hooked else _nothing_watched() as traces,
-            ):
-                losses = self.objective.training_losses(self._noisy)
-            check_finite(losses, "loss", "noisy")
-            self._for_training = ForwardPass(losses, traces)
+            made = self._trained()
+            check_finite(made.losses, "loss", "noisy")
+            self._for_training = made
         return self._for_training
 
     def for_scores(self) -> ForwardPass:
@@ -93,6 +88,10 @@ class NoisyPasses:
     def directional_derivative(self, direction: Parameters, method: Method) -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss, detached; its pass may serve for scores too."""
         shared = self._trains_and_scores
+        if method == "forward" and shared and self._for_training is None:
+            derivative = self._beside_training(direction)
+            if derivative is not None:
+                return derivative
         if method != "forward" or self._for_scores is not None or shared:
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
@@ -107,6 +106,41 @@ class NoisyPasses:
             check_finite(losses, "loss", "noisy")
             self._for_scores = ForwardPass(losses, traces)
         return derivative
+
+    def _beside_training(self, direction: Parameters) -> Tensor | None:
+        """Make the training pass and follow it, or return ``None`` where it cannot be followed."""
+        if not self.objective.can_be_followed:
+            return None
+        trainable = self.objective.trainable()
+        mode = TangentMode(
+            [(trainable[name], v) for name, v in direction.items()], self.start.devices
+        )
+        try:
+            with mode:
+                made = self._trained()
+        except RuntimeError as error:
+            if NOT_SUPPORTED not in str(error):
+                raise
+            self.start.restore()
+            made = self._trained()
+            self.objective.can_be_followed = False
+        check_finite(made.losses, "loss", "noisy")
+        self._for_training = made
+        try:
+            return mode.tangent_of(made.losses)
+        except NotFollowed:
+            self.objective.can_be_followed = False
+            return None
+
+    def _trained(self) -> ForwardPass:
+        # Hooks would break a compiled graph, and show a scorer half-precision numbers.
+        hooked = self._trains_and_scores
+        with (
+            self.precision.for_training(),
+            self._watching() if hooked else _nothing_watched() as traces,
+        ):
+            losses = self.objective.training_losses(self._noisy)
+        return ForwardPass(losses, traces)
 
     def _pass_of_its_own(self) -> ForwardPass:
         with self._watching() as traces:

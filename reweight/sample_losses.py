@@ -56,7 +56,8 @@ def per_unit(value: Any, granularity: Granularity) -> Tensor:
     if value.numel() == 0:
         raise ValueError(f"the loss returned no value: its shape is {tuple(value.shape)}.")
     # A tensor subclass, such as MONAI's MetaTensor, has served its purpose here.
-    losses = at_least_float32(value.as_subclass(Tensor))
+    plain = value if type(value) is Tensor else value.as_subclass(Tensor)
+    losses = at_least_float32(plain)
     if granularity == "sample" and losses.dim() > 1:
         return losses.flatten(start_dim=1).mean(dim=1)
     return losses
