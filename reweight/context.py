@@ -23,6 +23,8 @@ class ScoringContext:
         trusted: The trusted batch, or ``None``.
         objective: The losses as a pure function of the model's parameters.
         passes: The forward passes of the noisy batch.
+        training: Whether the step trains, or only scores.
+        full_trusted_gradient: Whether the step needs ∇L_v by every trainable parameter anyway.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
             else at the look-ahead.
     """
@@ -42,7 +44,8 @@ class ScoringContext:
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
         self.passes = NoisyPasses(objective, noisy, training=training)
-        self._full_trusted_gradient = full_trusted_gradient
+        self.training = training
+        self.full_trusted_gradient = full_trusted_gradient
         self._gradients: dict[frozenset[str], Parameters] = {}
 
     @property
@@ -83,7 +86,7 @@ class ScoringContext:
         wanted = list(trainable) if names is None else list(names)
         if at is not None:
             return self._trusted_gradient(trainable, wanted, at)
-        computed = list(trainable) if self._full_trusted_gradient else wanted
+        computed = list(trainable) if self.full_trusted_gradient else wanted
         key = frozenset(computed)
         if key not in self._gradients:
             self._gradients[key] = self._trusted_gradient(trainable, computed, {})

@@ -123,6 +123,37 @@ class MetaReweighter:
         self.on_nonfinite = on_nonfinite
         self._objective = Objective(model, forward, granularity)
 
+    @classmethod
+    def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
+        """Return the method of Hussain et al. exactly, whatever the defaults are.
+
+        Gradient similarity and last-layer gradient, mixed at λ = 0.5 (Eq. 8), rectified at 1/C,
+        nothing trained on the trusted batch, a step without a kept sample skipped.
+
+        Args:
+            model: As for the class.
+            loss: As for the class.
+            options: ``forward``, ``granularity`` and ``on_nonfinite``, as for the class.
+
+        Raises:
+            TypeError: If an option would change the method.
+        """
+        own = {"scorer", "selector", "trusted_coefficient", "on_empty"} & options.keys()
+        if own:
+            raise TypeError(
+                f"MetaReweighter.paper() is a method as published; {', '.join(sorted(own))} would "
+                f"change it. Use MetaReweighter() itself."
+            )
+        return cls(
+            model,
+            loss,
+            scorer=0.5 * GradientSimilarity() + 0.5 * LastLayerGradient(),
+            selector=Rectify(),
+            trusted_coefficient=0.0,
+            on_empty="skip",
+            **options,
+        )
+
     @property
     def model(self) -> nn.Module:
         """The model as it was given."""

@@ -19,11 +19,12 @@ from reweight import (
     ScoringContext,
     TopK,
     Uniform,
+    normalize,
 )
 from tests import oracle
 from tests.comparing import assert_same
 from tests.helpers import flat_grad, reweighter, scored
-from tests.problems import PROBLEMS, mlp, opaque_batch
+from tests.problems import NOISY, PROBLEMS, mlp, opaque_batch
 
 
 def rows(case):
@@ -389,3 +390,22 @@ def test_dropping_everything_still_reports_every_score():
     assert not step.loss.requires_grad
     assert step.empty
     assert set(step.scores) == {"gradient_similarity", "last_layer_gradient"}
+
+
+def test_the_paper_by_name():
+    case = PROBLEMS["batchnorm_train"]()
+    weigh = MetaReweighter.paper(case.model, case.loss)
+    step = weigh.score(case.noisy, case.trusted)
+    mixed = sum(0.5 * normalize(scores) for scores in step.scores.values())
+    assert list(step.scores) == ["gradient_similarity", "last_layer_gradient"]
+    expected = torch.where(mixed >= (1 - 1e-12) / NOISY, mixed, 0)
+    assert_same(step.weights, expected, 1e-12)
+    assert (weigh.trusted_coefficient, weigh.on_empty) == (0.0, "skip")
+
+
+@pytest.mark.parametrize(
+    "option", [{"scorer": Uniform()}, {"trusted_coefficient": 1.0}, {"on_empty": "uniform"}]
+)
+def test_the_paper_is_not_adjustable(option):
+    with pytest.raises(TypeError, match=f"{next(iter(option))} would change it"):
+        MetaReweighter.paper(nn.Linear(1, 1), nn.MSELoss(reduction="none"), **option)
