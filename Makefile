@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint hippocampus covid-ct bench clean
+.PHONY: demo test test-slow lint hippocampus covid-ct bench label-noise clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ covid-ct: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.meta_step
+
+# Fashion-MNIST or other IDX files, up to two hours on two cores, resumable: make label-noise DATA=PATH
+label-noise: $(READY)
+	$(BIN)/python -m benchmarks.label_noise --data $(DATA) --output runs/label_noise
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,104 @@
+"""The output folder: one JSON file per run, and what they have in common."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.label_noise.cells import Run
+from benchmarks.label_noise.errors import UserError
+from benchmarks.label_noise.files import write_text
+from benchmarks.label_noise.record import Record, from_json
+from benchmarks.label_noise.settings import Plan, Settings
+
+
+class Store:
+    """Records in ``FOLDER/runs``, and ``FOLDER/experiment.json``.
+
+    Args:
+        folder: The output folder; made when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._runs = folder / "runs"
+        self._about = folder / "experiment.json"
+
+    def begin(self, settings: Settings, plan: Plan, about: dict[str, Any]) -> None:
+        """Note settings, plan and machine.
+
+        Raises:
+            UserError: If the folder holds results of other settings, or cannot be written.
+        """
+        if self._about.exists():
+            before, _, _ = self.read_about()
+            self._refuse_others(asdict(before), asdict(settings))
+        content = {"settings": asdict(settings), "plan": asdict(plan), "about": about}
+        try:
+            self._runs.mkdir(parents=True, exist_ok=True)
+            write_text(self._about, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"--output {self.folder} cannot be written to: {error}.") from error
+
+    def read_about(self) -> tuple[Settings, Plan, dict[str, Any]]:
+        """Return what ``begin`` noted last.
+
+        Raises:
+            UserError: If there is no such note, or it is damaged.
+        """
+        try:
+            content = json.loads(self._about.read_text(encoding="utf-8"))
+            plan = Plan(**content["plan"]).with_tuples()
+            return Settings(**content["settings"]), plan, dict(content["about"])
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.folder} holds no results (there is no {self._about.name}); give the "
+                f"--output of an earlier run."
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self._about} is damaged ({error}); give another --output."
+            ) from error
+
+    def write(self, record: Record, settings: Settings) -> None:
+        """Keep a record."""
+        content = {"fingerprint": settings.fingerprint, **asdict(record)}
+        write_text(self._runs / f"{record.run.name}.json", json.dumps(content, indent=1) + "\n")
+
+    def read(self, settings: Settings) -> dict[Run, Record]:
+        """Return all records.
+
+        Raises:
+            UserError: If one is damaged or of other settings.
+        """
+        records = {}
+        for path in sorted(self._runs.glob("*.json")):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                fingerprint = content.pop("fingerprint")
+                record = from_json(content)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"{path} is damaged ({error}); delete it, and that run is made again."
+                ) from error
+            if fingerprint != settings.fingerprint:
+                raise UserError(
+                    f"{path} was made with other settings or data than the rest of its folder; "
+                    f"delete it, or give another --output."
+                )
+            records[record.run] = record
+        return records
+
+    def _refuse_others(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        differing = [
+            f"{name} {before[name]} there, {now[name]} here"
+            for name in now
+            if before[name] != now[name]
+        ]
+        if differing:
+            raise UserError(
+                f"--output {self.folder} holds results of other settings ({'; '.join(differing)}). "
+                f"Give another --output."
+            )
