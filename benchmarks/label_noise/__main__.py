@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from benchmarks.label_noise.errors import UserError
+from benchmarks.errors import UserError
 from benchmarks.label_noise.options import parse
 from benchmarks.label_noise.report import write_report
 from benchmarks.label_noise.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.label_noise.errors import UserError
+from benchmarks.errors import UserError
 from benchmarks.label_noise.idx import find_idx, read_idx
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.label_noise.errors import UserError
+from benchmarks.errors import UserError
 
 _UNSIGNED_BYTE = 0x08
 SOURCE = "https://github.com/zalandoresearch/fashion-mnist"

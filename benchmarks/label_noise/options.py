@@ -10,8 +10,8 @@ from typing import get_args
 
 import torch
 
+from benchmarks.errors import UserError
 from benchmarks.label_noise.dataset import Dataset, read_dataset
-from benchmarks.label_noise.errors import UserError
 from benchmarks.label_noise.methods import METHODS
 from benchmarks.label_noise.noise import NOISES, Confusions
 from benchmarks.label_noise.problem import make_problem

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.errors import UserError
+from benchmarks.files import write_text
 from benchmarks.label_noise.cells import Run
-from benchmarks.label_noise.errors import UserError
-from benchmarks.label_noise.files import write_text
 from benchmarks.label_noise.record import Record, from_json
 from benchmarks.label_noise.settings import Plan, Settings
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from benchmarks.label_noise.errors import UserError
+from benchmarks.errors import UserError
 from benchmarks.label_noise.evaluate import DivergedError, accuracy, predict
 from benchmarks.label_noise.network import build_network, build_optimizer
 from benchmarks.label_noise.problem import Problem

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,9 +17,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from benchmarks.errors import UserError
 from benchmarks.label_noise.cells import Cell, Run, cells, next_runs, runs_per_cell
 from benchmarks.label_noise.dataset import Dataset, read_dataset
-from benchmarks.label_noise.errors import UserError
 from benchmarks.label_noise.problem import make_problem
 from benchmarks.label_noise.record import Record
 from benchmarks.label_noise.settings import Plan, Settings
@@ -75,8 +77,17 @@ _worker: Worker | None = None
 
 def _start(folder: Path, settings: Settings, stop: Event) -> None:
     global _worker
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = Worker(read_dataset(folder), settings, stop)
+
+
+def _end_with_the_parent() -> None:
+    """Do not train on for nobody where the parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make(run: Run) -> Record:

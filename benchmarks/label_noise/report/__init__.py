@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.label_noise.errors import UserError
-from benchmarks.label_noise.files import write_text
+from benchmarks.errors import UserError
+from benchmarks.files import write_figure, write_text
 from benchmarks.label_noise.report.accuracy_figure import accuracy_figure
-from benchmarks.label_noise.report.figure_file import save
 from benchmarks.label_noise.report.markdown import report_text
 from benchmarks.label_noise.report.outcomes import outcomes
 from benchmarks.label_noise.report.spreadsheets import cells_csv, results_csv
@@ -30,7 +29,7 @@ def write_report(store: Store) -> str:
     }
     try:
         for name, figure in figures.items():
-            save(figure, folder / name)
+            write_figure(folder / name, figure)
         write_text(folder / "results.csv", results_csv(found))
         write_text(folder / "cells.csv", cells_csv(found))
         write_text(folder / "report.md", report_text(found, settings, plan, about, list(figures)))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.label_noise.report.figure_file import BLUE, GREY, ORANGE, tidy
+from benchmarks.label_noise.report.looks import BLUE, GREY, ORANGE, tidy
 from benchmarks.label_noise.report.outcomes import Outcomes
 from benchmarks.label_noise.settings import Plan
 

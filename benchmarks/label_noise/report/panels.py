@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.label_noise.report.figure_file import add_legend, tidy
+from benchmarks.label_noise.report.looks import add_legend, tidy
 from benchmarks.label_noise.report.outcomes import Outcome, Outcomes, row
 from benchmarks.label_noise.settings import Plan
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.label_noise.report.figure_file import LOOKS
+from benchmarks.label_noise.report.looks import LOOKS
 from benchmarks.label_noise.report.outcomes import Outcome, Outcomes
 from benchmarks.label_noise.report.panels import line_panels
 from benchmarks.label_noise.settings import Plan

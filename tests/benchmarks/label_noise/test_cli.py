@@ -125,6 +125,6 @@ def test_an_interrupt_ends_it_in_one_line(folder, tmp_path):
     assert process.returncode == 130
     assert errors.rstrip().endswith("interrupted; the same command goes on from here")
     assert "Traceback" not in errors
-    assert not list((tmp_path / "out").rglob("*.part*"))
+    assert not list((tmp_path / "out").rglob("*.part-*"))
     for path in results(tmp_path / "out"):
         json.loads(path.read_text(encoding="utf-8"))

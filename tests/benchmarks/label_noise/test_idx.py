@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.errors import UserError
 from benchmarks.label_noise.dataset import read_dataset
-from benchmarks.label_noise.errors import UserError
 from benchmarks.label_noise.idx import read_idx
 from tests.benchmarks.label_noise.made_up import idx_bytes, write_folder
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from benchmarks.label_noise.methods import METHODS
 from benchmarks.label_noise.network import build_network
-from benchmarks.label_noise.report.figure_file import LOOKS
+from benchmarks.label_noise.report.looks import LOOKS
 
 cross_entropy = nn.functional.cross_entropy
 

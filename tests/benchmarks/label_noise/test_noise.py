@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from benchmarks.label_noise.errors import UserError
+from benchmarks.errors import UserError
 from benchmarks.label_noise.noise import FASHION, confusions, corrupt, pool_counts, rarer_half
 
 TRUTH = torch.arange(10).repeat_interleave(500)

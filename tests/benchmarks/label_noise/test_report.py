@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.errors import UserError
 from benchmarks.label_noise.cells import Cell, Run, cells, next_runs
-from benchmarks.label_noise.errors import UserError
 from benchmarks.label_noise.report import write_report
 from benchmarks.label_noise.report.statistics import paired_difference
 from benchmarks.label_noise.store import Store
@@ -87,7 +87,7 @@ def test_figures_are_images(store):
     write_report(store)
     for name in ("accuracy.png", "weights.png", "tuning.png"):
         assert (store.folder / name).read_bytes().startswith(b"\x89PNG")
-    assert not list(store.folder.rglob("*.part*"))
+    assert not list(store.folder.rglob("*.part-*"))
 
 
 def test_what_is_missing_is_said(store):

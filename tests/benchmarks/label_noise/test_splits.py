@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.label_noise.errors import UserError
+from benchmarks.errors import UserError
 from benchmarks.label_noise.seeding import batches, generator
 from benchmarks.label_noise.splits import split
 

@@ -1,10 +1,8 @@
-"""Saving figures, and how a method looks in all of them."""
+"""How a method looks in all figures."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -60,13 +58,3 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.tick_params(labelsize=8)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.png")
-    try:
-        figure.savefig(temporary, dpi=130)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""How well cheaper scores agree with the exact ones while a network trains."""
