@@ -1,1 +1,1 @@
-"""What one reweighted step costs beside plain training on the same batch."""
+"""What one reweighted training step costs, beside plain training and what others offer."""

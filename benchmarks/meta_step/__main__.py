@@ -2,139 +2,108 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import subprocess
+import shlex
 import sys
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from benchmarks.machine import describe_machine
-from benchmarks.meta_step.memory import ALLOCATOR, Peak, peak_of
-from benchmarks.meta_step.timing import interleaved, ratios
-from benchmarks.meta_step.variants import VARIANTS, build, unet_problem
+from benchmarks.meta_step import table
+from benchmarks.meta_step.failure import Failure, attempt
+from benchmarks.meta_step.measuring import measure
+from benchmarks.meta_step.methods import METHODS
+from benchmarks.meta_step.options import Options, parse
+from benchmarks.meta_step.output import unfinished, write_figure, write_result, write_text
+from benchmarks.meta_step.plot import figure
+from benchmarks.meta_step.profiling import Profile, markdown, profile_method
+from benchmarks.meta_step.summary import Measurement
 
-_MEMORY_REPEATS = 3
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmark as the command line says.
+
+    Returns:
+        Exit status: 0, 1 if plain training itself failed, 2 for a bad option, 130 if interrupted.
+    """
+    options = parse(arguments)
+    try:
+        return _profile(options) if options.profile else _measure(options, arguments)
+    except KeyboardInterrupt:
+        kept = "; the same command goes on with the next model" if options.output else ""
+        print(f"\nInterrupted{kept}.", file=sys.stderr)
+        return 130
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
-def main() -> int:
-    """Run the benchmark as the command line says, and return the exit status."""
-    arguments = _parse()
-    device = torch.device(arguments.device)
-    if arguments.memory_of:
-        problem = _problem(arguments, device)
-        step = build(arguments.memory_of, problem)
-        print(json.dumps(asdict(peak_of(step, _MEMORY_REPEATS, device))))
-        return 0
-    names = [name for name in VARIANTS if name == "plain" or name in arguments.variants]
-    peaks = {name: _peak_in_own_process(name, arguments) for name in names}
-    problem = _problem(arguments, device)
-    steps = {name: build(name, problem) for name in names}
-    times = interleaved(steps, arguments.rounds, 2, device, _say)
-    machine = describe_machine(device)
-    settings = f"4,806,481-parameter 3D U-Net, {arguments.batch} + {arguments.trusted_batch} "
-    settings += (
-        f"volumes of 1 × {arguments.size}³, seed {arguments.seed}, {arguments.rounds} rounds"
-    )
-    print(f"{settings}\n{', '.join(f'{k} {v}' for k, v in machine.items())}\n")
-    print(_table(times, peaks))
-    if arguments.output:
-        _write(
-            arguments.output,
-            {
-                "settings": settings,
-                "machine": machine,
-                "seconds": times,
-                "peak_mib": {name: asdict(peak) for name, peak in peaks.items()},
-            },
-        )
+def _measure(options: Options, arguments: Sequence[str]) -> int:
+    setups = options.setups
+    if setups[0].threads is not None:
+        torch.set_num_threads(setups[0].threads)
+    same: dict[str, Any] = {
+        "settings": {
+            "setups": [setup.as_json() for setup in setups],
+            "methods": list(options.methods),
+            "rounds": options.rounds,
+            "memory": options.memory,
+            "own_allocator": options.own_allocator,
+        },
+        "machine": describe_machine(torch.device(setups[0].device)),
+    }
+    command = shlex.join(["python", "-m", "benchmarks.meta_step", *arguments])
+    done: list[Measurement] = []
+    if options.output:
+        done = [Measurement.from_json(r) for r in unfinished(options.output, same)]
+    print(", ".join(f"{name} {value}" for name, value in same["machine"].items()))
+    for number, setup in enumerate(setups):
+        if number >= len(done):
+            done.append(
+                measure(
+                    setup,
+                    options.methods,
+                    options.rounds,
+                    memory=options.memory,
+                    own_allocator=options.own_allocator,
+                )
+            )
+        print(f"\n{_section(done[number])}", flush=True)
+        if options.output:
+            write_figure(options.output / f"{setup.model}.png", figure(done[number]))
+            write_text(options.output / "table.md", "\n\n".join(map(_section, done)) + "\n")
+            results = [measured.as_json() for measured in done]
+            complete = len(done) == len(setups)
+            write_result(
+                options.output,
+                {"complete": complete, "command": command, **same, "results": results},
+            )
+    return 1 if any("plain" in measured.time_errors for measured in done) else 0
+
+
+def _section(measured: Measurement) -> str:
+    rounds = max(map(len, measured.seconds.values()), default=0)
+    return f"{measured.describes}, medians of {rounds} rounds\n\n{table.markdown(measured)}"
+
+
+def _profile(options: Options) -> int:
+    names = [name for name in METHODS if name == "plain" or name in options.profile]
+    for setup in options.setups:
+        profiles: dict[str, Profile] = {}
+        for name in tqdm(names, f"{setup.model}: profiles", file=sys.stderr):
+            found = attempt(partial(profile_method, name, setup))
+            if isinstance(found, Failure):
+                print(f"{name}: {found.reason}", file=sys.stderr)
+                if name == "plain":
+                    return 1
+            else:
+                profiles[name] = found
+        print(f"# {setup.model}\n\n{markdown(profiles)}")
     return 0
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.meta_step", description=__doc__)
-    parser.add_argument("--batch", type=int, default=4, help="noisy volumes, C_p (4)")
-    parser.add_argument("--trusted-batch", type=int, default=4, help="trusted volumes, C_v (4)")
-    parser.add_argument(
-        "--size", type=int, default=48, help="side in voxels, a multiple of 16 (48)"
-    )
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds that count (15)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--output", type=Path, help="write every time as JSON to this file")
-    parser.add_argument(
-        "--own-allocator",
-        action="store_true",
-        help="leave the C library's allocator as it is when measuring resident memory",
-    )
-    parser.add_argument("--memory-of", choices=list(VARIANTS), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.size < 32 or arguments.size % 16:
-        parser.error(f"--size must be a multiple of 16, at least 32; got {arguments.size}")
-    for name in ("batch", "trusted_batch", "rounds"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    return arguments
-
-
-def _problem(arguments: argparse.Namespace, device: torch.device) -> Any:
-    return unet_problem(
-        arguments.batch, arguments.trusted_batch, arguments.size, arguments.seed, device
-    )
-
-
-def _peak_in_own_process(name: str, arguments: argparse.Namespace) -> Peak:
-    command = [sys.executable, "-m", "benchmarks.meta_step", "--memory-of", name]
-    for option in ("batch", "trusted_batch", "size", "seed", "device"):
-        command += [f"--{option.replace('_', '-')}", str(getattr(arguments, option))]
-    _say(f"peak memory of {name}")
-    environment = {**os.environ, **({} if arguments.own_allocator else ALLOCATOR)}
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return Peak(**json.loads(result.stdout.splitlines()[-1]))
-
-
-def _table(times: dict[str, list[float]], peaks: dict[str, Peak]) -> str:
-    rows = [
-        "| step | time (× plain) | quartiles | median (s) | peak tensors | peak resident |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, seconds in times.items():
-        relative = ratios(seconds, times["plain"])
-        low, middle, high = _quartiles(relative)
-        rows.append(
-            f"| {name} | {middle:.2f} | {low:.2f}–{high:.2f} | {statistics.median(seconds):.3f} "
-            f"| {_memory(peaks[name].tensors, peaks['plain'].tensors)} "
-            f"| {_memory(peaks[name].resident, peaks['plain'].resident)} |"
-        )
-    return "\n".join(rows)
-
-
-def _memory(own: float | None, plain: float | None) -> str:
-    return f"× {own / plain:.2f} ({own:.0f} MiB)" if own and plain else "not measured"
-
-
-def _quartiles(values: list[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
-def _say(line: str) -> None:
-    print(f"\r\033[K{line}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(result, indent=2) + "\n")
-    temporary.replace(path)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
