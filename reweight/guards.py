@@ -98,7 +98,7 @@ def accelerators(module: nn.Module) -> list[torch.device]:
 
 
 def uses_compiler(module: nn.Module) -> bool:
-    """Whether a part of ``module`` runs through ``torch.compile``."""
+    """Whether ``module``, or a part of it, runs through ``torch.compile``."""
     dynamo = sys.modules.get("torch._dynamo")
     if dynamo is None:  # nothing can be compiled before it is loaded, and loading it is slow
         return False

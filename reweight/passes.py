@@ -51,7 +51,7 @@ class NoisyPasses:
         self._noisy = noisy
         self._training = training
         self._trains_and_scores = (
-            training and not self.precision.autocast and not uses_compiler(objective.module)
+            training and not self.precision.autocast and not uses_compiler(objective.model)
         )
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self._for_training: ForwardPass | None = None

@@ -291,3 +291,15 @@ def test_import_loads_no_extra():
     assert "reweight" in loaded
     extras = {"monai", "nibabel", "matplotlib", "scipy", "pandas", "tqdm", "hypothesis", "examples"}
     assert not loaded & extras
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_model_that_was_trained_before():
+    """Its code has been compiled without hooks, and is run without them from then on."""
+    case = PROBLEMS["mlp"]()
+    compiled = torch.compile(case.model, backend="eager")
+    case.sample_losses(compiled, case.noisy).mean().backward()
+    expected = MetaReweighter(case.model, case.loss).score(case.noisy, case.trusted)
+    step = MetaReweighter(compiled, case.loss)(case.noisy, case.trusted)
+    for name, scores in expected.scores.items():
+        assert_same(step.scores[name], scores, 1e-9)

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.files import write_figure, write_json, write_text
 from benchmarks.machine import describe_machine
 from benchmarks.meta_step import table
 from benchmarks.meta_step.failure import Failure, attempt
 from benchmarks.meta_step.measuring import measure
 from benchmarks.meta_step.methods import METHODS
 from benchmarks.meta_step.options import Options, parse
-from benchmarks.meta_step.output import unfinished, write_figure, write_result, write_text
 from benchmarks.meta_step.plot import figure
 from benchmarks.meta_step.profiling import Profile, markdown, profile_method
 from benchmarks.meta_step.summary import Measurement
+from benchmarks.meta_step.unfinished import RESULT, unfinished
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,8 +78,8 @@ def _measure(options: Options, arguments: Sequence[str]) -> int:
             write_text(options.output / "table.md", "\n\n".join(map(_section, done)) + "\n")
             results = [measured.as_json() for measured in done]
             complete = len(done) == len(setups)
-            write_result(
-                options.output,
+            write_json(
+                options.output / RESULT,
                 {"complete": complete, "command": command, **same, "results": results},
             )
     return 1 if any("plain" in measured.time_errors for measured in done) else 0

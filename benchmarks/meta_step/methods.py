@@ -72,6 +72,7 @@ OURS: dict[str, Builder] = {
     "default+trusted": _ours(trusted_coefficient=1.0),
     "last-layer": _ours(scorer=LastLayerGradient()),
     "similarity": _ours(scorer=GradientSimilarity()),
+    "similarity-fast": _ours(scorer=GradientSimilarity.fast()),
     "similarity-element": _ours(scorer=GradientSimilarity(), granularity="element"),
     "similarity-finite-difference": _similarity("finite_difference"),
     "similarity-double-backward": _similarity("double_backward"),

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.files import write_figure, write_json, write_text
 from benchmarks.machine import describe_machine
-from benchmarks.meta_step.output import unfinished, write_figure, write_result, write_text
+from benchmarks.meta_step.unfinished import RESULT, unfinished
 from benchmarks.scaling.axes import AXES
 from benchmarks.scaling.fit import Series, series
 from benchmarks.scaling.options import Options, parse
@@ -58,7 +59,7 @@ def _run(options: Options, command: str) -> int:
         if options.output:
             results = [point.as_json() for point in done]
             result = {"complete": complete, "command": command, **same, "results": results}
-            write_result(options.output, result)
+            write_json(options.output / RESULT, result)
 
     total = sum(map(len, options.values.values()))
     with tqdm(total=total, initial=len(done), desc="points", file=sys.stderr) as bar:

@@ -7,11 +7,12 @@ import json
 import pytest
 from PIL import Image
 
+from benchmarks.files import write_figure, write_json
 from benchmarks.meta_step.memory import Peak
-from benchmarks.meta_step.output import unfinished, write_figure, write_result
 from benchmarks.meta_step.plot import figure
 from benchmarks.meta_step.summary import Measurement, quartiles, rows
 from benchmarks.meta_step.table import markdown
+from benchmarks.meta_step.unfinished import RESULT, unfinished
 
 
 def made_up() -> Measurement:
@@ -96,10 +97,10 @@ def test_only_an_unfinished_result_of_the_same_settings_is_taken_up(tmp_path):
     same = {"settings": {"rounds": 3, "methods": ("plain",)}, "machine": {"torch": "2"}}
     assert unfinished(tmp_path, same) == []
     result = {"complete": False, **same, "results": [{"a": 1}]}
-    write_result(tmp_path, result)
+    write_json(tmp_path / RESULT, result)
     assert unfinished(tmp_path, same) == [{"a": 1}]
     assert unfinished(tmp_path, {**same, "machine": {"torch": "3"}}) == []
-    write_result(tmp_path, {**result, "complete": True})
+    write_json(tmp_path / RESULT, {**result, "complete": True})
     assert unfinished(tmp_path, same) == []
 
 
