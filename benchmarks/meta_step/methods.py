@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch.profiler import record_function
 
+from benchmarks.meta_step.ideas import IDEAS
 from benchmarks.meta_step.peers import weighted_step
-from benchmarks.meta_step.problem import Problem, Step
+from benchmarks.meta_step.problem import Cycle, Problem, Step
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 
 Builder = Callable[[Problem], Step]
@@ -47,6 +48,12 @@ def _ours(**options: Any) -> Builder:
     return build
 
 
+def _fast(problem: Problem) -> Step:
+    """Every so manieth step renews the trusted gradient; all between count."""
+    scorer = GradientSimilarity.fast()
+    return Cycle(_ours(scorer=scorer)(problem), scorer.renew_every)
+
+
 def _similarity(
     method: Literal["finite_difference", "double_backward", "unrolled"],
 ) -> Builder:
@@ -72,7 +79,7 @@ OURS: dict[str, Builder] = {
     "default+trusted": _ours(trusted_coefficient=1.0),
     "last-layer": _ours(scorer=LastLayerGradient()),
     "similarity": _ours(scorer=GradientSimilarity()),
-    "similarity-fast": _ours(scorer=GradientSimilarity.fast()),
+    "similarity-fast": _fast,
     "similarity-element": _ours(scorer=GradientSimilarity(), granularity="element"),
     "similarity-finite-difference": _similarity("finite_difference"),
     "similarity-double-backward": _similarity("double_backward"),
@@ -85,5 +92,8 @@ PEERS: dict[str, Builder] = {
     "betty": _peer("betty_engine"),
     "vmap": _peer("vmapped"),
 }
-METHODS: dict[str, Builder] = {**OURS, **PEERS}
+DEFAULT = (*OURS, *PEERS)
+"""What is measured where nothing is asked for."""
+
+METHODS: dict[str, Builder] = {**OURS, **PEERS, **IDEAS}
 """By name, in the order of the table. A step is run many times on the same problem."""

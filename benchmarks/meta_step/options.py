@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.meta_step.methods import ALWAYS, METHODS
+from benchmarks.meta_step.methods import ALWAYS, DEFAULT, METHODS
 from benchmarks.meta_step.models import MODELS, Setup
 
 _DTYPES = ("float32", "float64", "bfloat16")
@@ -121,10 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         nargs="+",
-        default=list(METHODS),
+        default=list(DEFAULT),
         choices=list(METHODS),
         metavar="METHOD",
-        help=f"which to measure beside {' and '.join(ALWAYS)} (all): {', '.join(METHODS)}",
+        help=f"which to measure beside {' and '.join(ALWAYS)} (all but the ideas): "
+        f"{', '.join(METHODS)}",
     )
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds that count (15)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (cpu)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,29 @@ from torch.profiler import record_function
 Batch = tuple[Tensor, Tensor]
 Step = Callable[[], None]
 """One whole training step: forward, backward, optimiser step, ``zero_grad``."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Several steps in a row, of which not all cost alike; times are told per step.
+
+    Attributes:
+        step: One training step.
+        length: How many.
+    """
+
+    step: Step
+    length: int
+
+    def __call__(self) -> None:
+        """Run the whole cycle."""
+        for _ in range(self.length):
+            self.step()
+
+
+def steps_in(step: Step) -> int:
+    """Return how many training steps a call of ``step`` makes."""
+    return step.length if isinstance(step, Cycle) else 1
 
 
 def _compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:

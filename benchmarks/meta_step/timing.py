@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from benchmarks.meta_step.failure import Failure, attempt, release_memory
-from benchmarks.meta_step.problem import Step
+from benchmarks.meta_step.problem import Step, steps_in
 
 
 class Clock(Protocol):
@@ -97,7 +97,8 @@ def interleaved(
         progress: Called with the name after each step.
 
     Returns:
-        The times and the errors, in the order of ``builders``.
+        The times, those of a :class:`Cycle` per step, and the errors, in the order of
+        ``builders``.
     """
     times = Times()
     steps: dict[str, Step] = {}
@@ -118,7 +119,7 @@ def interleaved(
                 del steps[name], times.seconds[name]
                 release_memory()
             elif number >= warmup:
-                times.seconds[name].append(taken)
+                times.seconds[name].append(taken / steps_in(steps[name]))
             progress(name)
     return times
 

@@ -114,6 +114,11 @@ class GradientSimilarity(Scorer):
         self.inner_steps = inner_steps
         self._fallback = False
 
+    @property
+    def renew_every(self) -> int:
+        """In every so manieth training step the trusted gradient is taken anew."""
+        return self._held.every
+
     @classmethod
     def fast(cls, **options: Any) -> GradientSimilarity:
         """Return the cheap approximation: a step of about half a plain one more, in place of 1.6.

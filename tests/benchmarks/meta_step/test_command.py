@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.meta_step import __main__ as command
 from benchmarks.meta_step import measuring
-from benchmarks.meta_step.methods import METHODS
+from benchmarks.meta_step.methods import DEFAULT, METHODS
 from benchmarks.meta_step.models import MODELS
 from benchmarks.meta_step.options import parse
 
@@ -51,7 +51,7 @@ def test_a_device_that_is_not_there(capsys):
 
 def test_defaults():
     options = parse([])
-    assert options.methods == tuple(METHODS)
+    assert options.methods == DEFAULT
     (setup,) = options.setups
     assert (setup.model, setup.size, setup.batch, setup.trusted_batch) == ("unet", 48, 4, 4)
     assert [setup.model for setup in parse(["--model", "all"]).setups] == list(MODELS)

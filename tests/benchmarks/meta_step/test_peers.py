@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.meta_step.ideas import IDEAS
 from benchmarks.meta_step.methods import METHODS, OURS, PEERS
 from benchmarks.meta_step.peers import normalized
+from benchmarks.meta_step.problem import Cycle
+from benchmarks.meta_step.timing import interleaved
 from tests.benchmarks.meta_step.problems import library_says, small_problem, state
 
 # Betty takes central differences along a step of 0.01, in whatever precision.
@@ -83,7 +86,7 @@ def test_normalized_scores_sum_to_one_or_are_all_zero():
 def test_a_whole_step_moves_the_parameters_and_clears_the_gradients(name):
     if name in ("higher", "betty"):
         pytest.importorskip(name)
-    problem = small_problem(batch_norm=False)
+    problem = small_problem(batch_norm=False, maps="channels-last" in name)
     before = state(problem)
     METHODS[name](problem)()
     moved = [not torch.equal(value, before[n]) for n, value in state(problem).items()]
@@ -93,15 +96,41 @@ def test_a_whole_step_moves_the_parameters_and_clears_the_gradients(name):
 
 def test_the_trained_model_of_every_peer_is_the_same():
     trained = {}
-    for name in ("l2r", "torchopt-metasgd", "vmap"):
+    exact = ("l2r", "torchopt-metasgd", "vmap", "idea-recorded-tangents", "idea-layer-products")
+    for name in exact:
         problem = small_problem(batch_norm=False)
         step = METHODS[name](problem)
         for _ in range(3):
             step()
         trained[name] = state(problem)
-    torch.testing.assert_close(trained["l2r"], trained["torchopt-metasgd"])
-    torch.testing.assert_close(trained["l2r"], trained["vmap"])
+    for name in exact[1:]:
+        torch.testing.assert_close(trained["l2r"], trained[name])
 
 
 def test_no_name_is_given_twice():
-    assert not set(OURS) & set(PEERS)
+    assert len({*OURS, *PEERS, *IDEAS}) == len(OURS) + len(PEERS) + len(IDEAS)
+
+
+@pytest.mark.parametrize(("name", "same"), [("idea-own-pass", "similarity")])
+def test_a_pass_of_its_own_changes_the_price_alone(name, same):
+    one, other = small_problem(batch_norm=True), small_problem(batch_norm=True)
+    METHODS[name](one)()
+    METHODS[same](other)()
+    torch.testing.assert_close(state(one), state(other))
+
+
+def test_a_cycle_makes_all_its_steps_and_is_timed_per_step():
+    calls = []
+    cycle = Cycle(lambda: calls.append(1), 4)
+
+    class EightSeconds:
+        def seconds(self, step):
+            step()
+            return 8.0
+
+    builders = {"one": lambda: calls.clear, "four": lambda: cycle}
+    times = interleaved(builders, 1, 0, EightSeconds())
+    assert times.seconds == {"one": [8.0], "four": [2.0]}
+    cycle()
+    assert len(calls) in (4, 8)
+    assert METHODS["similarity-fast"](small_problem(batch_norm=False)).length == 8
