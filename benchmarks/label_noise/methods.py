@@ -88,7 +88,7 @@ _ALL = (
     ),
     Method(
         "rgsm",
-        "both, half and half, rectified (Hussain et al., the library's default)",
+        "both, half and half, rectified (Hussain et al.)",
         True,
         _mixture(0.5, rectify=True),
     ),
@@ -104,6 +104,12 @@ _ALL = (
         "both, rectified, plus the trusted loss",
         True,
         _mixture(0.5, rectify=True, beta=1.0),
+    ),
+    Method(
+        "rgsm-all+trusted",
+        "both, plus the trusted loss",
+        True,
+        _mixture(0.5, rectify=False, beta=1.0),
     ),
     Method(
         "rgsm-0.25",

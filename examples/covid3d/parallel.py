@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +30,18 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _watch_the_parent() -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """Do not train on for nobody, in a folder that the next command takes over."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def in_parallel(
@@ -57,7 +70,8 @@ def in_parallel(
     quiet = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     context = multiprocessing.get_context("spawn")
     bar = tqdm(total=len(tasks), desc=title, unit="unit")
-    with bar, _environment(quiet), ProcessPoolExecutor(min(jobs, len(tasks)), context) as pool:
+    workers = ProcessPoolExecutor(min(jobs, len(tasks)), context, _watch_the_parent)
+    with bar, _environment(quiet), workers as pool:
         numbers = {pool.submit(work, *task): number for number, task in enumerate(tasks)}
         try:
             for future in as_completed(numbers):

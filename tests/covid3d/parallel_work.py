@@ -22,3 +22,11 @@ def fail(folder: Path, name: str, seconds: float = 0.0) -> None:
     if name == "bad":
         raise problem(name, "a bad one", "a good one", "drop it")
     note(folder, name, seconds)
+
+
+def announce(folder: Path, name: str) -> None:
+    """Writes the process's number and works on for long."""
+    temporary = folder / f"{name}.part"
+    temporary.write_text(str(os.getpid()), encoding="utf-8")
+    temporary.replace(folder / name)
+    time.sleep(120)

@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +84,41 @@ def test_more_threads_than_there_are_is_one_each(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     in_parallel(note, tasks(tmp_path, "a"), 5, "title", lambda _: None)
     assert (tmp_path / "a").read_text().split()[1:] == ["1", "1", "1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX signals")
+def test_processes_end_with_a_parent_that_is_killed(tmp_path):
+    code = (
+        "from pathlib import Path\n"
+        "from examples.covid3d.parallel import in_parallel\n"
+        "from tests.covid3d.parallel_work import announce\n"
+        "if __name__ == '__main__':\n"
+        f"    in_parallel(announce, [(Path({str(tmp_path)!r}), n) for n in 'ab'], 2, 't', print)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, str(script)], env=environment)
+    until(lambda: all((tmp_path / name).exists() for name in "ab"), 60)
+    workers = [int((tmp_path / name).read_text(encoding="utf-8")) for name in "ab"]
+    assert all(alive(worker) for worker in workers)
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(alive(worker) for worker in workers), 20)
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    # One whose adoptive parent does not collect it stays, dead, in the table.
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)

@@ -40,6 +40,7 @@ LOOKS = {
     "rgsm-all": Look(ORANGE, dashed=True),
     "rgs-all+trusted": Look(BLUE, dashed=True, marker="s"),
     "rgsm+trusted": Look(ORANGE, marker="s"),
+    "rgsm-all+trusted": Look(ORANGE, dashed=True, marker="s"),
     "rgsm-0.25": Look(SKY),
     "rgsm-0.75": Look(GREEN),
 }

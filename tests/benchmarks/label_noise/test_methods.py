@@ -81,7 +81,12 @@ def test_shares_of_the_mixture_and_rectification(setting, name, similarity):
 
 
 @pytest.mark.parametrize(
-    ("name", "without"), [("rgs-all+trusted", "rgs-all"), ("rgsm+trusted", "rgsm")]
+    ("name", "without"),
+    [
+        ("rgs-all+trusted", "rgs-all"),
+        ("rgsm+trusted", "rgsm"),
+        ("rgsm-all+trusted", "rgsm-all"),
+    ],
 )
 def test_the_trusted_term_is_added(setting, name, without):
     model, _, trusted = setting
