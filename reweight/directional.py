@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from reweight.custom_operators import CustomOperatorsRefused
 from reweight.guards import Snapshot
 from reweight.objective import Objective, Parameters
 
@@ -87,7 +88,7 @@ def forward_mode(
 
     # The level is left before anyone calls backward: within it, backward would carry tangents
     # along and cost three times as much.
-    with forward_ad.dual_level():
+    with forward_ad.dual_level(), CustomOperatorsRefused():
         duals = dict(recorded or {})
         for name, tangent in direction.items():
             value = parameters[name] if name in duals else parameters[name].detach()

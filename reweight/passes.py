@@ -14,7 +14,7 @@ from reweight.errors import check_finite
 from reweight.guards import Precision, Snapshot, uses_compiler
 from reweight.layer_trace import LayerTrace, trace_last_layer
 from reweight.objective import Objective, Parameters
-from reweight.tangents import NOT_SUPPORTED, NotFollowed, TangentMode
+from reweight.tangents import NotFollowed, TangentMode
 
 _Traces = dict[nn.Module | None, LayerTrace]
 
@@ -115,15 +115,8 @@ class NoisyPasses:
         mode = TangentMode(
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
-        try:
-            with mode:
-                made = self._trained()
-        except RuntimeError as error:
-            if NOT_SUPPORTED not in str(error):
-                raise
-            self.start.restore()
+        with mode:
             made = self._trained()
-            self.objective.can_be_followed = False
         check_finite(made.losses, "loss", "noisy")
         self._for_training = made
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 import torch
@@ -34,3 +35,10 @@ def one_thread(request):
 def case(request) -> Case:
     """Every problem in turn, made afresh."""
     return PROBLEMS[request.param]()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_compiled():
+    """What tests before have compiled would keep training passes from being followed."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()

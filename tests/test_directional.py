@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from reweight import GradientSimilarity
+from reweight import GradientSimilarity, MetaReweighter
 from tests import oracle
 from tests.comparing import assert_same
 from tests.helpers import expected_similarity, reweighter, scored, similarity
@@ -160,3 +160,35 @@ def test_what_training_does_not_differentiate_is_not_differentiated(method):
     with float64():
         case = Case(Constant(), last="head", loss=cross_entropy, **classified(6))
     assert_same(similarity(case, method=method), expected_similarity(case), 1e-9)
+
+
+def test_an_operator_of_the_user_s_own_falls_back_to_double_backward():
+    """Forward mode takes what it returns for a constant, without a word."""
+
+    @torch.library.custom_op("reweight_tests::halved_square", mutates_args=())
+    def halved_square(x: torch.Tensor) -> torch.Tensor:
+        return x * x / 2
+
+    halved_square.register_autograd(
+        lambda ctx, grad: grad * ctx.saved_tensors[0],
+        setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]),  # noqa: ARG005
+    )
+
+    class Model(nn.Module):
+        def __init__(self, square):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last, self.square = nn.Linear(4, 5), nn.Linear(5, 3), square
+
+        def forward(self, x):
+            return self.last(self.square(self.first(x)))
+
+    batch = (torch.randn(6, 4).double(), torch.randint(3, (6,)))
+    loss = nn.CrossEntropyLoss(reduction="none")
+    plain = MetaReweighter(Model(lambda x: x * x / 2).double(), loss, scorer=GradientSimilarity())
+    custom = MetaReweighter(Model(halved_square).double(), loss, scorer=GradientSimilarity())
+    expected = plain.score(batch, batch).scores["gradient_similarity"]
+    with pytest.warns(UserWarning, match="halved_square.* has no forward-mode derivative"):
+        found = custom.score(batch, batch).scores["gradient_similarity"]
+    assert_same(found, expected, 1e-12)
+    assert_same(custom(batch, batch).scores["gradient_similarity"], expected, 1e-12)

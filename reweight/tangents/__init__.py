@@ -7,6 +7,5 @@ for the backward pass as ever. Beside each operator, unrecorded, runs what its t
 from __future__ import annotations
 
 from reweight.tangents.follow import NotFollowed, TangentMode
-from reweight.tangents.saved_tensors import NOT_SUPPORTED
 
-__all__ = ["NOT_SUPPORTED", "NotFollowed", "TangentMode"]
+__all__ = ["NotFollowed", "TangentMode"]

@@ -79,9 +79,11 @@ def _where_positive(dx: Tensor, x: Tensor) -> Tensor:
 
 def add(call: Call) -> Tensor | None:
     """Sums of two, also in place."""
-    if call.kwargs or len(call.args) != 2:
+    if call.kwargs.keys() - {"alpha"} or len(call.args) != 2:
         return None
     parts = [tangent for value in call.args if (tangent := call.tangent(value)) is not None]
+    if "alpha" in call.kwargs and call.tangent(call.args[1]) is not None:
+        parts[-1] = parts[-1] * call.kwargs["alpha"]
     total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     return total.to(call.out.dtype).expand(call.out.shape)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 from typing_extensions import override
 
+from reweight.custom_operators import is_custom
 from reweight.tangents.arguments import tensors_in
 from reweight.tangents.call import Call
+from reweight.tangents.foreign import (
+    changes_operators,
+    compiled_functions_about,
+    modes_in_place,
+)
 from reweight.tangents.rerun import Rerun, works_in_place
 from reweight.tangents.rules import RULES, Rule
 from reweight.tangents.saved_tensors import aliases
@@ -27,6 +33,7 @@ class NotFollowed(RuntimeError):  # noqa: N818 - nothing went wrong for the user
 @dataclass(frozen=True, slots=True)
 class _Entry:
     version: int
+    node: Node | None
     tangent: Tensor | None
 
 
@@ -49,21 +56,26 @@ class TangentMode(TorchFunctionMode):
         super().__init__()
         self._devices = devices
         self._entries: MutableMapping[Tensor, _Entry] = WeakIdKeyDictionary()
-        self._failure: Exception | None = None
+        self._failure: str | None = None
+        self._entered = False
         for parameter, v in direction:
-            self._entries[parameter] = _Entry(parameter._version, v)
+            self._entries[parameter] = _Entry(parameter._version, None, v)
 
     @override
     def __enter__(self) -> TangentMode:
-        self._hooks = ExitStack()
-        self._hooks.enter_context(aliases())
-        super().__enter__()  # type: ignore[no-untyped-call]
+        if modes_in_place():
+            self._fail("modes of others see, and may change, the operators.")
+        elif compiled_functions_about():
+            self._fail("some of the operators may be compiled.")
+        else:
+            super().__enter__()  # type: ignore[no-untyped-call]
+            self._entered = True
         return self
 
     @override
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        self._hooks.close()
+        if self._entered:
+            super().__exit__(*exception)  # type: ignore[no-untyped-call]
 
     def tangent_of(self, value: Tensor) -> Tensor:
         """Return the tangent of what the body computed, in its shape.
@@ -72,7 +84,7 @@ class TangentMode(TorchFunctionMode):
             NotFollowed: If something on the way to it could not be followed.
         """
         if self._failure is not None:
-            raise NotFollowed(str(self._failure)) from self._failure
+            raise NotFollowed(self._failure)
         tangent = self._tangent(value)
         return torch.zeros_like(value) if tangent is None else tangent
 
@@ -85,32 +97,50 @@ class TangentMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.compiler.is_compiling():  # it traces these lines; what it has is not seen again
+            return func(*args, **kwargs)
         if self._failure is not None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        inputs = [x for x in tensors_in((args, kwargs)) if x.requires_grad]
-        if not inputs:
-            return func(*args, **kwargs)
         try:
-            step = self._before(func, args, kwargs, inputs)
+            step = self._before(func, types, args, kwargs)
         except Exception as error:
-            self._failure = error
+            self._fail(f"{type(error).__name__}: {error}")
             return func(*args, **kwargs)
-        out = func(*args, **kwargs)
+        if step is None:
+            return func(*args, **kwargs)
+        with aliases():
+            out = func(*args, **kwargs)
         try:
             step(out)
         except Exception as error:
-            self._failure = error
+            self._fail(f"{type(error).__name__}: {error}")
         return out
+
+    def _fail(self, reason: str) -> None:
+        # Not the exception: its traceback would keep every activation in reach.
+        self._failure = reason
+        self._entries.clear()
 
     def _before(
         self,
         func: Callable[..., Any],
+        types: Iterable[type],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        inputs: list[Tensor],
-    ) -> Callable[[Any], None]:
+    ) -> Callable[[Any], None] | None:
         """Look at an operator before it runs, and return what to do with its results."""
-        tangents = {id(x): t for x in inputs if (t := self._tangent(x)) is not None}
+        with torch._C.DisableTorchFunctionSubclass():
+            inputs = [x for x in tensors_in((args, kwargs)) if x.requires_grad]
+        if not inputs:
+            return None
+        if is_custom(func):
+            raise NotFollowed(f"{func} is not an operator of PyTorch's own.")
+        if changes_operators(types) or torch._C._len_torch_dispatch_stack():
+            raise NotFollowed(f"a tensor subclass or a mode may change what {func} does.")
+        try:
+            tangents = {id(x): t for x in inputs if (t := self._tangent(x)) is not None}
+        except NotFollowed as unknown:
+            return _constant_or(str(unknown))
         versions = [x._version for x in inputs]
         in_place = works_in_place(func, args, kwargs)
         rule = RULES.get(func)
@@ -129,8 +159,8 @@ class TangentMode(TorchFunctionMode):
             elif rerun is not None:
                 known = rerun.tangents()
             for x, tangent in zip(found, known, strict=True):
-                if x.requires_grad:
-                    self._entries[x] = _Entry(x._version, tangent)
+                if not x.is_leaf:
+                    self._entries[x] = _Entry(x._version, x.grad_fn, tangent)
             for x, version in zip(inputs, versions, strict=True):
                 if x._version != version and all(x is not y for y in found):
                     raise NotFollowed(f"{func} changed an input in place.")
@@ -151,9 +181,27 @@ class TangentMode(TorchFunctionMode):
             return None
         entry = self._entries.get(x)
         if entry is None:
-            if x.is_leaf:
+            # Of a view, asking for more than that may change what autograd allows.
+            if not x._is_view() and x.is_leaf and _is_its_own_leaf(x):
                 return None
             raise NotFollowed("a tensor came from where operators are not seen.")
         if entry.version != x._version:
             raise NotFollowed("a tensor was changed in place where operators are not seen.")
+        if entry.node is not x.grad_fn:
+            raise NotFollowed("a tensor was cut from the graph.")
         return entry.tangent
+
+
+def _is_its_own_leaf(x: Tensor) -> bool:
+    """False for a leaf's alias, such as the graph hands out: its gradient goes to the leaf."""
+    return getattr(get_gradient_edge(x).node, "variable", None) is x
+
+
+def _constant_or(reason: str) -> Callable[[Any], None]:
+    """Return what refuses results unless they are constants, of which no tangent is asked."""
+
+    def after(out: Any) -> None:
+        if any(x.requires_grad for x in tensors_in(out)):
+            raise NotFollowed(reason)
+
+    return after

@@ -46,7 +46,9 @@ def layer(call: Call) -> Tensor | None:
         term = call.operator(x, dweight, None, *rest[1:], **options)
         tangent = term if tangent is None else tangent.add_(term)
     if dbias is not None:
-        term = dbias.reshape(-1, *[1] * _SPATIAL_DIMENSIONS.get(call.operator, 0))
+        dimensions = _SPATIAL_DIMENSIONS.get(call.operator)
+        # A linear layer's may be of any shape that broadcasts.
+        term = dbias if dimensions is None else dbias.reshape(-1, *[1] * dimensions)
         tangent = term.expand_as(call.out) if tangent is None else tangent.add_(term)
     return tangent
 

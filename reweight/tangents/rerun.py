@@ -29,7 +29,7 @@ def works_in_place(
     func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> bool:
     """Whether an operator, called so, changes its first argument."""
-    name = getattr(func, "__name__", "")
+    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
     if name in _AUGMENTED or name == "__setitem__":
         return True
     if name.endswith("_") and not name.endswith("__"):
@@ -61,6 +61,9 @@ class Rerun:
         kwargs: Its keyword arguments.
         tangents: Tangents of its inputs by ``id``.
         devices: Devices other than the CPU whose random numbers it may draw.
+
+    Raises:
+        ValueError: If it is given what may hide tensors or hold a state: functions, generators.
     """
 
     def __init__(
@@ -77,6 +80,9 @@ class Rerun:
         first = args[0] if self._in_place and args and isinstance(args[0], Tensor) else None
         self._random = DeviceRandomState(devices)
         self._tangents: dict[int, Tensor] = {}
+        self._shared: list[tuple[Tensor, int]] = []
+        if any(map(_opaque, (*args, *kwargs.values()))):
+            raise ValueError(f"{func} was given a function or a random number generator.")
 
         def seen(x: Tensor) -> Tensor:
             value, tangent = x.detach(), tangents.get(id(x))
@@ -85,6 +91,8 @@ class Rerun:
                 tangent = None if tangent is None else tangent.clone()
             elif tangent is None and x.dim() <= 1 and not x.requires_grad:
                 value = value.clone()  # a running mean, perhaps
+            else:
+                self._shared.append((value, value._version))
             if tangent is not None:
                 self._tangents[id(value)] = tangent
             return value
@@ -97,7 +105,12 @@ class Rerun:
         Returns:
             The tangent of every tensor among its results, and then, where it works in place, of
             its first argument; ``None`` where it is zero.
+
+        Raises:
+            RuntimeError: If the first run changed what the second one would read, and change again.
         """
+        if any(value._version != version for value, version in self._shared):
+            raise RuntimeError(f"{self._func} changed what it was not expected to.")
         now = DeviceRandomState(self._devices)
         with ExitStack() as stack:
             if now != self._random:
@@ -124,3 +137,7 @@ class Rerun:
 def _tangent(x: Tensor) -> Tensor | None:
     tangent: Tensor | None = forward_ad.unpack_dual(x).tangent  # type: ignore[no-untyped-call]
     return None if tangent is None else tangent.detach()
+
+
+def _opaque(value: Any) -> bool:
+    return isinstance(value, torch.Generator) or (callable(value) and not isinstance(value, type))

@@ -13,9 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NOT_SUPPORTED = "saved tensor hooks"
-"""Part of PyTorch's message where something in the pass bears no such hooks."""
-
 
 @contextmanager
 def aliases() -> Iterator[None]:
