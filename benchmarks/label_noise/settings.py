@@ -77,7 +77,8 @@ class Plan:
         )
 
 
-FULL = Plan(NOISES, tuple(METHODS), (100, 1000), (0.01, 0.03, 0.1, 0.3), 5)
+# At 0.3 every method diverged or did worse under symmetric-40.
+FULL = Plan(NOISES, tuple(METHODS), (100, 1000), (0.01, 0.03, 0.1), 5)
 QUICK = Plan(
     ("symmetric-40",),
     ("plain", "random", "trusted", "mixed", "rgs-all", "rgsm"),
