@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from benchmarks.agreement.fashion import fashion
 from benchmarks.agreement.hippocampus import hippocampus
 from benchmarks.agreement.measure import measure
 from benchmarks.agreement.report import plot, table
+from benchmarks.command import shown
 from benchmarks.errors import UserError
 from benchmarks.files import write_figure, write_json, write_text
 from benchmarks.machine import describe_machine
@@ -43,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
     text = f"{settings}\n\n{table(found)}\n\n{', '.join(f'{k} {v}' for k, v in machine.items())}\n"
     print(text)
     if given.output:
-        command = "python -m benchmarks.agreement " + shlex.join(words)
+        command = shown("benchmarks.agreement", words)
         given.output.mkdir(parents=True, exist_ok=True)
         write_json(
             given.output / f"{given.task}.json",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 import torch
 
+from benchmarks.command import shown
 from benchmarks.errors import UserError
 from benchmarks.label_noise.options import parse
 from benchmarks.label_noise.report import write_report
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             about = {
                 **describe_machine(torch.device("cpu")),
                 "jobs": str(work.jobs),
-                "command": f"python -m benchmarks.label_noise {shlex.join(words)}",
+                "command": shown("benchmarks.label_noise", words),
             }
             store.begin(work.settings, work.plan, about)
             make_runs(work.data, work.settings, work.plan, work.jobs, store)

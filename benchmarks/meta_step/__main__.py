@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.command import shown
 from benchmarks.files import write_figure, write_json, write_text
 from benchmarks.machine import describe_machine
 from benchmarks.meta_step import table
@@ -56,7 +56,7 @@ def _measure(options: Options, arguments: Sequence[str]) -> int:
         },
         "machine": describe_machine(torch.device(setups[0].device)),
     }
-    command = shlex.join(["python", "-m", "benchmarks.meta_step", *arguments])
+    command = shown("benchmarks.meta_step", arguments)
     done: list[Measurement] = []
     if options.output:
         done = [Measurement.from_json(r) for r in unfinished(options.output, same)]

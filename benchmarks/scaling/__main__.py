@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.command import shown
 from benchmarks.files import write_figure, write_json, write_text
 from benchmarks.machine import describe_machine
 from benchmarks.meta_step.unfinished import RESULT, unfinished
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(arguments)
     try:
-        return _run(options, shlex.join(["python", "-m", "benchmarks.scaling", *arguments]))
+        return _run(options, shown("benchmarks.scaling", arguments))
     except KeyboardInterrupt:
         kept = "; the same command goes on with the next point" if options.output else ""
         print(f"\nInterrupted{kept}.", file=sys.stderr)
