@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint hippocampus covid-ct bench label-noise clean
+.PHONY: demo test test-slow lint hippocampus covid-ct bench bench-scaling label-noise clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,8 +34,12 @@ hippocampus: $(READY)
 covid-ct: $(READY)
 	$(BIN)/python -m examples.covid3d run --preset covid-ct --jobs 2 --data $(DATA)
 
+# What a step costs, three minutes on two cores; and how that grows, four more.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.meta_step
+	$(BIN)/python -m benchmarks.meta_step --output runs/bench
+
+bench-scaling: $(READY)
+	$(BIN)/python -m benchmarks.scaling --output runs/scaling
 
 # Fashion-MNIST or other IDX files, up to two hours on two cores, resumable: make label-noise DATA=PATH
 label-noise: $(READY)

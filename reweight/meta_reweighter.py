@@ -15,7 +15,7 @@ from reweight.nonfinite import without_nonfinite
 from reweight.objective import Objective, unwrapped
 from reweight.sample_losses import Granularity, check_reduction
 from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
-from reweight.selectors import Rectify, Selector
+from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
 from reweight.weighing import scores_by_name, selected_weights
 
@@ -28,8 +28,10 @@ class MetaReweighter:
 
     In a training loop ``loss = loss_fn(model(x), y).mean()`` becomes
     ``step = reweighter((x, y), trusted_batch)``, and ``step.loss.backward()`` follows. With the
-    defaults this is the method of Hussain et al., "Active Deep Learning from a Noisy Teacher"
-    (Algorithm 1): gradient similarity and last-layer gradient, mixed at λ = 0.5, rectified at 1/C.
+    defaults a sample's weight is half gradient similarity and half last-layer gradient, the mixture
+    of Hussain et al., "Active Deep Learning from a Noisy Teacher" (Algorithm 1), and no weight is
+    cut off. :meth:`paper` is their method whole, rectified at 1/C, which did worse in nearly every
+    setting measured (``docs/when-it-helps.md``).
 
     The training pass runs through ``model`` as it is given, so that ``DistributedDataParallel``,
     ``torch.compile``, hooks and autocast work as ever; under DDP each rank weighs its own batch.
@@ -45,7 +47,8 @@ class MetaReweighter:
             returns ``(C,)`` or ``(C, ...)`` losses.
         scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, or a function
             ``(ScoringContext) -> (C,)`` scores.
-        selector: A function from weights ``(N,)`` to weights with some set to zero.
+        selector: A function from weights ``(N,)`` to weights with some set to zero; by default
+            all are kept.
         trusted_coefficient: β ≥ 0. Adds ``β · L_v`` to the loss, from the trusted gradient that
             scoring computed anyway (``"unrolled"`` and look-aheads that move the parameters
             cost one more pass).
@@ -102,11 +105,11 @@ class MetaReweighter:
         if scorer is None:
             scorer = 0.5 * GradientSimilarity() + 0.5 * LastLayerGradient()
         if selector is None:
-            selector = Rectify()
+            selector = KeepAll()
         if not callable(selector) or isinstance(selector, type):
             raise TypeError(
                 f"the selector must be a function from weights to weights, or an instance such as "
-                f"Rectify(); got {selector!r}."
+                f"KeepAll(); got {selector!r}."
             )
         if on_nonfinite == "drop" and any(
             isinstance(part, nn.parallel.DistributedDataParallel) for part in unwrapped(model)

@@ -12,6 +12,7 @@ from reweight import (
     KeepAll,
     LastLayerGradient,
     LossMagnitude,
+    MetaReweighter,
     RandomWeights,
     Rectify,
     Uniform,
@@ -31,15 +32,17 @@ def g(values):
     return positive / positive.sum()
 
 
-def test_the_default_is_eq_8_rectified():
+@pytest.mark.parametrize("named", ["default", "paper"])
+def test_eq_8_rectified_by_the_paper_and_whole_by_default(named):
     case = mlp()
     a = g(expected_similarity(case))
     b = g(oracle.last_layer_norms(case.model, case.sample_losses, case.noisy, case.last))
     mixed = 0.5 * a + 0.5 * b
     expected = torch.where(mixed >= 1 / 5, mixed, 0)
     assert 0 < (expected > 0).sum() < 5
-    step = reweighter(case).score(case.noisy, case.trusted)
-    assert_same(step.weights, expected, 1e-9)
+    make = MetaReweighter.paper if named == "paper" else MetaReweighter
+    step = make(case.model, case.loss).score(case.noisy, case.trusted)
+    assert_same(step.weights, expected if named == "paper" else mixed, 1e-9)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 1.0])
