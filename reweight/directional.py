@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from reweight.custom_operators import CustomOperatorsRefused
+from reweight.dtypes import widest
 from reweight.guards import Snapshot
 from reweight.objective import Objective, Parameters
 
@@ -149,7 +150,17 @@ def _finite_difference(
 
 
 def _norm(tensors: Parameters) -> float:
-    """Euclidean norm over all tensors, scaled so that no square over- or underflows."""
+    """Euclidean norm over all tensors."""
+    norms = [
+        torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, widest(t.device)))
+        for t in tensors.values()
+    ]
+    total = math.hypot(*map(float, norms))
+    return total if 0 < total < math.inf else _scaled_norm(tensors)
+
+
+def _scaled_norm(tensors: Parameters) -> float:
+    """The same where squares over- or underflow."""
     largest = max((float(t.abs().max()) for t in tensors.values() if t.numel()), default=0.0)
     if largest == 0 or not math.isfinite(largest):
         return largest
