@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from reweight.custom_operators import CustomOperatorsRefused
-from reweight.dtypes import widest
 from reweight.guards import Snapshot
 from reweight.objective import Objective, Parameters
 
@@ -144,23 +143,22 @@ def _finite_difference(
     # The step that balances truncation against rounding, in units of ‖θ‖ / ‖v‖.
     precision = max(torch.finfo(tensor.dtype).eps for tensor in origin.values())
     epsilon = math.sqrt(precision) * max(_norm(origin), 1e-3) / length
-    ahead = losses_at({name: value + epsilon * direction[name] for name, value in origin.items()})
+    ahead = losses_at(
+        {name: torch.add(value, direction[name], alpha=epsilon) for name, value in origin.items()}
+    )
     here = losses_at({}) if baseline is None else baseline()
     return (ahead - here) / epsilon
 
 
 def _norm(tensors: Parameters) -> float:
     """Euclidean norm over all tensors."""
-    norms = [
-        torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, widest(t.device)))
-        for t in tensors.values()
-    ]
-    total = math.hypot(*map(float, norms))
-    return total if 0 < total < math.inf else _scaled_norm(tensors)
+    total = math.hypot(*(float(torch.linalg.vector_norm(t)) for t in tensors.values()))
+    # Where squares may have over- or underflowed, more slowly.
+    return total if 1e-15 < total < math.inf else _scaled_norm(tensors)
 
 
 def _scaled_norm(tensors: Parameters) -> float:
-    """The same where squares over- or underflow."""
+    """The same, scaled so that no square over- or underflows."""
     largest = max((float(t.abs().max()) for t in tensors.values() if t.numel()), default=0.0)
     if largest == 0 or not math.isfinite(largest):
         return largest

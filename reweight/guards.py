@@ -114,10 +114,13 @@ class Precision:
 
     A half-precision gradient changes what a small score is worth, and backward passes run under
     the autocast of whoever asks for them.
+
+    Args:
+        devices: Other than the CPU, those of the model.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        kinds = {"cpu", *(device.type for device in accelerators(module))}
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        kinds = {"cpu", *(device.type for device in devices)}
         self._dtypes = {
             k: torch.get_autocast_dtype(k) for k in kinds if torch.is_autocast_enabled(k)
         }

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from reweight.objective import Parameters
@@ -78,7 +79,9 @@ class HeldGradient:
         old, share = self._held, self.averaging
         if old is None or share == 0:
             return new
-        average = {name: (1 - share) * gradient for name, gradient in new.items()}
-        for name, gradient in old.items():
-            average[name] = average[name] + share * gradient if name in new else share * gradient
+        average = {
+            name: torch.lerp(gradient, old[name], share) if name in old else (1 - share) * gradient
+            for name, gradient in new.items()
+        }
+        average |= {name: share * gradient for name, gradient in old.items() if name not in new}
         return average

@@ -47,7 +47,7 @@ class NoisyPasses:
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
         self.start = Snapshot(objective.module)
-        self.precision = Precision(objective.module)
+        self.precision = Precision(self.start.devices)
         self._noisy = noisy
         self._training = training
         self._trains_and_scores = (
