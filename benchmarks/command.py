@@ -1,7 +1,8 @@
-"""A command line, as a report shows it."""
+"""Command lines: options they share, and how a report shows them."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Sequence
 
@@ -18,3 +19,14 @@ def shown(module: str, words: Sequence[str]) -> str:
         else:
             told.append(f"{option}=PATH" if equals and option in _PLACES else shlex.quote(word))
     return " ".join(["python -m", module, *told])
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0, for ``argparse``.
+
+    Raises:
+        ArgumentTypeError: If it is none.
+    """
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

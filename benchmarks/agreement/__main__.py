@@ -14,7 +14,7 @@ from benchmarks.agreement.fashion import fashion
 from benchmarks.agreement.hippocampus import hippocampus
 from benchmarks.agreement.measure import measure
 from benchmarks.agreement.report import plot, table
-from benchmarks.command import shown
+from benchmarks.command import positive, shown
 from benchmarks.errors import UserError
 from benchmarks.files import write_figure, write_json, write_text
 from benchmarks.machine import describe_machine
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="fashion: a folder of IDX files; hippocampus: a folder with imagesTr and labelsTr",
     )
-    parser.add_argument("--steps", type=_positive, default=300, help="training steps (300)")
+    parser.add_argument("--steps", type=positive, default=300, help="training steps (300)")
     parser.add_argument(
         "--every", type=_odd, default=5, help="compare in every so manieth step, an odd number (5)"
     )
@@ -84,15 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def _odd(text: str) -> int:
     # What is renewed every 2nd, 4th or 8th step must be met at every age.
-    if _positive(text) % 2 == 0:
+    if positive(text) % 2 == 0:
         raise argparse.ArgumentTypeError(f"{text} is even")
     return int(text)
 

@@ -10,6 +10,7 @@ from typing import get_args
 
 import torch
 
+from benchmarks.command import positive
 from benchmarks.errors import UserError
 from benchmarks.label_noise.dataset import Dataset, read_dataset
 from benchmarks.label_noise.methods import METHODS
@@ -92,25 +93,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="folder for results")
     parser.add_argument("--preset", choices=list(PLANS), default="full", help="(full)")
     parser.add_argument(
-        "--jobs", type=_positive, default=os.cpu_count() or 1, help="processes (one per CPU)"
+        "--jobs", type=positive, default=os.cpu_count() or 1, help="processes (one per CPU)"
     )
     parser.add_argument("--noises", nargs="+", choices=NOISES, metavar="N", help=", ".join(NOISES))
     parser.add_argument(
         "--methods", nargs="+", choices=list(METHODS), metavar="M", help=", ".join(METHODS)
     )
     parser.add_argument(
-        "--trusted", nargs="+", type=_positive, metavar="N", help="sizes of trusted sets"
+        "--trusted", nargs="+", type=positive, metavar="N", help="sizes of trusted sets"
     )
-    parser.add_argument("--seeds", type=_positive, help="how many seeds, from 0 on")
+    parser.add_argument("--seeds", type=positive, help="how many seeds, from 0 on")
     parser.add_argument(
         "--rates", nargs="+", type=_rate, metavar="LR", help="learning rates to choose from"
     )
-    parser.add_argument("--epochs", type=_positive, help="rounds of the pool")
-    parser.add_argument("--pool", type=_positive, default=5000, help="noisy images (5000)")
+    parser.add_argument("--epochs", type=positive, help="rounds of the pool")
+    parser.add_argument("--pool", type=positive, default=5000, help="noisy images (5000)")
     parser.add_argument(
-        "--validation", type=_positive, default=1000, help="validation images (1000)"
+        "--validation", type=positive, default=1000, help="validation images (1000)"
     )
-    parser.add_argument("--batch", type=_positive, default=100, help="images per batch (100)")
+    parser.add_argument("--batch", type=positive, default=100, help="images per batch (100)")
     parser.add_argument(
         "--teacher-rate", type=_rate, default=0.1, help="learning rate of the teacher (0.1)"
     )
@@ -124,12 +125,6 @@ def _parser() -> argparse.ArgumentParser:
         "--report-only", action="store_true", help="write the report on the results there are"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _rate(text: str) -> float:
