@@ -19,7 +19,7 @@ from examples.covid3d.patches import Size, cut
 from examples.covid3d.rows import ROWS
 from examples.covid3d.splits import Replicate
 from examples.covid3d.stages import Context
-from examples.covid3d.store import StoredScan, stored, stored_with_mask
+from examples.covid3d.store import StoredScan, mapped, stored, stored_with_mask
 from examples.covid3d.training import WEIGHTS
 
 
@@ -156,7 +156,7 @@ def _judge(context: Context, replicate: Replicate, trained: Path, folder: Path) 
         judged["pseudo_dice"] = ""
         if truth is not None:
             origin: Size = (int(row["x"]), int(row["y"]), int(row["z"]))
-            mask = np.load(labels / row["scan"] / "mask.npy", mmap_mode="r")
+            mask = mapped(labels / row["scan"] / "mask.npy")
             patch = context.config.patch
             judged["pseudo_dice"] = dice(cut(mask, origin, patch), cut(truth.mask, origin, patch))
         rows.append(judged)

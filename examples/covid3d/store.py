@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,18 @@ from examples.covid3d.geometry import Grid, resample
 
 RECORD = "record.json"
 """Of what a prepared scan was made, and what was found in its file."""
+
+
+# NumPy reads a file's header as a Python literal, and two threads that parse at once can make
+# CPython 3.11 raise a SystemError ("AST constructor recursion depth mismatch").
+_READING_A_HEADER = threading.Lock()
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """Returns the array in a .npy file, mapped; threads may ask at once."""
+    with _READING_A_HEADER:
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +52,20 @@ class StoredScan:
     @property
     def image(self) -> NDArray[np.float32]:
         """Prepared intensities, (X, Y, Z), RAS+, mapped."""
-        image: NDArray[np.float32] = np.load(self.folder / "image.npy", mmap_mode="r")
+        image: NDArray[np.float32] = mapped(self.folder / "image.npy")
         return image
 
     @property
     def mask(self) -> NDArray[np.uint8]:
         """Labels 0 or 1, (X, Y, Z), mapped."""
-        mask: NDArray[np.uint8] = np.load(self._labels() / "mask.npy", mmap_mode="r")
+        mask: NDArray[np.uint8] = mapped(self._labels() / "mask.npy")
         return mask
 
     @property
     def foreground(self) -> NDArray[np.int64]:
         """Flat indices of the voxels labelled 1, ascending, mapped."""
-        return np.load(self._labels() / "foreground.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        foreground: NDArray[np.int64] = mapped(self._labels() / "foreground.npy")
+        return foreground
 
     def _labels(self) -> Path:
         if self.labels is None:

@@ -59,7 +59,8 @@ def test_scores_are_float32_and_those_without_amp(taught, tmp_path):
     assert result.weights.dtype == torch.float32
     for ours, theirs in zip(half.samples, plain.samples, strict=True):
         for key in ("gradient_similarity", "last_layer_gradient", "weight"):
-            assert ours[key] == theirs[key]
+            # One is taken beside the training pass, one in a pass of its own.
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-5)
     # The comparison is of different passes: their losses are those of another precision.
     assert float(half.loss.detach()) != float(plain.loss.detach())
     assert float(half.loss.detach()) == pytest.approx(float(plain.loss.detach()), rel=0.05)
