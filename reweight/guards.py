@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -176,11 +176,9 @@ def scoring_pass(start: Snapshot, *, fused_attention: bool = False) -> Iterator[
         yield
 
 
-@contextmanager
-def differentiable_attention() -> Iterator[None]:
-    """Run attention in the body by the kernel that has a forward-mode rule."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+def differentiable_attention() -> AbstractContextManager[None]:
+    """Return the context in which attention runs by the kernel that has a forward-mode rule."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 @contextmanager

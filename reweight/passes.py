@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,11 +71,7 @@ class NoisyPasses:
         """Return the ordinary training pass, or, in a step that only scores, :meth:`for_scores`."""
         if not self._training:
             return self.for_scores()
-        if self._for_training is None:
-            made = self._trained()
-            check_finite(made.losses, "loss", "noisy")
-            self._for_training = made
-        return self._for_training
+        return self._for_training or self._train(nullcontext())
 
     def for_scores(self) -> ForwardPass:
         """Return the pass that scores are taken from."""
@@ -115,25 +111,25 @@ class NoisyPasses:
         mode = TangentMode(
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
-        with mode:
-            made = self._trained()
-        check_finite(made.losses, "loss", "noisy")
-        self._for_training = made
+        made = self._train(mode)
         try:
             return mode.tangent_of(made.losses)
         except NotFollowed:
             self.objective.can_be_followed = False
             return None
 
-    def _trained(self) -> ForwardPass:
+    def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.
         hooked = self._trains_and_scores
         with (
+            observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
         ):
             losses = self.objective.training_losses(self._noisy)
-        return ForwardPass(losses, traces)
+        check_finite(losses, "loss", "noisy")
+        self._for_training = ForwardPass(losses, traces)
+        return self._for_training
 
     def _pass_of_its_own(self) -> ForwardPass:
         with self._watching() as traces:

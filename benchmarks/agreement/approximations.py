@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.agreement.task import Batch, Task
-from reweight import ScoringContext
+from reweight import GradientSimilarity, ScoringContext
 from reweight.directional import Method
 from reweight.held_gradient import HeldGradient
 from reweight.objective import Parameters
@@ -92,6 +92,7 @@ def _random(state: State) -> Tensor:
 
 def approximations() -> dict[str, Approximation]:
     """Return every approximation by name, those that keep a gradient without one yet."""
+    fast = GradientSimilarity.fast()
     return {
         "another trusted batch": _another_batch,
         "half the trusted batch": _half_the_batch,
@@ -102,6 +103,8 @@ def approximations() -> dict[str, Approximation]:
         "renewed every 4th step": Held(4, 0.0),
         "renewed every 8th step": Held(8, 0.0),
         "renewed every 4th, averaged": Held(4, 0.5),
-        "fast: every 8th, averaged, difference": Held(8, 0.5, "finite_difference"),
+        "fast: every 8th, averaged, difference": Held(
+            fast.renew_every, fast.averaging, "finite_difference"
+        ),
         "random": _random,
     }

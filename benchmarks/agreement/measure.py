@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -44,14 +43,14 @@ def measure(
             return ScoringContext(objective, noisy, batch, training=False)
 
         context = judged_by(trusted)
-        with ExitStack() as stack:
-            stack.enter_context(context.passes.precision.for_scores())
+        with context.passes.precision.for_scores():
             state = State(task, context, judged_by, other, context.trusted_gradient())
-            exact = context.directional_derivative(state.gradient)
-            for name, approximation in asked.items():
+            for approximation in asked.values():
                 if isinstance(approximation, Held):
                     approximation.follow(state)
-                if number % every == 0:
+            if number % every == 0:
+                exact = context.directional_derivative(state.gradient)
+                for name, approximation in asked.items():
                     found[name].append(_rank_correlation(exact, approximation(state)))
         task.optimizer.zero_grad()
         step = reweighter(noisy, trusted)

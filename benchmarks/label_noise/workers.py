@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +24,7 @@ from benchmarks.label_noise.settings import Plan, Settings
 from benchmarks.label_noise.store import Store
 from benchmarks.label_noise.teacher import Taught, with_teacher_labels
 from benchmarks.label_noise.training import train
+from examples.covid3d.parallel import watch_the_parent
 
 
 class StoppedError(Exception):
@@ -77,17 +76,9 @@ _worker: Worker | None = None
 
 def _start(folder: Path, settings: Settings, stop: Event) -> None:
     global _worker
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    watch_the_parent()
     torch.set_num_threads(1)
     _worker = Worker(read_dataset(folder), settings, stop)
-
-
-def _end_with_the_parent() -> None:
-    """Do not train on for nobody where the parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _make(run: Run) -> Record:

@@ -16,27 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-TEMPORARY = ".partial-"
-"""Start of the names of files and folders that are being written."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside ``path`` that takes its place when the block ends well.
-
-    Args:
-        path: Final path. Its folder is created.
-
-    Yields:
-        The path to write to; it keeps every suffix, which NIfTI writers go by.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from examples.covid3d.replacing import TEMPORARY, replacing
 
 
 def write_text(path: Path, text: str) -> None:

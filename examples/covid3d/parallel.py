@@ -32,7 +32,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _watch_the_parent() -> None:
+def watch_the_parent() -> None:
+    """Makes this process end when the one that started it does, even if that is killed."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
@@ -70,7 +71,7 @@ def in_parallel(
     quiet = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     context = multiprocessing.get_context("spawn")
     bar = tqdm(total=len(tasks), desc=title, unit="unit")
-    workers = ProcessPoolExecutor(min(jobs, len(tasks)), context, _watch_the_parent)
+    workers = ProcessPoolExecutor(min(jobs, len(tasks)), context, watch_the_parent)
     with bar, _environment(quiet), workers as pool:
         numbers = {pool.submit(work, *task): number for number, task in enumerate(tasks)}
         try:

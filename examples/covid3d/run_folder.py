@@ -15,8 +15,9 @@ from typing import Any
 
 from examples.covid3d.config import STAGES, Config, settings_of
 from examples.covid3d.errors import problem
-from examples.covid3d.files import TEMPORARY, read_json, write_json
+from examples.covid3d.files import read_json, write_json
 from examples.covid3d.other_teacher import state_of
+from examples.covid3d.replacing import TEMPORARY
 from examples.covid3d.sources import listing
 
 _RECORD = "stage.json"

@@ -119,6 +119,11 @@ class GradientSimilarity(Scorer):
         """In every so manieth training step the trusted gradient is taken anew."""
         return self._held.every
 
+    @property
+    def averaging(self) -> float:
+        """Share of the earlier average in a renewed trusted gradient."""
+        return self._held.averaging
+
     @classmethod
     def fast(cls, **options: Any) -> GradientSimilarity:
         """Return the cheap approximation: a step of about half a plain one more, in place of 1.6.

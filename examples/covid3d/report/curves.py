@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from examples.covid3d.files import read_csv, replacing
+from examples.covid3d.files import read_csv
+from examples.covid3d.replacing import replacing
 from examples.covid3d.report.results import LABELS
 from examples.covid3d.report.weights import GOOD, Rows
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from benchmarks.label_noise.__main__ import main
+from examples.covid3d.replacing import TEMPORARY
 
 pytest.importorskip("monai")  # whose version the description of the machine gives
 
@@ -125,6 +126,6 @@ def test_an_interrupt_ends_it_in_one_line(folder, tmp_path):
     assert process.returncode == 130
     assert errors.rstrip().endswith("interrupted; the same command goes on from here")
     assert "Traceback" not in errors
-    assert not list((tmp_path / "out").rglob("*.part-*"))
+    assert not list((tmp_path / "out").rglob(f"{TEMPORARY}*"))
     for path in results(tmp_path / "out"):
         json.loads(path.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from benchmarks.label_noise.cells import Cell, Run, cells, next_runs
 from benchmarks.label_noise.report import write_report
 from benchmarks.label_noise.report.statistics import paired_difference
 from benchmarks.label_noise.store import Store
+from examples.covid3d.replacing import TEMPORARY
 from tests.benchmarks.label_noise.made_up import PLAN, SETTINGS, record
 
 TESTS = {"plain": [0.70, 0.72, 0.71], "mixed": [0.80, 0.79, 0.84]}
@@ -87,7 +88,7 @@ def test_figures_are_images(store):
     write_report(store)
     for name in ("accuracy.png", "weights.png", "tuning.png"):
         assert (store.folder / name).read_bytes().startswith(b"\x89PNG")
-    assert not list(store.folder.rglob("*.part-*"))
+    assert not list(store.folder.rglob(f"{TEMPORARY}*"))
 
 
 def test_what_is_missing_is_said(store):
