@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from examples.covid3d.replacing import replacing
+from support.replacing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

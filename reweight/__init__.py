@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reweight.context import ScoringContext
+from reweight._step.context import ScoringContext
 from reweight.errors import NonFiniteError
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize

@@ -8,16 +8,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from reweight.batches import Forward, Loss, SupervisedForward
-from reweight.context import ScoringContext
-from reweight.known_gradient import with_known_gradient
-from reweight.nonfinite import without_nonfinite
-from reweight.objective import Objective, unwrapped
-from reweight.sample_losses import Granularity, check_reduction
+from reweight._isolation.objective import Objective, unwrapped
+from reweight._step.batches import Forward, Loss, SupervisedForward
+from reweight._step.context import ScoringContext
+from reweight._step.losses import Granularity, UnitLosses, check_reduction
+from reweight._step.retry import without_nonfinite
+from reweight._step.weighing import scores_by_name, selected_weights
+from reweight._trusted.loss_term import known_gradient_term
 from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
 from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
-from reweight.weighing import scores_by_name, selected_weights
 
 OnEmpty = Literal["skip", "uniform"]
 OnNonfinite = Literal["raise", "drop"]
@@ -124,7 +124,8 @@ class MetaReweighter:
         self.trusted_coefficient = trusted_coefficient
         self.on_empty = on_empty
         self.on_nonfinite = on_nonfinite
-        self._objective = Objective(model, forward, granularity)
+        self._losses = UnitLosses(forward, granularity)
+        self._objective = Objective(model, self._losses)
 
     @classmethod
     def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
@@ -165,7 +166,7 @@ class MetaReweighter:
     @property
     def granularity(self) -> Granularity:
         """Whether samples or elements of the loss map are weighed."""
-        return self._objective.granularity
+        return self._losses.granularity
 
     def __repr__(self) -> str:
         return (
@@ -237,6 +238,7 @@ class MetaReweighter:
             self._objective,
             noisy,
             trusted,
+            granularity=self.granularity,
             training=training,
             full_trusted_gradient=beta > 0,
         )
@@ -254,7 +256,7 @@ class MetaReweighter:
         if beta > 0:
             assert trusted_loss is not None
             parameters = context.trainable()
-            term = with_known_gradient(trusted_loss, parameters, trusted_gradient)
+            term = known_gradient_term(trusted_loss, parameters, trusted_gradient)
             loss = loss + beta * term
         return ReweightedStep(
             loss=loss if training else loss.detach(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reweight.dtypes import at_least_float32, largest_or_one
+from reweight._dtypes import at_least_float32, largest_or_one
 
 
 def normalize(scores: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from reweight.dtypes import widest
+from reweight._dtypes import widest
 
 
 @dataclass(frozen=True, eq=False)

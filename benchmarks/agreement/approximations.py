@@ -10,9 +10,9 @@ from torch import Tensor
 
 from benchmarks.agreement.task import Batch, Task
 from reweight import GradientSimilarity, ScoringContext
-from reweight.directional import Method
-from reweight.held_gradient import HeldGradient
-from reweight.objective import Parameters
+from reweight._derivative.methods import Method
+from reweight._isolation.objective import Parameters
+from reweight._trusted.renewal import RenewedGradient
 
 Approximation = Callable[["State"], Tensor]
 
@@ -71,7 +71,7 @@ class Held:
     """
 
     def __init__(self, every: int, averaging: float, method: Method = "forward") -> None:
-        self._held = HeldGradient(every, averaging)
+        self._held = RenewedGradient(every, averaging)
         self._method: Method = method
         self._gradient: Parameters = {}
 

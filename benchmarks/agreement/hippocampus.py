@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.agreement.task import Task, draws
 from benchmarks.errors import UserError
-from examples.covid3d.network import build_network
+from support.unet import build_network
 
 _SIDE, _BATCH, _TRUSTED, _NOISY = 32, 8, 16, 48
 _MISPLACED, _FURTHEST, _RATE = 0.6, 8, 1e-3

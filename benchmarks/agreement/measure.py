@@ -11,8 +11,9 @@ from torch import Tensor
 from benchmarks.agreement.approximations import Held, State, approximations
 from benchmarks.agreement.task import Batch, Task
 from reweight import GradientSimilarity, KeepAll, MetaReweighter, ScoringContext
-from reweight.batches import SupervisedForward
-from reweight.objective import Objective
+from reweight._isolation.objective import Objective
+from reweight._step.batches import SupervisedForward
+from reweight._step.losses import UnitLosses
 
 
 def measure(
@@ -33,14 +34,14 @@ def measure(
     reweighter = MetaReweighter(
         task.model, task.loss, scorer=GradientSimilarity(), selector=KeepAll()
     )
-    objective = Objective(task.model, SupervisedForward(task.loss), "sample")
+    objective = Objective(task.model, UnitLosses(SupervisedForward(task.loss), "sample"))
     asked = approximations()
     found: dict[str, list[float]] = {name: [] for name in asked}
     for number in range(steps):
         noisy, trusted, other = next(task.batches)
 
         def judged_by(batch: Batch, noisy: Batch = noisy) -> ScoringContext:
-            return ScoringContext(objective, noisy, batch, training=False)
+            return ScoringContext(objective, noisy, batch, granularity="sample", training=False)
 
         context = judged_by(trusted)
         with context.passes.precision.for_scores():

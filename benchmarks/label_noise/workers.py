@@ -24,7 +24,7 @@ from benchmarks.label_noise.settings import Plan, Settings
 from benchmarks.label_noise.store import Store
 from benchmarks.label_noise.teacher import Taught, with_teacher_labels
 from benchmarks.label_noise.training import train
-from examples.covid3d.parallel import watch_the_parent
+from support.parent import watch_the_parent
 
 
 class StoppedError(Exception):

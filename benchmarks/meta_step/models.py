@@ -77,7 +77,7 @@ def _classes(count: int) -> Tensor:
 
 def _unet(size: int) -> nn.Module:  # noqa: ARG001  (fully convolutional)
     # MONAI takes seconds to import, which the other models need not wait for.
-    from examples.covid3d.network import build_network
+    from support.unet import build_network
 
     return build_network()
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from examples.covid3d.replacing import TEMPORARY, replacing
+from support.replacing import TEMPORARY, replacing
 
 
 def write_text(path: Path, text: str) -> None:

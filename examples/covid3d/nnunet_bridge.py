@@ -31,7 +31,7 @@ from examples.covid3d.errors import problem
 from examples.covid3d.files import new_folder, write_json, write_nifti
 from examples.covid3d.geometry import Grid
 from examples.covid3d.nifti import load_image, load_mask
-from examples.covid3d.replacing import replacing
+from support.replacing import replacing
 
 # A file, or voxels with their affine (mm) where the scan is no NIfTI file.
 Image = Path | tuple[NDArray[Any], NDArray[np.float64]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from examples.covid3d.errors import problem
+from support.parent import watch_the_parent
 
 
 @contextmanager
@@ -30,19 +30,6 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def watch_the_parent() -> None:
-    """Makes this process end when the one that started it does, even if that is killed."""
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    """Do not train on for nobody, in a folder that the next command takes over."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def in_parallel(

@@ -17,8 +17,8 @@ from examples.covid3d.config import STAGES, Config, settings_of
 from examples.covid3d.errors import problem
 from examples.covid3d.files import read_json, write_json
 from examples.covid3d.other_teacher import state_of
-from examples.covid3d.replacing import TEMPORARY
 from examples.covid3d.sources import listing
+from support.replacing import TEMPORARY
 
 _RECORD = "stage.json"
 _DOOMED = ".deleted"

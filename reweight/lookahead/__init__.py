@@ -11,7 +11,6 @@ from reweight.lookahead.protocol import Linearization, Lookahead, linearize
 from reweight.lookahead.resolve import LookaheadLike, as_lookahead
 from reweight.lookahead.sgd import SGD
 from reweight.lookahead.torchopt_optimizer import TorchOptLookahead
-from reweight.lookahead.unrolled import unrolled_scores
 
 __all__ = [
     "SGD",
@@ -22,5 +21,4 @@ __all__ = [
     "TorchOptLookahead",
     "as_lookahead",
     "linearize",
-    "unrolled_scores",
 ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer, sgd
 
-from reweight.objective import Parameters
+from reweight._isolation.objective import Parameters
 
 _Group = dict[str, Any]
 _State = dict[str, Any]

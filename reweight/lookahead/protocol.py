@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from reweight.objective import Parameters
+from reweight._isolation.objective import Parameters
 
 
 class Lookahead(Protocol):

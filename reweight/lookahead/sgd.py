@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from reweight.objective import Parameters
+from reweight._isolation.objective import Parameters
 
 
 class SGD:

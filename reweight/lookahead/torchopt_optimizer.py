@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from reweight.objective import Parameters
+from reweight._isolation.objective import Parameters
 
 
 class TorchOptLookahead:

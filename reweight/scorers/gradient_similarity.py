@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from reweight.context import ScoringContext
-from reweight.directional import Method
-from reweight.dtypes import widest
-from reweight.held_gradient import HeldGradient
-from reweight.lookahead import SGD, LookaheadLike, as_lookahead, linearize, unrolled_scores
-from reweight.missing_rules import without_forward_rule, without_second_derivative
-from reweight.objective import Parameters
-from reweight.parameter_selection import ParameterSelection, select_parameters
+from reweight._derivative.methods import Method
+from reweight._derivative.missing_rules import without_forward_rule, without_second_derivative
+from reweight._derivative.unrolled import unrolled_scores
+from reweight._dtypes import widest
+from reweight._isolation.objective import Parameters
+from reweight._step.context import ScoringContext
+from reweight._step.parameter_selection import ParameterSelection, select_parameters
+from reweight._trusted.renewal import RenewedGradient
+from reweight.lookahead import SGD, LookaheadLike, as_lookahead, linearize
 from reweight.scorers.mixture import Scorer
 
 SimilarityMethod = Literal["auto", "forward", "double_backward", "finite_difference", "unrolled"]
@@ -101,7 +102,7 @@ class GradientSimilarity(Scorer):
                 f'inner_steps={inner_steps} needs method="unrolled": the other methods are the '
                 f"derivative of a single virtual step."
             )
-        self._held = HeldGradient(renew_every, averaging)
+        self._held = RenewedGradient(renew_every, averaging)
         if method == "unrolled" and not self._held.always_fresh:
             raise ValueError(
                 'method="unrolled" takes no trusted gradient that could be kept: leave renew_every '

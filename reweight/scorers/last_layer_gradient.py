@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from typing_extensions import override
 
-from reweight.context import ScoringContext
-from reweight.layer_gradients import element_norms, sample_norms
+from reweight._last_layer import element_norms, sample_norms
+from reweight._step.context import ScoringContext
 from reweight.scorers.mixture import Scorer
 
 
@@ -58,7 +58,7 @@ class LastLayerGradient(Scorer):
             )
         if wanted is None:
             self._last = trace.layer
-        per_element = context.objective.granularity == "element" and seen.losses.dim() > 1
+        per_element = context.granularity == "element" and seen.losses.dim() > 1
         if not per_element:
             return sample_norms(seen.losses, trace)
         norms = element_norms(seen.losses, trace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
-from reweight.context import ScoringContext
+from reweight._step.context import ScoringContext
 from reweight.scorers.mixture import Scorer
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from reweight.context import ScoringContext
+from reweight._step.context import ScoringContext
 from reweight.normalize import normalize
 
 ScorerLike: TypeAlias = Union["Scorer", "Mixture", Callable[[ScoringContext], Tensor]]

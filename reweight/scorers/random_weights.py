@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from reweight.context import ScoringContext
+from reweight._step.context import ScoringContext
 from reweight.scorers.mixture import Scorer
 
 

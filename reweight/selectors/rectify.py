@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reweight.dtypes import at_least_float32
+from reweight._dtypes import at_least_float32
 
 # Weights that are uniform but for rounding must all survive: a weight that went through g and a
 # mixture is off by a few units in the last place of its own dtype.

@@ -2,8 +2,9 @@ import pytest
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit
 
-from examples.covid3d.network import TABLE_1 as CHANNELS
-from examples.covid3d.network import build_network, channels_of, initial_network
+from examples.covid3d.network import channels_of, initial_network
+from support.unet import TABLE_1 as CHANNELS
+from support.unet import build_network
 
 # Table 1 of the paper row by row, without the identity and residual rows of 0, and with its two
 # typos (110,720 and 110,621) corrected.

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from examples.covid3d.files import read_csv
-from examples.covid3d.replacing import replacing
 from examples.covid3d.report.results import LABELS
 from examples.covid3d.report.weights import GOOD, Rows
+from support.replacing import replacing
 
 _COLOURS = {"supervised": "#6b7280", "equal": "#d97706", "rgsm-al": "#0f766e", "best": "#be185d"}
 _MORE = (

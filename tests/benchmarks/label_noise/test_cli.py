@@ -10,7 +10,7 @@ import time
 import pytest
 
 from benchmarks.label_noise.__main__ import main
-from examples.covid3d.replacing import TEMPORARY
+from support.replacing import TEMPORARY
 
 pytest.importorskip("monai")  # whose version the description of the machine gives
 

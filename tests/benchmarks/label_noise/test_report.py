@@ -12,7 +12,7 @@ from benchmarks.label_noise.cells import Cell, Run, cells, next_runs
 from benchmarks.label_noise.report import write_report
 from benchmarks.label_noise.report.statistics import paired_difference
 from benchmarks.label_noise.store import Store
-from examples.covid3d.replacing import TEMPORARY
+from support.replacing import TEMPORARY
 from tests.benchmarks.label_noise.made_up import PLAN, SETTINGS, record
 
 TESTS = {"plain": [0.70, 0.72, 0.71], "mixed": [0.80, 0.79, 0.84]}

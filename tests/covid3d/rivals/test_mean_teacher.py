@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from examples.covid3d.network import build_network
 from examples.covid3d.rivals.mean_teacher import MeanTeacher
+from support.unet import build_network
 
 
 def small():

@@ -1,0 +1,1 @@
+"""Directional derivatives ⟨∇L_i(θ), v⟩ of all sample losses at once."""

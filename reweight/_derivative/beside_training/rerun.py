@@ -1,0 +1,144 @@
+"""An operator's tangents by running it a second time, in PyTorch's forward mode."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from reweight._derivative.beside_training.arguments import tensors_in, with_tensors
+from reweight._isolation.constant_under_no_grad import ConstantUnderNoGrad
+from reweight._isolation.random_state import DeviceRandomState
+from reweight._isolation.scoring_pass import differentiable_attention
+
+_AUGMENTED = frozenset(
+    f"__i{name}__"
+    for name in ("add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "matmul")
+)
+# Fused kernels have no forward-mode rule.
+_ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+
+
+def works_in_place(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> bool:
+    """Whether an operator, called so, changes its first argument."""
+    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
+    if name in _AUGMENTED or name == "__setitem__":
+        return True
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    position = _position_of_inplace(func)
+    if position is None:
+        return False
+    return bool(kwargs.get("inplace", args[position] if len(args) > position else False))
+
+
+@lru_cache(maxsize=1024)
+def _position_of_inplace(func: Callable[..., Any]) -> int | None:
+    try:
+        names = list(inspect.signature(func).parameters)
+    except (TypeError, ValueError):  # built in, and then told by its name
+        return None
+    return names.index("inplace") if "inplace" in names else None
+
+
+class Rerun:
+    """One operator call, to be run again on what it saw the first time.
+
+    Made before the call, it keeps what the call may change: the random numbers' state, the first
+    argument of an operator that works in place, and statistics that an operator updates.
+
+    Args:
+        func: The operator.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        tangents: Tangents of its inputs by ``id``.
+        devices: Devices other than the CPU whose random numbers it may draw.
+
+    Raises:
+        ValueError: If it is given what may hide tensors or hold a state: functions, generators.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tangents: Mapping[int, Tensor],
+        devices: Sequence[torch.device],
+    ) -> None:
+        self._func = func
+        self._in_place = works_in_place(func, args, kwargs)
+        self._devices = devices
+        first = args[0] if self._in_place and args and isinstance(args[0], Tensor) else None
+        self._random = DeviceRandomState(devices)
+        self._tangents: dict[int, Tensor] = {}
+        self._shared: list[tuple[Tensor, int]] = []
+        if any(map(_opaque, (*args, *kwargs.values()))):
+            raise ValueError(f"{func} was given a function or a random number generator.")
+
+        def seen(x: Tensor) -> Tensor:
+            value, tangent = x.detach(), tangents.get(id(x))
+            if x is first:
+                value = value.clone()
+                tangent = None if tangent is None else tangent.clone()
+            elif tangent is None and x.dim() <= 1 and not x.requires_grad:
+                value = value.clone()  # a running mean, perhaps
+            else:
+                self._shared.append((value, value._version))
+            if tangent is not None:
+                self._tangents[id(value)] = tangent
+            return value
+
+        self._args, self._kwargs = with_tensors((args, kwargs), seen)
+
+    def tangents(self) -> list[Tensor | None]:
+        """Run the operator again.
+
+        Returns:
+            The tangent of every tensor among its results, and then, where it works in place, of
+            its first argument; ``None`` where it is zero.
+
+        Raises:
+            RuntimeError: If the first run changed what the second one would read, and change again.
+        """
+        if any(value._version != version for value, version in self._shared):
+            raise RuntimeError(f"{self._func} changed what it was not expected to.")
+        now = DeviceRandomState(self._devices)
+        with ExitStack() as stack:
+            if now != self._random:
+                stack.callback(now.restore)
+                self._random.restore()
+            if self._func in _ATTENTION:
+                stack.enter_context(differentiable_attention())
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(forward_ad.dual_level())
+            args, kwargs = with_tensors((self._args, self._kwargs), self._dual)
+            with ConstantUnderNoGrad():
+                results = self._func(*args, **kwargs)
+            changed = args[:1] if self._in_place else ()
+            return [_tangent(x) for x in tensors_in((results, changed))]
+
+    def _dual(self, x: Tensor) -> Tensor:
+        tangent = self._tangents.get(id(x))
+        if tangent is None:
+            return x
+        dual: Tensor = forward_ad.make_dual(x, tangent)  # type: ignore[no-untyped-call]
+        return dual
+
+
+def _tangent(x: Tensor) -> Tensor | None:
+    tangent: Tensor | None = forward_ad.unpack_dual(x).tangent  # type: ignore[no-untyped-call]
+    return None if tangent is None else tangent.detach()
+
+
+def _opaque(value: Any) -> bool:
+    return isinstance(value, torch.Generator) or (callable(value) and not isinstance(value, type))

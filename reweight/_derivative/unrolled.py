@@ -1,0 +1,94 @@
+"""Algorithm 1 as written: the oracle that every faster score is held against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reweight._isolation.losses import Losses
+from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.start import Snapshot
+from reweight.errors import check_finite
+from reweight.lookahead.protocol import Lookahead
+
+
+def unrolled_scores(
+    objective: Objective,
+    noisy: Any,
+    trusted: Any,
+    lookahead: Lookahead,
+    names: list[str],
+    start: Snapshot,
+    inner_steps: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Return −∂L_v(θ̂(w))/∂w at w = 0 by differentiating through the virtual steps.
+
+    Algorithm 1, lines 4–11 (Ren et al. 2018). The second-order graph of the virtual steps is held
+    in memory; ∇L_v at the look-ahead is taken first, then led back through them.
+
+    Args:
+        objective: The losses as a function of the parameters.
+        noisy: The noisy batch.
+        trusted: The trusted batch.
+        lookahead: The optimiser of the virtual steps.
+        names: Parameters that the virtual steps move.
+        start: Buffers and random numbers that every pass starts from.
+        inner_steps: K ≥ 1 virtual steps on the same batch under the same weights.
+
+    Returns:
+        The scores, in the shape of the losses, and the mean trusted loss at the look-ahead.
+
+    Raises:
+        NonFiniteError: If a loss is not finite.
+    """
+    parameters = {name: p for name, p in objective.trainable().items() if name in set(names)}
+    weights: Tensor | None = None
+
+    def after_steps(count: int, point: Parameters, state: Any) -> tuple[Tensor, Tensor]:
+        if count == inner_steps:
+            return pull_back(point)
+
+        def step(found: Losses) -> tuple[Tensor, Tensor]:
+            nonlocal weights
+            losses = found.values
+            check_finite(losses, "loss", "noisy")
+            if weights is None:
+                weights = torch.zeros_like(losses, requires_grad=True)
+            gradients = _gradients((weights * losses).sum(), point, create_graph=True)
+            return after_steps(count + 1, *lookahead.update(point, gradients, state))
+
+        return objective.evaluate(point, noisy, step, start)
+
+    def pull_back(point: Parameters) -> tuple[Tensor, Tensor]:
+        """Return −∂L_v/∂w by the chain rule: ∇L_v at the look-ahead, back through the steps."""
+        assert weights is not None
+        leaves = {name: value.detach().requires_grad_() for name, value in point.items()}
+
+        def trusted_gradients(losses: Losses) -> tuple[Tensor, Parameters]:
+            check_finite(losses.values, "loss", "trusted")
+            mean = losses.mean()
+            return mean.detach(), _gradients(mean, leaves) if mean.requires_grad else {}
+
+        loss, gradients = objective.evaluate(leaves, trusted, trusted_gradients, start)
+        moved = [name for name in gradients if point[name].requires_grad]
+        if not moved:
+            return torch.zeros_like(weights), loss
+        change = sum((-gradients[name] * point[name]).sum() for name in moved)
+        assert isinstance(change, Tensor)
+        (gradient,) = torch.autograd.grad(change, weights, allow_unused=True)
+        return torch.zeros_like(weights) if gradient is None else gradient, loss
+
+    origin = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+    return after_steps(0, origin, lookahead.start(parameters))
+
+
+def _gradients(loss: Tensor, point: Parameters, *, create_graph: bool = False) -> Parameters:
+    found = torch.autograd.grad(
+        loss, list(point.values()), create_graph=create_graph, allow_unused=True
+    )
+    return {
+        name: torch.zeros_like(value) if gradient is None else gradient
+        for (name, value), gradient in zip(point.items(), found, strict=True)
+    }

@@ -1,0 +1,1 @@
+"""What a scoring pass must leave alone."""

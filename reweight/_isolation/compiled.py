@@ -1,0 +1,19 @@
+"""Whether a compiler has a part in a model."""
+
+from __future__ import annotations
+
+import sys
+
+from torch import nn
+
+
+def uses_compiler(module: nn.Module) -> bool:
+    """Whether ``module``, or a part of it, runs through ``torch.compile``."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is None:  # nothing can be compiled before it is loaded, and loading it is slow
+        return False
+    return any(
+        isinstance(part, dynamo.OptimizedModule)
+        or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )

@@ -1,0 +1,69 @@
+"""Random number streams, and how to put them back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class DeviceRandomState:
+    """PyTorch's global random number generators, on the CPU and on ``devices``, as they stand now.
+
+    Two are equal if every generator stands where it stood.
+    """
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = devices
+        self._states = [torch.get_rng_state()]
+        self._states += [
+            torch.get_device_module(device).get_rng_state(*_argument(device)) for device in devices
+        ]
+
+    def restore(self) -> None:
+        """Put every generator back."""
+        torch.set_rng_state(self._states[0])
+        for device, state in zip(self._devices, self._states[1:], strict=True):
+            torch.get_device_module(device).set_rng_state(state, *_argument(device))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DeviceRandomState):
+            return NotImplemented
+        return all(map(torch.equal, self._states, other._states))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class RandomState:
+    """The global random number generators a forward pass may draw from, as they stand now.
+
+    PyTorch's on the CPU and on ``devices``, Python's, and NumPy's where it is loaded. A generator
+    object that the model owns is not seen.
+    """
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._python = random.getstate()
+        numpy = sys.modules.get("numpy")
+        self._numpy = None if numpy is None else numpy.random.get_state()
+        self._torch = DeviceRandomState(devices)
+
+    def restore(self) -> None:
+        """Put every generator back."""
+        random.setstate(self._python)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+        self._torch.restore()
+
+
+def _argument(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)  # there is only one, and it is not asked for
+
+
+def accelerators(module: nn.Module) -> list[torch.device]:
+    """Return the devices, other than the CPU, that hold a tensor of ``module``."""
+    tensors = [*module.parameters(), *module.buffers()]
+    found = {tensor.device for tensor in tensors if tensor.device.type not in ("cpu", "meta")}
+    return sorted(found, key=str)

@@ -1,0 +1,12 @@
+"""Norms of the last layer's gradient, per sample or per element, without C backward passes.
+
+∂L_i/∂θ_out needs only what the layer was fed and ∂L_i/∂z, z its output; and where the losses
+depend on z row by row, a single backward pass of ΣL, from the losses to z, holds every ∂L_i/∂z.
+"""
+
+from __future__ import annotations
+
+from reweight._last_layer.norms_per_element import element_norms
+from reweight._last_layer.norms_per_sample import sample_norms
+
+__all__ = ["element_norms", "sample_norms"]

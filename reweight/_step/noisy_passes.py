@@ -1,0 +1,184 @@
+"""The forward passes of the noisy batch in one step, each made at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from reweight._derivative.beside_training import NotFollowed, TangentMode
+from reweight._derivative.methods import Method, directional_derivative, forward_mode
+from reweight._isolation.autocast import Precision
+from reweight._isolation.compiled import uses_compiler
+from reweight._isolation.losses import Losses
+from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.start import Snapshot
+from reweight._last_layer.trace import LayerTrace, trace_last_layer
+from reweight.errors import check_finite
+
+_Traces = dict[nn.Module | None, LayerTrace]
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardPass:
+    """Losses of the noisy batch with their graph, and the layers watched meanwhile.
+
+    Attributes:
+        losses: ``(C,)`` or the loss map.
+        counted: Which of them count, in their shape; ``None``: all.
+        traces: By the layer asked for; ``None`` stands for the last one executed.
+    """
+
+    losses: Tensor
+    counted: Tensor | None
+    traces: _Traces
+
+
+class NoisyPasses:
+    """The training pass, and what scores need of the noisy batch besides it.
+
+    Scores are taken from the training pass itself, unless autocast or a compiler is in it: then
+    from the pass of a directional derivative, or else from one of their own.
+
+    Attributes:
+        objective: The losses as a function of the parameters.
+        start: Buffers and random numbers that every pass starts from.
+        precision: Autocast for the training pass, none for scores.
+    """
+
+    def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
+        self.objective = objective
+        self.start = Snapshot(objective.module)
+        self.precision = Precision(self.start.devices)
+        self._noisy = noisy
+        self._training = training
+        self._trains_and_scores = (
+            training and not self.precision.autocast and not uses_compiler(objective.model)
+        )
+        self._watched: dict[nn.Module | None, nn.Module | None] = {}
+        self._for_training: ForwardPass | None = None
+        self._for_scores: ForwardPass | None = None
+
+    def watch(self, layer: nn.Module | None, hint: nn.Module | None = None) -> None:
+        """Ask, before any pass, that ``layer`` be traced (``None``: the last one executed).
+
+        Args:
+            layer: The layer, or ``None``.
+            hint: The layer that was last in an earlier step: it spares memory where scores need
+                a pass of their own, and is checked.
+        """
+        self._watched[layer] = layer if hint is None else hint
+
+    def for_training(self) -> ForwardPass:
+        """Return the ordinary training pass, or, in a step that only scores, :meth:`for_scores`."""
+        if not self._training:
+            return self.for_scores()
+        return self._for_training or self._train(nullcontext())
+
+    def for_scores(self) -> ForwardPass:
+        """Return the pass that scores are taken from."""
+        if self._trains_and_scores:
+            return self.for_training()
+        if self._for_scores is None:
+            self._for_scores = self._pass_of_its_own()
+        return self._for_scores
+
+    def directional_derivative(self, direction: Parameters, method: Method) -> Tensor:
+        """Return ⟨∇L_i(θ), v⟩ for every loss, detached; its pass may serve for scores too."""
+        shared = self._trains_and_scores
+        if method == "forward" and shared and self._for_training is None:
+            derivative = self._beside_training(direction)
+            if derivative is not None:
+                return derivative
+        if method != "forward" or self._for_scores is not None or shared:
+            # A difference of losses needs both from the same kernels, the training pass's here.
+            baseline = (lambda: self.for_scores().losses.detach()) if shared else None
+            return directional_derivative(
+                self.objective, self._noisy, direction, method, self.start, baseline=baseline
+            )
+        with self._watching() as traces:
+            derivative, losses = forward_mode(
+                self.objective, self._noisy, direction, self.start, self._watched_leaves()
+            )
+        if self._as_expected(traces):
+            self._for_scores = _checked(losses, traces)
+        return derivative
+
+    def _beside_training(self, direction: Parameters) -> Tensor | None:
+        """Make the training pass and follow it, or return ``None`` where it cannot be followed."""
+        if not self.objective.can_be_followed:
+            return None
+        trainable = self.objective.trainable()
+        mode = TangentMode(
+            [(trainable[name], v) for name, v in direction.items()], self.start.devices
+        )
+        made = self._train(mode)
+        try:
+            return mode.tangent_of(made.losses)
+        except NotFollowed:
+            self.objective.can_be_followed = False
+            return None
+
+    def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
+        # Hooks would break a compiled graph, and show a scorer half-precision numbers.
+        hooked = self._trains_and_scores
+        with (
+            observer,
+            self.precision.for_training(),
+            self._watching() if hooked else _nothing_watched() as traces,
+        ):
+            losses = self.objective.training_losses(self._noisy)
+        self._for_training = _checked(losses, traces)
+        return self._for_training
+
+    def _pass_of_its_own(self) -> ForwardPass:
+        with self._watching() as traces:
+            losses = self._recorded(self._watched_leaves())
+        if not self._as_expected(traces):
+            # A layer asked for as «the last one» is not known yet, or is another one now.
+            everything = {
+                name: p.detach().requires_grad_() for name, p in self.objective.trainable().items()
+            }
+            with self._watching() as traces:
+                losses = self._recorded(everything)
+        return _checked(losses, traces)
+
+    def _recorded(self, leaves: Parameters) -> Losses:
+        return self.objective.evaluate(leaves, self._noisy, lambda losses: losses, self.start)
+
+    def _watched_leaves(self) -> Parameters:
+        """Return the watched layers' parameters as leaves: nothing before them is recorded."""
+        layers = [layer for layer in self._watched.values() if layer is not None]
+        inside = {id(p) for layer in layers for p in layer.parameters()}
+        return {
+            name: p.detach().requires_grad_()
+            for name, p in self.objective.trainable().items()
+            if id(p) in inside
+        }
+
+    def _as_expected(self, traces: _Traces) -> bool:
+        return all(
+            hint is not None and traces[asked].layer is hint
+            for asked, hint in self._watched.items()
+        )
+
+    @contextmanager
+    def _watching(self) -> Iterator[_Traces]:
+        with ExitStack() as stack:
+            yield {
+                layer: stack.enter_context(trace_last_layer(self.objective.module, layer))
+                for layer in self._watched
+            }
+
+
+def _checked(losses: Losses, traces: _Traces) -> ForwardPass:
+    check_finite(losses.values, "loss", "noisy")
+    return ForwardPass(losses.values, losses.counted, traces)
+
+
+@contextmanager
+def _nothing_watched() -> Iterator[_Traces]:
+    yield {}

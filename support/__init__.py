@@ -1,0 +1,1 @@
+"""What both the examples and the benchmarks use."""
