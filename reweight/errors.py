@@ -9,6 +9,10 @@ from torch import Tensor
 BatchName = Literal["noisy", "trusted"]
 
 
+NOT_THE_USERS = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
+"""What PyTorch raises where a derivative is missing. Other errors are those of the user's code."""
+
+
 class NonFiniteError(ValueError):
     """A sample loss or a score is NaN or infinite.
 

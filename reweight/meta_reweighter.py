@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective, unwrapped
 from reweight._step.batches import Forward, Loss, SupervisedForward
 from reweight._step.context import ScoringContext
@@ -58,6 +59,10 @@ class MetaReweighter:
             zero (the paper), ``"uniform"`` gives every sample 1/C.
         on_nonfinite: ``"raise"`` a :class:`NonFiniteError`, or ``"drop"`` the samples at fault and
             do the step without them.
+        self_check: Whether the first two steps of a model (in each of its modes) prove, at the
+            price of a forward and a backward pass each, that the derivatives add up to those of an
+            ordinary backward pass and that no parameter was missed. A way that was fallen back to
+            proves it in every step.
 
     Raises:
         TypeError: If ``model`` is not a module, or ``loss`` or ``selector`` cannot be called.
@@ -78,6 +83,7 @@ class MetaReweighter:
         granularity: Granularity = "sample",
         on_empty: OnEmpty = "skip",
         on_nonfinite: OnNonfinite = "raise",
+        self_check: bool = True,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -125,7 +131,8 @@ class MetaReweighter:
         self.on_empty = on_empty
         self.on_nonfinite = on_nonfinite
         self._losses = UnitLosses(forward, granularity)
-        self._objective = Objective(model, self._losses)
+        self._objective = Objective(model, self._losses, forward if loss is None else loss)
+        self._objective.self_check = self_check
 
     @classmethod
     def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
@@ -226,11 +233,12 @@ class MetaReweighter:
         def attempt(noisy: Any, trusted: Any) -> ReweightedStep:
             return self._attempt(noisy, trusted, training=training)
 
-        if self.on_nonfinite == "drop":
-            names = self.scorer.names()
-            step = without_nonfinite(attempt, self._objective, names, noisy, trusted)
-            return step if training else replace(step, loss=step.loss.detach())
-        return attempt(noisy, trusted)
+        with ONE_AT_A_TIME:
+            if self.on_nonfinite == "drop":
+                names = self.scorer.names()
+                step = without_nonfinite(attempt, self._objective, names, noisy, trusted)
+                return step if training else replace(step, loss=step.loss.detach())
+            return attempt(noisy, trusted)
 
     def _attempt(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
         beta = self.trusted_coefficient
@@ -243,8 +251,7 @@ class MetaReweighter:
             full_trusted_gradient=beta > 0,
         )
         with context.passes.precision.for_scores():
-            trusted_gradient = context.trusted_gradient() if beta > 0 else {}
-            trusted_loss = context.trusted_loss
+            term = context.trusted_term() if beta > 0 else None
             scores = scores_by_name(self.scorer, context)
         losses = context.passes.for_training().losses
         mixed = self.scorer.mix(list(scores.values())).to(losses)
@@ -253,17 +260,14 @@ class MetaReweighter:
         if empty and self.on_empty == "uniform":
             weights = torch.full_like(weights, 1 / weights.numel())
         loss = (weights * losses).sum()
-        if beta > 0:
-            assert trusted_loss is not None
-            parameters = context.trainable()
-            term = known_gradient_term(trusted_loss, parameters, trusted_gradient)
-            loss = loss + beta * term
+        if term is not None:
+            loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights,
             losses=losses.detach(),
             scores=scores,
-            trusted_loss=context.trusted_loss if trusted_loss is None else trusted_loss,
+            trusted_loss=context.trusted_loss if term is None else term[0],
             empty=empty,
         )
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmarks.agreement.task import Batch, Task
 from reweight import GradientSimilarity, ScoringContext
-from reweight._derivative.methods import Method
 from reweight._isolation.objective import Parameters
+from reweight._step.noisy_passes import Method
 from reweight._trusted.renewal import RenewedGradient
 
 Approximation = Callable[["State"], Tensor]

@@ -25,7 +25,7 @@ def _step(problem: Problem, **options: Any) -> Step:
 def _own_pass(problem: Problem) -> Step:
     """The directional derivative in a forward pass of its own, beside no other."""
     reweighter = MetaReweighter(problem.model, problem.loss, scorer=GradientSimilarity())  # type: ignore[arg-type]
-    reweighter._objective.can_be_followed = False
+    reweighter._objective.verdicts.can_be_followed = False
     return lambda: problem.descend(reweighter(problem.noisy, problem.trusted).loss)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
-from reweight._isolation.start import Snapshot
+from reweight._isolation.start import Start
 from reweight.errors import check_finite
 from reweight.lookahead.protocol import Lookahead
 
@@ -20,7 +20,7 @@ def unrolled_scores(
     trusted: Any,
     lookahead: Lookahead,
     names: list[str],
-    start: Snapshot,
+    start: Start,
     inner_steps: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Return −∂L_v(θ̂(w))/∂w at w = 0 by differentiating through the virtual steps.
@@ -50,7 +50,7 @@ def unrolled_scores(
         if count == inner_steps:
             return pull_back(point)
 
-        def step(found: Losses) -> tuple[Tensor, Tensor]:
+        def step(found: Losses, _: Parameters) -> tuple[Tensor, Tensor]:
             nonlocal weights
             losses = found.values
             check_finite(losses, "loss", "noisy")
@@ -59,19 +59,19 @@ def unrolled_scores(
             gradients = _gradients((weights * losses).sum(), point, create_graph=True)
             return after_steps(count + 1, *lookahead.update(point, gradients, state))
 
-        return objective.evaluate(point, noisy, step, start)
+        return objective.evaluate(lambda: point, noisy, step, start)
 
     def pull_back(point: Parameters) -> tuple[Tensor, Tensor]:
         """Return −∂L_v/∂w by the chain rule: ∇L_v at the look-ahead, back through the steps."""
         assert weights is not None
         leaves = {name: value.detach().requires_grad_() for name, value in point.items()}
 
-        def trusted_gradients(losses: Losses) -> tuple[Tensor, Parameters]:
+        def trusted_gradients(losses: Losses, _: Parameters) -> tuple[Tensor, Parameters]:
             check_finite(losses.values, "loss", "trusted")
             mean = losses.mean()
             return mean.detach(), _gradients(mean, leaves) if mean.requires_grad else {}
 
-        loss, gradients = objective.evaluate(leaves, trusted, trusted_gradients, start)
+        loss, gradients = objective.evaluate(lambda: leaves, trusted, trusted_gradients, start)
         moved = [name for name in gradients if point[name].requires_grad]
         if not moved:
             return torch.zeros_like(weights), loss
@@ -80,7 +80,7 @@ def unrolled_scores(
         (gradient,) = torch.autograd.grad(change, weights, allow_unused=True)
         return torch.zeros_like(weights) if gradient is None else gradient, loss
 
-    origin = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+    origin = objective.leaves(parameters, start)
     return after_steps(0, origin, lookahead.start(parameters))
 
 

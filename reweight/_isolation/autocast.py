@@ -1,9 +1,16 @@
-"""Autocast for the training pass, and none for scores."""
+"""Autocast for the training pass, and none for scores.
+
+Some frameworks enter autocast inside the model: they wrap its ``forward``. PyTorch tells nobody
+when that happens, so for the time of a pass ``torch.autocast`` is given another way in, for the
+thread that runs the pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -45,3 +52,49 @@ class Precision:
             for kind, dtype in self._dtypes.items():
                 stack.enter_context(torch.autocast(kind, dtype=dtype))
             yield
+
+
+@contextmanager
+def autocast_inside_off() -> Iterator[None]:
+    """Let autocast that is entered in the body do nothing."""
+
+    def enter(enter: Callable[[Any], Any], context: Any) -> Any:
+        wanted, context._enabled = context._enabled, False
+        try:
+            return enter(context)
+        finally:
+            context._enabled = wanted
+
+    with _entering(enter):
+        yield
+
+
+@contextmanager
+def autocast_inside_noticed() -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether autocast has been entered in the body, and enabled by it."""
+    seen: list[bool] = []
+
+    def enter(enter: Callable[[Any], Any], context: Any) -> Any:
+        if context._enabled:
+            seen.append(True)
+        return enter(context)
+
+    with _entering(enter):
+        yield lambda: bool(seen)
+
+
+@contextmanager
+def _entering(way: Callable[[Callable[[Any], Any], Any], Any]) -> Iterator[None]:
+    original: Any = torch.autocast.__enter__
+    thread = threading.get_ident()
+
+    def enter(context: Any) -> Any:
+        if threading.get_ident() != thread:
+            return original(context)
+        return way(original, context)
+
+    torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = original  # type: ignore[method-assign]

@@ -7,6 +7,11 @@ import sys
 from torch import nn
 
 
+def compiler_is_loaded() -> bool:
+    """Whether anything may have been compiled: nothing can be before this is loaded."""
+    return "torch._dynamo" in sys.modules
+
+
 def uses_compiler(module: nn.Module) -> bool:
     """Whether ``module``, or a part of it, runs through ``torch.compile``."""
     dynamo = sys.modules.get("torch._dynamo")

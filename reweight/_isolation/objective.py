@@ -1,27 +1,34 @@
 """The sample losses of a model, as a pure function of its parameters.
 
 Everything that differentiates goes through here, so that what a scoring pass must leave as it
-found it is guarded in one place: parameters, gradients, buffers, random numbers, modes.
+found it is guarded in one place: parameters, gradients, buffers, random numbers, modes, memories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
-from reweight._isolation.attributes import attributes_restored
 from reweight._isolation.batches import fresh
-from reweight._isolation.constant_under_no_grad import ConstantUnderNoGrad
+from reweight._isolation.compiled import compiler_is_loaded
+from reweight._isolation.gradient_hooks import GradientHooks
+from reweight._isolation.known_leaves import KnownLeaves
 from reweight._isolation.losses import Losses
+from reweight._isolation.owners import modules_beside, variables_of
+from reweight._isolation.scoring_mode import ScoringMode, WritesInto
 from reweight._isolation.scoring_pass import scoring_pass
-from reweight._isolation.start import Snapshot
+from reweight._isolation.start import Start, Writes
+from reweight._isolation.verdicts import Verdicts
+from reweight.errors import NOT_THE_USERS, NonFiniteError
 
 Parameters = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Any], Losses]
 T = TypeVar("T")
+P = TypeVar("P", bound=Mapping[str, Tensor])
 
 
 def unwrapped(model: nn.Module) -> list[nn.Module]:
@@ -42,35 +49,104 @@ def unwrapped(model: nn.Module) -> list[nn.Module]:
 
 
 class Objective:
-    """Losses of a batch as a function of the model's trainable parameters.
+    """Losses of a batch as a function of the trainable parameters.
+
+    Those are the model's, and those of modules that the loss or the forward function brings
+    along, named after where they were found (``loss.centres``).
 
     Attributes:
         model: The model as the user gave it, wrappers included; training runs through it.
         module: The module inside the wrappers; scoring runs through it.
-        can_be_followed: Whether tangents may be computed beside the training pass; false from the
-            first pass on in which they could not.
+        beside: Further modules that have a part in the losses, by name.
+        verdicts: What has been found out about it.
+        self_check: Whether its derivatives are checked in the first steps.
+        hooks: Its gradient hooks.
+        passes: How many scoring passes have been made.
+        known_leaves: Looks for parameters that nobody knows of.
     """
 
-    def __init__(self, model: nn.Module, losses: LossFunction) -> None:
+    def __init__(
+        self, model: nn.Module, losses: LossFunction, function: Callable[..., Any] | None = None
+    ) -> None:
         self.model = model
         self.module = unwrapped(model)[-1]
-        self.can_be_followed = True
+        self.verdicts = Verdicts()
+        self.self_check = True
+        self.hooks = GradientHooks(self.verdicts)
+        self.passes = 0
+        self._function = function
         self._losses = losses
-        self._program = _Program(self.module, losses)
+        self._writes = Writes()
+        self.known_leaves = KnownLeaves(self.named_parameters)
+
+    @property
+    def beside(self) -> dict[str, nn.Module]:
+        """Further modules that have a part in the losses, by name."""
+        if self._function is None:
+            return {}
+        own = {name for name, _ in self.module.named_children()}
+        found = modules_beside(self.module, self._function)
+        return {f"{name}_" if name in own else name: part for name, part in found.items()}
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return all parameters, trainable or not, under each of their names, the model's first."""
+        found = list(self.module.named_parameters(remove_duplicate=False))
+        for label, module in self.beside.items():
+            inside = module.named_parameters(prefix=label, remove_duplicate=False)
+            found += inside
+        return found
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or some have no values yet.
         """
-        found = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        found: dict[str, nn.Parameter] = {}
+        seen: set[int] = set()
+        for name, p in self.named_parameters():
+            if p.requires_grad and id(p) not in seen:
+                seen.add(id(p))
+                found[name] = p
         if not found:
             raise ValueError(
                 "the model has no parameter that requires a gradient; there is nothing to train. "
                 "Set requires_grad_(True) on some."
             )
+        lazy = [name for name, p in found.items() if is_lazy(p)]
+        if lazy:
+            raise ValueError(
+                f"the parameters {', '.join(lazy[:4])} have no values yet. Run one batch through "
+                f"the model before the first step, as lazy modules need it."
+            )
         return found
+
+    def start(self) -> Start:
+        """Return what the passes of a step that begins now start from."""
+        beside = self.beside
+        modules = [*self.module.modules()]
+        modules += [part for module in beside.values() for part in module.modules()]
+        names: dict[int, str] = {}
+        for label, module in {"": self.module, **beside}.items():
+            for name, tensor in (
+                *module.named_parameters(prefix=label),
+                *module.named_buffers(prefix=label),
+            ):
+                names.setdefault(id(tensor), name)
+        return Start(modules, variables_of(self._function), self._writes, names, self.trainable())
+
+    def values(self, names: Iterable[str], start: Start) -> Parameters:
+        """Return parameters as they were at the start, detached, for one pass to use up.
+
+        Args:
+            names: Which.
+            start: What the pass starts from.
+        """
+        return {name: start.value(start.trainable[name]) for name in names}
+
+    def leaves(self, names: Iterable[str], start: Start) -> Parameters:
+        """Return the same as :meth:`values`, to be differentiated by."""
+        return {name: value.requires_grad_() for name, value in self.values(names, start).items()}
 
     def training_losses(self, batch: Any) -> Losses:
         """Run the ordinary training forward pass and return its losses with their graph."""
@@ -78,48 +154,64 @@ class Objective:
 
     def evaluate(
         self,
-        parameters: Mapping[str, Tensor],
+        parameters: Callable[[], P],
         batch: Any,
-        then: Callable[[Losses], T],
-        start: Snapshot,
+        then: Callable[[Losses, P], T],
+        start: Start,
         *,
+        first_order: bool = False,
+        backward: bool = True,
         fused_attention: bool = False,
     ) -> T:
-        """Return ``then(losses)`` at ``parameters``, leaving the model as it is.
+        """Return ``then(losses, parameters)`` at ``parameters``, leaving the model as it is.
 
         Whatever is differentiated must be so within ``then``: a backward pass may run the model
         again (activation checkpointing), and has to find the same parameters and buffers there.
 
         Args:
-            parameters: Values for some or all trainable parameters, by name. The others keep
-                their values and are constants.
+            parameters: Makes values for some or all trainable parameters, by name, for one pass
+                to use up. The others keep their values and are constants.
             batch: A batch as the losses take it.
             then: Takes the losses, ``(C,)`` or the loss map, differentiable by ``parameters``.
-            start: Buffers and random numbers to start from.
+            start: What the pass starts from.
+            first_order: Whether ``then`` takes first derivatives by backward passes and no others.
+            backward: Whether ``then`` runs a backward pass, whose hooks are then to be run.
             fused_attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
+
+        Raises:
+            RuntimeError: If the pass wrote into a tensor that it could not be kept from.
         """
-        values = {name: p.detach() for name, p in self.trainable().items()}
-        values.update(parameters)
-        # In train mode BatchNorm writes into the buffers it is given.
-        values.update((name, buffer.clone()) for name, buffer in start.buffers.items())
-        substituted = {f"module.{name}": value for name, value in values.items()}
-        with (
-            scoring_pass(start, fused_attention=fused_attention),
-            attributes_restored(self.module),
-        ):
-            result: T = functional_call(self._program, substituted, (fresh(batch), then))
-        return result
 
+        def attempt(eager: bool) -> T:
+            while True:
+                given = parameters()
+                self.passes += 1
+                try:
+                    with (
+                        scoring_pass(start.random, fused_attention=fused_attention, eager=eager),
+                        start.installed(
+                            {id(start.trainable[name]): value for name, value in given.items()},
+                            self.hooks,
+                            backward=backward,
+                        ),
+                    ):
+                        with ScoringMode(start.guarded(), self.hooks):
+                            losses = self._losses(self.module, fresh(batch))
+                        return then(losses, given)
+                except WritesInto as found:
+                    start.copy_from_now_on(found.storage)
 
-class _Program(nn.Module):
-    """The user's forward function as a module, so that ``functional_call`` can substitute in it."""
-
-    def __init__(self, module: nn.Module, losses: LossFunction) -> None:
-        super().__init__()
-        self.module = module
-        self._run = losses
-
-    def forward(self, batch: Any, then: Callable[[Losses], T]) -> T:
-        with ConstantUnderNoGrad():
-            losses = self._run(self.module, batch)
-        return then(losses)
+        if not first_order or not compiler_is_loaded():
+            return attempt(eager=True)
+        if self.verdicts.needs_compiler:
+            return attempt(eager=False)
+        try:
+            return attempt(eager=True)
+        except (NonFiniteError, torch.OutOfMemoryError):
+            raise
+        except NOT_THE_USERS:
+            # Control flow of PyTorch's own (torch.cond) cannot do without its compiler, and a
+            # first derivative of compiled code is right.
+            found = attempt(eager=False)
+            self.verdicts.needs_compiler = True
+            return found

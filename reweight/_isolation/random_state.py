@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 
 class DeviceRandomState:
@@ -40,11 +41,12 @@ class DeviceRandomState:
 class RandomState:
     """The global random number generators a forward pass may draw from, as they stand now.
 
-    PyTorch's on the CPU and on ``devices``, Python's, and NumPy's where it is loaded. A generator
-    object that the model owns is not seen.
+    PyTorch's on the CPU and on ``devices``, Python's, NumPy's where it is loaded, and
+    ``generators``: objects of any of these that the model owns.
     """
 
-    def __init__(self, devices: Sequence[torch.device]) -> None:
+    def __init__(self, devices: Sequence[torch.device], generators: Sequence[Any] = ()) -> None:
+        self._generators = [(generator, _state_of(generator)) for generator in generators]
         self._python = random.getstate()
         numpy = sys.modules.get("numpy")
         self._numpy = None if numpy is None else numpy.random.get_state()
@@ -56,14 +58,38 @@ class RandomState:
         if self._numpy is not None:
             sys.modules["numpy"].random.set_state(self._numpy)
         self._torch.restore()
+        for generator, state in self._generators:
+            _set_state(generator, state)
+
+    def now(self) -> RandomState:
+        """Return the same streams as they stand at this moment."""
+        return RandomState(self._torch._devices, [generator for generator, _ in self._generators])
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if hasattr(generator, "bit_generator"):  # NumPy's
+        return generator.bit_generator.state
+    return generator.get_state()
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    else:
+        generator.set_state(state)
 
 
 def _argument(device: torch.device) -> tuple[torch.device, ...]:
     return () if device.type == "mps" else (device,)  # there is only one, and it is not asked for
 
 
-def accelerators(module: nn.Module) -> list[torch.device]:
-    """Return the devices, other than the CPU, that hold a tensor of ``module``."""
-    tensors = [*module.parameters(), *module.buffers()]
+def accelerators(tensors: Iterable[Tensor]) -> list[torch.device]:
+    """Return the devices, other than the CPU, that hold one of ``tensors``."""
     found = {tensor.device for tensor in tensors if tensor.device.type not in ("cpu", "meta")}
     return sorted(found, key=str)

@@ -1,29 +1,244 @@
-"""What every pass of one step starts from."""
+"""What every pass of one step starts from, and where it is put back to."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils.weak import WeakIdKeyDictionary
 
+from reweight._isolation.containers import Containers
+from reweight._isolation.gradient_hooks import GradientHooks, module_hooks
+from reweight._isolation.owners import Variable
 from reweight._isolation.random_state import RandomState, accelerators
+from reweight._isolation.scoring_mode import storage_of
+
+# Buffers and plain tensors up to this size are copied for every pass, whatever it does to them.
+_SMALL = 2**20
+# Until it is known what the passes write into, up to this much is copied, in bytes.
+_MOST_BYTES = 2**31
 
 
-class Snapshot:
-    """What a forward pass of ``module`` starts from: random number streams and buffers.
+class Writes:
+    """Which tensors of a model its forward passes are known to write into, or not to."""
+
+    def __init__(self) -> None:
+        self._known: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
+
+    def of(self, tensor: Tensor) -> bool | None:
+        """Return whether passes write into ``tensor``; ``None`` where that is not known yet."""
+        return self._known.get(tensor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies know nothing yet: they are of other tensors."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._known = WeakIdKeyDictionary()
+
+    def note(self, tensor: Tensor, written: bool) -> None:
+        """Remember whether a pass wrote into ``tensor``."""
+        self._known[tensor] = written or bool(self._known.get(tensor))
+
+
+@dataclass(slots=True)
+class _Tensor:
+    """One tensor of the model as it was when the step began.
+
+    Attributes:
+        own: The tensor itself.
+        value: A copy of it, or an alias where nothing is expected to write into it.
+        version: Its version then.
+        copied: Whether ``value`` is a copy.
+        unsure: Whether it was copied since nothing is known of it yet.
+    """
+
+    own: Tensor
+    value: Tensor
+    version: int | None
+    copied: bool
+    unsure: bool
+
+
+class Start:
+    """What a forward pass starts from: tensors, plain attributes, random number streams.
 
     Taken once a step, so that every scoring pass starts where the training pass does, whichever
     of them comes first.
+
+    Args:
+        modules: All modules that have a part in the losses.
+        variables: Variables of the user's functions that have one too.
+        writes: What is known of what passes write into; grows.
+        names: Names of tensors by ``id``, for messages.
+        trainable: The parameters that require a gradient, by name.
+
+    Attributes:
+        trainable: The parameters that require a gradient at the start, by name.
+        devices: Devices other than the CPU that hold one of their tensors.
+        random: The random number streams, the modules' own generators among them.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self.devices = accelerators(module)
-        self.random = RandomState(self.devices)
-        self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        variables: Iterable[Variable],
+        writes: Writes,
+        names: Mapping[int, str],
+        trainable: Mapping[str, nn.Parameter],
+    ) -> None:
+        modules = list(modules)
+        self.trainable = trainable
+        self._writes = writes
+        self._names = names
+        self._containers = Containers(modules, variables)
+        self._hooks = [hooks for module in modules for hooks in module_hooks(module)]
+        self._tensors: dict[int, _Tensor] = {}
+        budget = _MOST_BYTES
+        for tensor in self._all_tensors():
+            if id(tensor) in self._tensors or (tensor.requires_grad and not tensor.is_leaf):
+                continue
+            entry = self._entry(tensor, budget)
+            if entry.unsure:
+                budget -= tensor.nbytes
+            self._tensors[id(tensor)] = entry
+        self.devices = accelerators(entry.own for entry in self._tensors.values())
+        self.random = RandomState(self.devices, self._containers.generators)
+        self._handed_out: list[tuple[_Tensor, Tensor]] = []
+
+    def _all_tensors(self) -> Iterator[Tensor]:
+        for _, _, value in self._containers.slots:
+            yield from _tensors_in(value)
+        for _, _, tensor in self._containers.scripted:
+            yield tensor
+
+    def _entry(self, tensor: Tensor, budget: int) -> _Tensor:
+        parameter = isinstance(tensor, nn.Parameter)
+        written = self._writes.of(tensor)
+        small = not parameter and tensor.numel() <= _SMALL
+        unsure = not small and written is None and tensor.nbytes <= budget
+        copied = small or unsure or bool(written)
+        value = tensor.detach()
+        return _Tensor(tensor, value.clone() if copied else value, _version(tensor), copied, unsure)
+
+    def value(self, tensor: Tensor) -> Tensor:
+        """Return ``tensor`` as it was at the start, detached, for one pass to use up.
+
+        Raises:
+            RuntimeError: If it has been written into since, and no earlier pass had done so.
+        """
+        entry = self._tensors.get(id(tensor))
+        if entry is None:  # not in any slot
+            return tensor.detach()
+        self._refuse_if_written(entry, "the training pass")
+        if not entry.copied:
+            return entry.value.detach()
+        copy = entry.value.clone()
+        if entry.unsure:
+            self._handed_out.append((entry, copy))
+        return copy
+
+    def copy_from_now_on(self, storage: int) -> None:
+        """Take copies of the tensors in ``storage``: a pass is about to write into them."""
+        for entry in self._tensors.values():
+            if not entry.copied and storage_of(entry.value) == storage:
+                self._refuse_if_written(entry, "a pass")
+                self._writes.note(entry.own, written=True)
+                entry.value, entry.copied = entry.value.clone(), True
+
+    def guarded(self) -> frozenset[int]:
+        """Return the storages that no scoring pass may write into, where there are any."""
+        found = (storage_of(entry.value) for entry in self._tensors.values() if not entry.copied)
+        return frozenset(storage for storage in found if storage is not None)
+
+    @contextmanager
+    def installed(
+        self, values: Mapping[int, Tensor], hooks: GradientHooks, *, backward: bool
+    ) -> Iterator[None]:
+        """Put the modules where they stood at the start, in the body.
+
+        Args:
+            values: By ``id`` of a parameter, what stands in its place.
+            hooks: Watches the modules' backward hooks.
+            backward: Whether the body runs a backward pass; if not, the modules' backward hooks
+                are left out, which have no forward-mode rule.
+        """
+        given: dict[int, Tensor] = dict(values)
+
+        def replacement(tensor: Tensor) -> Tensor:
+            found = given.get(id(tensor))
+            if found is None:
+                if id(tensor) not in self._tensors:
+                    return tensor
+                found = given[id(tensor)] = self.value(tensor)
+            return found
+
+        now = self._containers.contents()
+        # PyTorch keeps these in one place for all models.
+        cached = parametrize._cache
+        try:
+            self._containers.put_back()
+            self._containers.replace(replacement)
+            for container in self._hooks:
+                watched = {k: hooks.watched(hook) for k, hook in container.items()}
+                container.clear()
+                container.update(watched if backward else {})
+            parametrize._cache = {}
+            yield
+        finally:
+            parametrize._cache = cached
+            self._containers.put_scripted_back()
+            self._containers.put_back(now)
+        self._learn()
+
+    def _learn(self) -> None:
+        """Look at what the pass wrote into, and refuse what could not be kept from it."""
+        for entry, copy in self._handed_out:
+            changed = copy.shape != entry.value.shape or not torch.equal(copy, entry.value)
+            self._writes.note(entry.own, written=changed)
+        self._handed_out.clear()
+        for entry in self._tensors.values():
+            if not entry.copied:
+                self._refuse_if_written(entry, "a scoring pass")
+
+    def _refuse_if_written(self, entry: _Tensor, who: str) -> None:
+        if entry.copied or _version(entry.own) == entry.version:
+            return
+        self._writes.note(entry.own, written=True)
+        name = self._names.get(id(entry.own), f"of shape {tuple(entry.own.shape)}")
+        raise RuntimeError(
+            f"{who} wrote into the tensor {name}, which no pass had done before, so that no copy "
+            f"had been taken and this step's scores cannot be told. From the next step on a copy "
+            f"is taken; do this step again, or skip it."
+        )
 
     def restore(self) -> None:
-        """Put the module's buffers and every random number stream back."""
+        """Put everything back where it stood: tensors' values, attributes, random numbers."""
+        self._containers.put_back()
         with torch.no_grad():
-            for name, buffer in self._module.named_buffers():
-                buffer.copy_(self.buffers[name])
+            for entry in self._tensors.values():
+                if entry.copied and not _unchanged(entry):
+                    entry.own.copy_(entry.value)
+                self._refuse_if_written(entry, "the training pass")
         self.random.restore()
+
+
+def _unchanged(entry: _Tensor) -> bool:
+    return _version(entry.own) == entry.version and torch.equal(entry.own, entry.value)
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _tensors_in(part)

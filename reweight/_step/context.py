@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from reweight._derivative.methods import Method
-from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._step.losses import Granularity
-from reweight._step.noisy_passes import NoisyPasses
-from reweight.errors import check_finite
+from reweight._step.noisy_passes import Method, NoisyPasses
+from reweight._trusted.gradient import TrustedGradient, trusted_gradient
 
 
 class ScoringContext:
@@ -51,7 +48,7 @@ class ScoringContext:
         self.passes = NoisyPasses(objective, noisy, training=training)
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
-        self._gradients: dict[frozenset[str], Parameters] = {}
+        self._gradients: dict[frozenset[str], TrustedGradient] = {}
 
     @property
     def losses(self) -> Tensor:
@@ -78,7 +75,7 @@ class ScoringContext:
     def trusted_gradient(
         self, names: Iterable[str] | None = None, at: Parameters | None = None
     ) -> Parameters:
-        """Return ∇L_v, L_v the mean trusted loss.
+        """Return ∇L_v, L_v the mean trusted loss, as hooks on the parameters leave it.
 
         Args:
             names: The parameters wanted; ``None``: all trainable ones. The backward pass stops
@@ -86,51 +83,45 @@ class ScoringContext:
             at: Where to take the gradient, if not at θ: values by parameter name.
 
         Returns:
-            A tensor per parameter name, parameters that L_v does not depend on left out.
+            A dense tensor per parameter name, parameters that L_v does not depend on left out.
 
         Raises:
-            ValueError: If no trusted batch was given.
+            ValueError: If no trusted batch was given, or L_v depends on parameters unknown.
             NonFiniteError: If a trusted loss is not finite.
         """
-        trainable = self.trainable()
-        wanted = list(trainable) if names is None else list(names)
+        wanted = list(self.trainable()) if names is None else list(names)
         if at is not None:
-            return self._trusted_gradient(trainable, wanted, at)
-        computed = list(trainable) if self.full_trusted_gradient else wanted
-        key = frozenset(computed)
-        if key not in self._gradients:
-            self._gradients[key] = self._trusted_gradient(trainable, computed, {})
-        found = self._gradients[key]
+            return self._take(wanted, at).compared
+        found = self._at_present(wanted).compared
         return {name: found[name] for name in wanted if name in found}
 
-    def _trusted_gradient(
-        self, trainable: dict[str, nn.Parameter], names: list[str], at: Parameters
-    ) -> Parameters:
+    def trusted_term(self) -> tuple[Tensor, Parameters]:
+        """Return L_v and its gradient as a backward pass gives it, sparse where it is so there."""
+        found = self._at_present(list(self.trainable()))
+        return found.loss, found.plain
+
+    def _at_present(self, wanted: list[str]) -> TrustedGradient:
+        computed = list(self.trainable()) if self.full_trusted_gradient else wanted
+        key = frozenset(computed)
+        if key not in self._gradients:
+            self._gradients[key] = self._take(computed, None)
+        return self._gradients[key]
+
+    def _take(self, names: list[str], at: Parameters | None) -> TrustedGradient:
         self.require_trusted()
-        leaves = {n: at.get(n, trainable[n]).detach().requires_grad_() for n in names}
+        found = trusted_gradient(
+            self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look
+        )
+        if at is None or self.trusted_loss is None:
+            self.trusted_loss = found.loss
+        return found
 
-        def differentiate(losses: Losses) -> Parameters:
-            check_finite(losses.values, "loss", "trusted")
-            mean = losses.mean()
-            if not at or self.trusted_loss is None:
-                self.trusted_loss = mean.detach()
-            if not mean.requires_grad:
-                return {}
-            found = torch.autograd.grad(mean, list(leaves.values()), allow_unused=True)
-            # An embedding may give a sparse gradient, which has no forward-mode rules.
-            return {
-                name: gradient.to_dense()
-                for name, gradient in zip(leaves, found, strict=True)
-                if gradient is not None
-            }
-
-        return self.objective.evaluate(leaves, self.trusted, differentiate, self.passes.start)
-
-    def directional_derivative(self, direction: Parameters, method: Method = "forward") -> Tensor:
+    def directional_derivative(self, direction: Parameters, method: Method = "auto") -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss of the noisy batch, detached.
 
         Args:
             direction: v by parameter name; a missing parameter counts as zero.
-            method: See :func:`reweight._derivative.methods.directional_derivative`.
+            method: ``"auto"``, an exact way (``"forward"``, ``"double_backward"``,
+                ``"per_sample"``), or ``"finite_difference"``.
         """
         return self.passes.directional_derivative(direction, method)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
-from reweight._derivative.methods import Method, directional_derivative, forward_mode
-from reweight._isolation.autocast import Precision
+from reweight._derivative.double_backward import double_backward
+from reweight._derivative.finite_difference import finite_difference
+from reweight._derivative.forward import forward_mode
+from reweight._derivative.identity import adds_up
+from reweight._derivative.per_sample import per_sample
+from reweight._derivative.ways import PRICES, WAYS, why
+from reweight._isolation.autocast import Precision, autocast_inside_noticed
+from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
-from reweight._isolation.start import Snapshot
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
-from reweight.errors import check_finite
+from reweight._warnings import warn
+from reweight.errors import NOT_THE_USERS, NonFiniteError, check_finite
 
+Method = Literal["auto", "forward", "double_backward", "per_sample", "finite_difference"]
+_LOSSES = (
+    "Usual causes are a backward pass that keeps no graph (a Triton or CUDA kernel, NumPy, "
+    "once_differentiable) and hooks that change gradients."
+)
 _Traces = dict[nn.Module | None, LayerTrace]
 
 
@@ -47,20 +59,28 @@ class NoisyPasses:
         objective: The losses as a function of the parameters.
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
+        look: Whether to look, in this step, for parameters that nobody knows of.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
-        self.start = Snapshot(objective.module)
+        self.start = objective.start()
         self.precision = Precision(self.start.devices)
-        self._noisy = noisy
+        self._noisy = self._again = noisy
         self._training = training
         self._trains_and_scores = (
-            training and not self.precision.autocast and not uses_compiler(objective.model)
+            training
+            and not self.precision.autocast
+            and not objective.verdicts.autocast_inside
+            and not uses_compiler(objective.model)
         )
+        self._mode = "train" if objective.module.training else "eval"
+        self.look = objective.self_check and objective.verdicts.due(("look", self._mode))
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
+        self._training_failed = False
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
+        objective.known_leaves.forget()
 
     def watch(self, layer: nn.Module | None, hint: nn.Module | None = None) -> None:
         """Ask, before any pass, that ``layer`` be traced (``None``: the last one executed).
@@ -87,21 +107,86 @@ class NoisyPasses:
         return self._for_scores
 
     def directional_derivative(self, direction: Parameters, method: Method) -> Tensor:
-        """Return ⟨∇L_i(θ), v⟩ for every loss, detached; its pass may serve for scores too."""
+        """Return ⟨∇L_i(θ), v⟩ for every loss, detached; its pass may serve for scores too.
+
+        Args:
+            direction: v by parameter name.
+            method: ``"auto"`` takes the cheapest exact way that goes and adds up; the others
+                are taken or refused.
+
+        Raises:
+            RuntimeError: If the way asked for does not add up.
+        """
+        if method != "auto":
+            derivative = self._by(method, direction)
+            if method != "finite_difference" and not self._proves_itself(
+                method, direction, derivative
+            ):
+                raise RuntimeError(
+                    f'method="{method}" loses a part of this model\'s derivatives: they do not '
+                    f"add up to those of an ordinary backward pass. {_LOSSES} Use "
+                    f'method="auto" or "per_sample".'
+                )
+            return derivative
+        verdicts = self.objective.verdicts
+        first = WAYS.index(verdicts.way) if verdicts.way in WAYS else 0
+        reasons = [verdicts.reason] if first else []
+        if first == 0 and self.objective.hooks.change:
+            first, reasons = 1, ["a gradient hook changes gradients"]
+        for way in WAYS[first:]:
+            try:
+                derivative = self._by(way, direction)
+                fallback = way != WAYS[0]
+                if self._proves_itself(way, direction, derivative, always=fallback):
+                    break
+                reasons.append(f"{way} does not add up to an ordinary backward pass")
+            except (NonFiniteError, torch.OutOfMemoryError):
+                raise
+            except NOT_THE_USERS as error:
+                # Where training itself, or the last way, fails, it is not for the derivative.
+                if self._training_failed or way == WAYS[-1]:
+                    raise
+                reasons.append(why(error, way))
+        if way != WAYS[0] and way != verdicts.way:
+            verdicts.way, verdicts.reason = way, "; ".join(dict.fromkeys(reasons))
+            warn(
+                f"GradientSimilarity: {verdicts.reason}. Scores are taken by "
+                f'method="{way}" from now on, which is as exact and costs more: {PRICES[way]}. '
+                f"Pass that method to silence this warning."
+            )
+        return derivative
+
+    def _proves_itself(
+        self, way: str, direction: Parameters, derivative: Tensor, *, always: bool = False
+    ) -> bool:
+        """Whether ``derivative`` adds up, where that is to be found out in this step."""
+        if way == "per_sample" or not self.objective.self_check:
+            return True
+        due = self.objective.verdicts.due((way, self._mode, *direction))
+        if not (due or always):
+            return True
+        return adds_up(self.objective, self._again, direction, self.start, derivative)
+
+    def _by(self, method: Method, direction: Parameters) -> Tensor:
         shared = self._trains_and_scores
-        if method == "forward" and shared and self._for_training is None:
+        if method == "double_backward":
+            return double_backward(self.objective, self._again, direction, self.start)
+        if method == "per_sample":
+            return per_sample(self.objective, self._again, direction, self.start)
+        if method == "finite_difference":
+            # A difference of losses needs both from the same kernels, the training pass's here.
+            baseline = (lambda: self.for_scores().losses.detach()) if shared else None
+            return finite_difference(self.objective, self._again, direction, self.start, baseline)
+        if shared and self._for_training is None:
             derivative = self._beside_training(direction)
             if derivative is not None:
                 return derivative
-        if method != "forward" or self._for_scores is not None or shared:
-            # A difference of losses needs both from the same kernels, the training pass's here.
-            baseline = (lambda: self.for_scores().losses.detach()) if shared else None
-            return directional_derivative(
-                self.objective, self._noisy, direction, method, self.start, baseline=baseline
-            )
+        shared = self._trains_and_scores  # the training pass may have entered autocast
+        if self._for_scores is not None or shared:
+            return forward_mode(self.objective, self._again, direction, self.start)[0]
         with self._watching() as traces:
             derivative, losses = forward_mode(
-                self.objective, self._noisy, direction, self.start, self._watched_leaves()
+                self.objective, self._again, direction, self.start, self._watched_parameters()
             )
         if self._as_expected(traces):
             self._for_scores = _checked(losses, traces)
@@ -109,55 +194,64 @@ class NoisyPasses:
 
     def _beside_training(self, direction: Parameters) -> Tensor | None:
         """Make the training pass and follow it, or return ``None`` where it cannot be followed."""
-        if not self.objective.can_be_followed:
+        verdicts = self.objective.verdicts
+        if not verdicts.can_be_followed:
             return None
         trainable = self.objective.trainable()
         mode = TangentMode(
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
+        self._again = fresh(self._noisy)  # the model may write into what it is given
         made = self._train(mode)
+        if verdicts.autocast_inside:
+            return None
         try:
             return mode.tangent_of(made.losses)
-        except NotFollowed:
-            self.objective.can_be_followed = False
+        except NotFollowed as reason:
+            verdicts.can_be_followed, verdicts.not_followed = False, str(reason)
             return None
 
     def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.
         hooked = self._trains_and_scores
+        self._training_failed = True  # until it has not
         with (
+            autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
             observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
         ):
             losses = self.objective.training_losses(self._noisy)
+        self._training_failed = False
+        if entered():
+            self.objective.verdicts.autocast_inside = True
+            self._trains_and_scores = False
         self._for_training = _checked(losses, traces)
         return self._for_training
 
     def _pass_of_its_own(self) -> ForwardPass:
         with self._watching() as traces:
-            losses = self._recorded(self._watched_leaves())
+            losses = self._recorded(self._watched_parameters())
         if not self._as_expected(traces):
             # A layer asked for as «the last one» is not known yet, or is another one now.
-            everything = {
-                name: p.detach().requires_grad_() for name, p in self.objective.trainable().items()
-            }
             with self._watching() as traces:
-                losses = self._recorded(everything)
+                losses = self._recorded(frozenset(self.objective.trainable()))
         return _checked(losses, traces)
 
-    def _recorded(self, leaves: Parameters) -> Losses:
-        return self.objective.evaluate(leaves, self._noisy, lambda losses: losses, self.start)
+    def _recorded(self, names: frozenset[str]) -> Losses:
+        return self.objective.evaluate(
+            lambda: self.objective.leaves(names, self.start),
+            self._again,
+            lambda losses, _: losses,
+            self.start,
+            first_order=True,
+        )
 
-    def _watched_leaves(self) -> Parameters:
-        """Return the watched layers' parameters as leaves: nothing before them is recorded."""
+    def _watched_parameters(self) -> frozenset[str]:
+        """Return the watched layers' parameters: nothing before them is recorded."""
         layers = [layer for layer in self._watched.values() if layer is not None]
         inside = {id(p) for layer in layers for p in layer.parameters()}
-        return {
-            name: p.detach().requires_grad_()
-            for name, p in self.objective.trainable().items()
-            if id(p) in inside
-        }
+        return frozenset(name for name, p in self.objective.trainable().items() if id(p) in inside)
 
     def _as_expected(self, traces: _Traces) -> bool:
         return all(
@@ -182,3 +276,8 @@ def _checked(losses: Losses, traces: _Traces) -> ForwardPass:
 @contextmanager
 def _nothing_watched() -> Iterator[_Traces]:
     yield {}
+
+
+@contextmanager
+def _nothing_noticed() -> Iterator[Callable[[], bool]]:
+    yield lambda: False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -11,28 +11,33 @@ from torch import Tensor, nn
 ParameterSelection: TypeAlias = "str | nn.Module | Iterable[str | Tensor] | None"
 
 
-def select_parameters(model: nn.Module, selection: ParameterSelection) -> list[str]:
+def select_parameters(
+    named: Sequence[tuple[str, nn.Parameter]], selection: ParameterSelection
+) -> list[str]:
     """Return the names of the trainable parameters that ``selection`` means, in model order.
 
     Args:
-        model: The model. A tied parameter answers to each of its names.
+        named: All parameters under each of their names, in model order. A tied parameter answers
+            to each of them.
         selection: ``None`` (all), a module of the model, parameters, or patterns for parameter
             names (``"decoder.*"``), one or several.
 
     Raises:
         ValueError: If it, or one of its patterns or parameters, means none of them.
     """
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable: dict[str, nn.Parameter] = {}
+    names: dict[int, list[str]] = {}
+    for name, p in named:
+        if p.requires_grad:
+            if id(p) not in names:
+                trainable[name] = p
+            names.setdefault(id(p), []).append(name)
     if selection is None:
         return list(trainable)
     if isinstance(selection, nn.Module):
         items: list[Any] = list(selection.parameters())
     else:
         items = [selection] if isinstance(selection, str) else list(selection)
-    names: dict[int, list[str]] = {}
-    for name, p in model.named_parameters(remove_duplicate=False):
-        if p.requires_grad:
-            names.setdefault(id(p), []).append(name)
     wanted: set[int] = set()
     unmatched = [] if items else [selection]
     for item in items:

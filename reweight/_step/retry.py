@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from reweight._isolation.objective import Objective
-from reweight._isolation.start import Snapshot
 from reweight._step.leave_out import narrow, nonfinite_samples
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.errors import NonFiniteError
@@ -43,7 +42,7 @@ def without_nonfinite(
         NonFiniteError: If no trusted sample is left.
         FloatingPointError: If the model's own parameters are not finite.
     """
-    before = Snapshot(objective.module)
+    before = objective.start()
     kept: Tensor | None = None  # which samples of the original noisy batch are still in
     while True:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
@@ -11,8 +10,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from reweight._derivative.methods import Method
-from reweight._derivative.missing_rules import without_forward_rule, without_second_derivative
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
 from reweight._isolation.objective import Parameters
@@ -22,7 +19,9 @@ from reweight._trusted.renewal import RenewedGradient
 from reweight.lookahead import SGD, LookaheadLike, as_lookahead, linearize
 from reweight.scorers.mixture import Scorer
 
-SimilarityMethod = Literal["auto", "forward", "double_backward", "finite_difference", "unrolled"]
+SimilarityMethod = Literal[
+    "auto", "forward", "double_backward", "per_sample", "finite_difference", "unrolled"
+]
 
 
 def _scale(direction: Parameters) -> float:
@@ -58,11 +57,12 @@ class GradientSimilarity(Scorer):
     trusted backward pass and one directional derivative, no second-order graph.
 
     Args:
-        method: How the directional derivative is taken. ``"forward"`` and ``"double_backward"``
-            are exact, ``"finite_difference"`` approximate (and it sees what the model detaches);
-            ``"unrolled"`` is Algorithm 1 as written, the slow oracle. ``"auto"`` takes forward
-            mode and, if an operator has no forward-mode rule, falls back to double backward from
-            then on, with one warning that names the operator.
+        method: How the directional derivative is taken. ``"forward"``, ``"double_backward"`` and
+            ``"per_sample"`` (C backward passes, which go wherever training goes) are exact,
+            ``"finite_difference"`` is approximate (and sees what the model detaches);
+            ``"unrolled"`` is Algorithm 1 as written, the slow oracle. ``"auto"`` takes the first of
+            the exact ones, in this order, that runs and adds up to an ordinary backward pass; if
+            that is not the first, it says so in one warning that names the reason and the price.
         parameters: Restrict the gradients to some parameters: a module, parameters, or patterns
             for their names. The trusted backward pass stops early and tangents start late.
         lookahead: The optimiser of the virtual step: ``None`` for plain SGD,
@@ -113,7 +113,6 @@ class GradientSimilarity(Scorer):
         self.parameters: ParameterSelection = list(parameters) if one_pass else parameters  # type: ignore[arg-type]
         self.lookahead = as_lookahead(lookahead)
         self.inner_steps = inner_steps
-        self._fallback = False
 
     @property
     def renew_every(self) -> int:
@@ -141,7 +140,7 @@ class GradientSimilarity(Scorer):
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
-        names = select_parameters(context.model, self.parameters)
+        names = select_parameters(context.objective.named_parameters(), self.parameters)
         if self.method == "unrolled":
             context.require_trusted()
             scores, loss = unrolled_scores(
@@ -192,31 +191,5 @@ class GradientSimilarity(Scorer):
         return self._held.next(context.model, names, fresh, free=free)
 
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
-        if self.method != "auto":
-            method: Method = self.method  # type: ignore[assignment]
-            return context.directional_derivative(direction, method)
-        if not self._fallback:
-            try:
-                return context.directional_derivative(direction, "forward")
-            except NotImplementedError as error:
-                operator = without_forward_rule(error)
-                if operator is None:
-                    raise
-            warnings.warn(
-                f"GradientSimilarity: {operator} has no forward-mode derivative; using "
-                f'method="double_backward" from now on, which is as exact and somewhat slower. '
-                f"Pass that method to silence this warning.",
-                UserWarning,
-                stacklevel=2,
-            )
-            self._fallback = True
-        try:
-            return context.directional_derivative(direction, "double_backward")
-        except RuntimeError as error:
-            operator = without_second_derivative(error)
-            if operator is None:
-                raise
-            raise NotImplementedError(
-                f"GradientSimilarity: {operator} has neither a forward-mode rule nor a second "
-                f'derivative. Use method="finite_difference", which is approximate.'
-            ) from error
+        assert self.method != "unrolled"
+        return context.directional_derivative(direction, self.method)

@@ -203,7 +203,7 @@ def test_a_failure_in_a_step_leaves_hooks_and_gradients(call):
     case = with_gradients(PROBLEMS["batchnorm_train"]())
     weigh = MetaReweighter(case.model, Failing(case.loss, call))
     # the trusted pass and the training pass; or these and, between them, one for scores
-    weigh._objective.can_be_followed = call < 3
+    weigh._objective.verdicts.can_be_followed = call < 3
     snapshot = Snapshot(case.model)
     with pytest.raises(ArithmeticError, match="as arranged"):
         weigh(case.noisy, case.trusted)

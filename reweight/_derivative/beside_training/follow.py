@@ -20,10 +20,11 @@ from reweight._derivative.beside_training.foreign import (
     compiled_functions_about,
     modes_in_place,
 )
-from reweight._derivative.beside_training.rerun import Rerun, works_in_place
+from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import RULES, Rule
 from reweight._derivative.beside_training.saved_tensors import aliases
 from reweight._derivative.custom_operators import is_custom
+from reweight._isolation.scoring_mode import works_in_place
 
 
 class NotFollowed(RuntimeError):  # noqa: N818 - nothing went wrong for the user

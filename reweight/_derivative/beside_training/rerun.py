@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,40 +12,12 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from reweight._derivative.beside_training.arguments import tensors_in, with_tensors
-from reweight._isolation.constant_under_no_grad import ConstantUnderNoGrad
 from reweight._isolation.random_state import DeviceRandomState
+from reweight._isolation.scoring_mode import ConstantUnderNoGrad, works_in_place
 from reweight._isolation.scoring_pass import differentiable_attention
 
-_AUGMENTED = frozenset(
-    f"__i{name}__"
-    for name in ("add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "matmul")
-)
 # Fused kernels have no forward-mode rule.
 _ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
-
-
-def works_in_place(
-    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> bool:
-    """Whether an operator, called so, changes its first argument."""
-    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
-    if name in _AUGMENTED or name == "__setitem__":
-        return True
-    if name.endswith("_") and not name.endswith("__"):
-        return True
-    position = _position_of_inplace(func)
-    if position is None:
-        return False
-    return bool(kwargs.get("inplace", args[position] if len(args) > position else False))
-
-
-@lru_cache(maxsize=1024)
-def _position_of_inplace(func: Callable[..., Any]) -> int | None:
-    try:
-        names = list(inspect.signature(func).parameters)
-    except (TypeError, ValueError):  # built in, and then told by its name
-        return None
-    return names.index("inplace") if "inplace" in names else None
 
 
 class Rerun:

@@ -20,7 +20,7 @@ def test_scores_of_the_training_pass(case):
     weigh = reweighter(case, scorer=GradientSimilarity())
     scored = weigh.score(case.noisy, case.trusted)
     step = weigh(case.noisy, case.trusted)
-    assert weigh._objective.can_be_followed or not case.forward_mode
+    assert weigh._objective.verdicts.can_be_followed or not case.forward_mode
     assert_same(step.scores["gradient_similarity"], expected, 1e-9)
     assert_same(scored.scores["gradient_similarity"], expected, 1e-9)
     assert_same(step.weights, scored.weights, 1e-9)
@@ -65,14 +65,14 @@ def test_the_training_pass_is_as_without_scores(case):
 def _losses_of(weigh, case: Case) -> Tensor:
     """The losses with their graph, from a step whose pass is observed."""
     kept: list[Tensor] = []
-    inner = weigh._objective._losses
+    inner = weigh._objective.training_losses
 
-    def losses(model: nn.Module, batch: object) -> object:
-        found = inner(model, batch)
+    def losses(batch: object) -> object:
+        found = inner(batch)
         kept.append(found.values)
         return found
 
-    weigh._objective._losses = losses
+    weigh._objective.training_losses = losses
     weigh(case.noisy, case.trusted)
     return kept[-1]
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_followed_is_scored_in_a_pass_of_its_own():
     for _ in range(2):
         step = weigh(case.noisy, case.trusted)
         assert_same(step.scores["gradient_similarity"], expected_similarity(case), 1e-9)
-        assert not weigh._objective.can_be_followed
+        assert not weigh._objective.verdicts.can_be_followed
 
 
 class Hessian(nn.Module):

@@ -1,0 +1,56 @@
+"""⟨∇L_i(θ), v⟩ by differentiating a backward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reweight._isolation.losses import Losses
+from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.start import Start
+
+
+def double_backward(
+    objective: Objective, batch: Any, direction: Parameters, start: Start
+) -> Tensor:
+    """Return ⟨∇L_i(θ), v⟩, detached, as the derivative by u of ⟨Σ u_i ∇L_i, v⟩, which is linear.
+
+    What a backward pass computes without a graph (a kernel of its own, NumPy) is a constant in it,
+    and drops out unseen: see :mod:`reweight._derivative.identity`.
+
+    Args:
+        objective: The losses as a function of the parameters.
+        batch: The noisy batch.
+        direction: v by parameter name.
+        start: What the pass starts from.
+    """
+
+    def differentiate(found: Losses, leaves: Parameters) -> Tensor:
+        losses = found.values
+        if not losses.requires_grad:
+            return torch.zeros_like(losses)
+        cotangent = torch.zeros_like(losses, requires_grad=True)
+        combined = torch.autograd.grad(
+            (cotangent * losses).sum(), list(leaves.values()), create_graph=True, allow_unused=True
+        )
+        terms = []
+        for name, gradient in zip(leaves, combined, strict=True):
+            hooked = (
+                None
+                if gradient is None
+                else objective.hooks.applied(start.trainable[name], gradient)
+            )
+            if hooked is not None and hooked.requires_grad:
+                terms.append((hooked.conj() * direction[name]).real.sum())
+        if not terms:
+            return torch.zeros_like(losses)
+        (derivative,) = torch.autograd.grad(
+            torch.stack(terms).sum(), cotangent, allow_unused=True, materialize_grads=True
+        )
+        return derivative
+
+    return objective.evaluate(
+        lambda: objective.leaves(direction, start), batch, differentiate, start
+    )

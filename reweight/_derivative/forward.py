@@ -1,0 +1,59 @@
+"""⟨∇L_i(θ), v⟩ by PyTorch's forward-mode AD, in a pass of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from reweight._derivative.custom_operators import CustomOperatorsRefused
+from reweight._isolation.losses import Losses
+from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.start import Start
+
+
+def forward_mode(
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    recorded: frozenset[str] = frozenset(),
+) -> tuple[Tensor, Losses]:
+    """Return ⟨∇L_i(θ), v⟩ by forward-mode AD, and the losses that the same pass computed.
+
+    Args:
+        objective: The losses as a function of the parameters.
+        batch: The noisy batch.
+        direction: v by parameter name.
+        start: What the pass starts from.
+        recorded: Names of parameters with respect to which the losses returned can be
+            differentiated. What comes before them is not recorded, so that without them this pass
+            holds no activations.
+
+    Returns:
+        Derivatives, detached, and losses, both ``(C,)`` or the loss map.
+    """
+
+    def duals() -> Parameters:
+        values = objective.values({*direction, *recorded}, start)
+        for name in recorded:
+            values[name].requires_grad_()
+        return {
+            name: forward_ad.make_dual(value, direction[name]) if name in direction else value  # type: ignore[no-untyped-call]
+            for name, value in values.items()
+        }
+
+    def unpack(losses: Losses, _: Parameters) -> tuple[Tensor, Losses]:
+        primal, tangent = forward_ad.unpack_dual(losses.values)  # type: ignore[no-untyped-call]
+        tangent = torch.zeros_like(primal) if tangent is None else tangent.clone()
+        return tangent, Losses(primal, losses.counted)
+
+    # The level is left before anyone calls backward: within it, backward would carry tangents
+    # along and cost three times as much.
+    with forward_ad.dual_level(), CustomOperatorsRefused():
+        derivative, losses = objective.evaluate(
+            duals, batch, unpack, start, backward=bool(recorded)
+        )
+    return derivative.detach(), losses

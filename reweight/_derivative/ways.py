@@ -1,0 +1,45 @@
+"""The exact ways to take directional derivatives, and why one is left for the next."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Method = Literal["forward", "double_backward", "per_sample", "finite_difference"]
+WAYS: tuple[Method, ...] = ("forward", "double_backward", "per_sample")
+"""Exact ways, the cheapest first. The last goes wherever training goes."""
+
+PRICES = {
+    "forward": "three forward passes more",
+    "double_backward": "a second backward pass, about 3.5 times a plain step in all",
+    "per_sample": "one backward pass a sample: method='finite_difference' is cheaper, approximate",
+}
+
+_TORCH = str(Path(torch.__file__).parent)
+_NAMED = (
+    re.compile(r"forward AD with (\S+) that does not support it"),
+    re.compile(r"derivative for (\S+) is not implemented"),
+)
+
+
+def why(error: Exception, way: str) -> str:
+    """Say in a few words why ``way`` did not go, and name the operator where that can be told."""
+    rule = "forward-mode" if way == "forward" else "second"
+    message = str(error)
+    for pattern in _NAMED:
+        if found := pattern.search(message):
+            return f"{found[1]} has no {rule} derivative"
+    if "jvp function for custom autograd.Function" in message:
+        # The message does not say which; the line of the user's code that applied it does.
+        calls = [
+            f"{frame.line} ({frame.filename}:{frame.lineno})"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.line and ".apply(" in frame.line and not frame.filename.startswith(_TORCH)
+        ]
+        return f"{calls[-1] if calls else 'a custom autograd.Function'} has no {rule} derivative"
+    first = message.strip().partition("\n")[0]
+    return f"{way} stopped with {type(error).__name__}: {first[:160]}"

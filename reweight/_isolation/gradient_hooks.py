@@ -1,0 +1,70 @@
+"""Hooks that see, and may change, a gradient on its way.
+
+A hook on a parameter, a module or an activation makes what a backward pass gives something else
+than the derivative that forward mode computes. So a scoring pass runs the hooks, and notes whether
+one of them changed anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from reweight._isolation.verdicts import Verdicts
+
+_OF_MODULES = ("_backward_hooks", "_backward_pre_hooks")
+
+
+class GradientHooks:
+    """The gradient hooks of one model.
+
+    Args:
+        verdicts: Where it is noted that one of them changed a gradient.
+    """
+
+    def __init__(self, verdicts: Verdicts) -> None:
+        self._verdicts = verdicts
+
+    @property
+    def change(self) -> bool:
+        """Whether a hook was seen to change a gradient, or cannot be watched."""
+        return self._verdicts.hooks_change or any(
+            getattr(torch_module, f"_global{name}", None) for name in _OF_MODULES
+        )
+
+    def watched(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``hook`` such that a change it makes is noted."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            given = [x for x in _flat(args) if isinstance(x, Tensor)]
+            versions = [x._version for x in given]
+            result = hook(*args, **kwargs)
+            same = {id(x) for x in given}
+            if any(id(x) not in same for x in _flat(result) if x is not None):
+                self._verdicts.hooks_change = True
+            if any(x._version != version for x, version in zip(given, versions, strict=True)):
+                self._verdicts.hooks_change = True
+            return result
+
+        return run
+
+    def applied(self, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """Return what the hooks of ``parameter`` make of its ``gradient``."""
+        for hook in list((parameter._backward_hooks or {}).values()):
+            result = self.watched(hook)(gradient)
+            gradient = gradient if result is None else result
+        return gradient
+
+
+def module_hooks(module: nn.Module) -> list[dict[int, Callable[..., Any]]]:
+    """Return the containers of the backward hooks of ``module`` that are not empty."""
+    return [hooks for name in _OF_MODULES if (hooks := module.__dict__.get(name))]
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, tuple | list):
+        return [inner for part in value for inner in _flat(part)]
+    return [value]

@@ -1,0 +1,164 @@
+"""What a loss or a forward function brings along, besides the model: modules, and variables."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Iterator
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+from torch import nn
+
+_DEPTH = 3
+_LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "monai", "torchvision"}
+
+
+def modules_beside(model: nn.Module, function: Any) -> dict[str, nn.Module]:
+    """Return the modules that ``function`` uses and ``model`` does not hold, by a name for each.
+
+    They are looked for where a function may have them from: the function itself or its object, what
+    it closes over, its default arguments, what it was partially applied to, and global names that
+    its code mentions, through further functions of the user's own.
+
+    Args:
+        model: The bare model.
+        function: A loss, or a forward function ``(model, batch) -> losses``.
+    """
+    known = {id(part) for part in model.modules()}
+    found: dict[str, nn.Module] = {}
+    for name, module in _reachable(function, _DEPTH, set()):
+        # A wrapper around the model, or a trainer that holds it, brings along what else it has.
+        fresh = [part for part in _outermost(module, known) if id(part) not in known]
+        for part in fresh:
+            known.update(id(inner) for inner in part.modules())
+            unique, number = name, 2
+            while unique in found:
+                unique, number = f"{name}{number}", number + 1
+            found[unique] = part
+    return found
+
+
+def _outermost(module: nn.Module, known: set[int]) -> Iterator[nn.Module]:
+    """Yield the largest parts of ``module`` that hold nothing known."""
+    if id(module) in known:
+        return
+    if not any(id(part) in known for part in module.modules()):
+        yield module
+        return
+    for child in module.children():
+        yield from _outermost(child, known)
+
+
+def _reachable(value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    if id(value) in seen or depth < 0:
+        return
+    seen.add(id(value))
+    if isinstance(value, nn.Module):
+        yield "loss", value
+    elif isinstance(value, functools.partial):
+        yield from _in_values({"loss": value.func}, depth, seen)
+        yield from _in_values(dict(enumerate(value.args)), depth, seen)
+        yield from _in_values(value.keywords, depth, seen)
+    elif isinstance(value, MethodType):
+        yield from _reachable(value.__self__, depth, seen)
+        yield from _reachable(value.__func__, depth, seen)
+    elif isinstance(value, FunctionType):
+        yield from _in_values(_mentioned(value), depth - 1, seen)
+    elif isinstance(value, list | tuple):
+        yield from _in_values(dict(enumerate(value[:64])), depth - 1, seen)
+    elif isinstance(value, dict):
+        yield from _in_values(dict(list(value.items())[:64]), depth - 1, seen)
+    elif not isinstance(value, type) and hasattr(value, "__dict__") and _of_the_user(value):
+        yield from _in_values(vars(value), depth - 1, seen)
+
+
+def _in_values(values: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    for name, value in values.items():
+        for inner, module in _reachable(value, depth, seen):
+            own = name if isinstance(name, str) and name.isidentifier() else inner
+            yield own, module
+
+
+class Variable:
+    """A variable that a function reads: a cell of its closure, or a global name.
+
+    Args:
+        cell: The cell, or
+        scope: the names, and
+        name: the one among them.
+    """
+
+    def __init__(
+        self, cell: CellType | None = None, scope: dict[str, Any] | None = None, name: str = ""
+    ) -> None:
+        self._cell = cell
+        self._scope = scope
+        self.name = name
+
+    @property
+    def value(self) -> Any:
+        """What it holds now."""
+        if self._cell is not None:
+            return self._cell.cell_contents
+        assert self._scope is not None
+        return self._scope[self.name]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        if self._cell is not None:
+            self._cell.cell_contents = value
+        else:
+            assert self._scope is not None
+            self._scope[self.name] = value
+
+
+def variables_of(function: Any) -> list[Variable]:
+    """Return the variables that ``function``, if it is the user's own, closes over or mentions."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, MethodType):
+        function = function.__func__
+    if not isinstance(function, FunctionType) or not _of_the_user(function):
+        return []
+    found: list[Variable] = []
+    code = function.__code__
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        variable = Variable(cell, name=name)
+        try:
+            variable.value  # noqa: B018 - it may not be assigned yet
+        except ValueError:
+            continue
+        found.append(variable)
+    found += [
+        Variable(scope=function.__globals__, name=name)
+        for name in dict.fromkeys(_names(code))
+        if name in function.__globals__
+    ]
+    return found
+
+
+def _mentioned(function: FunctionType) -> dict[str, Any]:
+    """Return what a function closes over, has for defaults, and mentions of its globals."""
+    if not _of_the_user(function):
+        return {}
+    found = {variable.name: variable.value for variable in variables_of(function)}
+    found |= {str(n): value for n, value in enumerate(function.__defaults__ or ())}
+    found |= function.__kwdefaults__ or {}
+    wrapped = inspect.unwrap(function)
+    if wrapped is not function:
+        found["wrapped"] = wrapped
+    return found
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):  # a lambda or function inside
+            yield from _names(constant)
+
+
+def _of_the_user(value: Any) -> bool:
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return str(module).partition(".")[0] not in _LIBRARIES

@@ -1,0 +1,168 @@
+"""What a scoring pass sees of the operators of a forward pass.
+
+It treats what is computed under ``torch.no_grad`` as constant in forward mode too, as reverse mode
+does; it stops before something is written into a tensor of the model's own; and it watches the
+hooks that a forward pass puts on its activations.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from reweight._isolation.gradient_hooks import GradientHooks
+
+_AUGMENTED = frozenset(
+    f"__i{name}__"
+    for name in ("add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "matmul")
+) | frozenset(f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift"))
+_RENORMALISE = (F.embedding, F.embedding_bag)
+_STATISTICS = (F.batch_norm, F.instance_norm)
+
+
+class WritesInto(BaseException):
+    """A scoring pass is about to write into a tensor of the model's own.
+
+    Not an ``Exception``, so that no handler in the model's code takes it for one of its own.
+
+    Attributes:
+        storage: Which, by :func:`storage_of`.
+    """
+
+    def __init__(self, storage: int) -> None:
+        super().__init__(storage)
+        self.storage = storage
+
+
+class ConstantUnderNoGrad(TorchFunctionMode):
+    """Treat what the body computes under ``torch.no_grad`` as constant in forward mode too."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with forward_ad._set_fwd_grad_enabled(False):
+            return func(*args, **(kwargs or {}))
+
+
+class ScoringMode(ConstantUnderNoGrad):
+    """A scoring pass's view of every operator.
+
+    Args:
+        guarded: Storages that must not be written into.
+        hooks: Where a hook that changes a gradient is noted.
+
+    Raises:
+        WritesInto: From within the pass, before a guarded storage is written into.
+    """
+
+    def __init__(self, guarded: frozenset[int], hooks: GradientHooks) -> None:
+        super().__init__()
+        self._guarded = guarded
+        self._hooks = hooks
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.register_hook and len(args) == 2:
+            args = (args[0], self._hooks.watched(args[1]))
+        elif self._guarded:
+            if _is_data(func):
+                # An alias that keeps count of changes, in place of one that hides them.
+                if storage_of(args[0]) in self._guarded:
+                    return args[0].detach()
+            elif may_write(func, kwargs):
+                for x in written(func, args, kwargs or {}):
+                    storage = storage_of(x)
+                    if storage in self._guarded:
+                        raise WritesInto(storage)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def storage_of(x: Any) -> int | None:
+    """Return what identifies the memory of a tensor, views of it included."""
+    try:
+        return int(x.untyped_storage()._cdata)
+    except (AttributeError, NotImplementedError, RuntimeError):  # sparse, or a kind of its own
+        return None
+
+
+def _is_data(func: Any) -> bool:
+    return (
+        getattr(func, "__name__", "") == "__get__"
+        and getattr(func, "__self__", None) is torch.Tensor.data
+    )
+
+
+@lru_cache(maxsize=4096)
+def _kind(func: Callable[..., Any]) -> bool:
+    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
+    if name in _AUGMENTED or name == "__setitem__" or func in _RENORMALISE + _STATISTICS:
+        return True
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    return _position_of_inplace(func) is not None
+
+
+def may_write(func: Callable[..., Any], kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether an operator may change one of its arguments."""
+    try:
+        return _kind(func) or bool(kwargs and kwargs.get("out") is not None)
+    except TypeError:  # not hashable
+        return False
+
+
+def written(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Iterator[Tensor]:
+    """Yield the arguments that an operator, called so, changes."""
+    if kwargs.get("out") is not None:
+        yield from _tensors(kwargs["out"])
+    if func in _RENORMALISE:
+        if kwargs.get("max_norm", args[3] if len(args) > 3 else None) is not None:
+            yield from _tensors(kwargs.get("weight", args[1] if len(args) > 1 else None))
+    elif func in _STATISTICS:
+        yield from _tensors([*args[1:3], kwargs.get("running_mean"), kwargs.get("running_var")])
+    elif works_in_place(func, args, kwargs) and args:
+        yield from _tensors(args[0])
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+
+
+def works_in_place(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> bool:
+    """Whether an operator, called so, changes its first argument."""
+    name = getattr(func, "__name__", "").partition(".")[0]
+    if name in _AUGMENTED or name == "__setitem__":
+        return True
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    position = _position_of_inplace(func)
+    if position is None:
+        return False
+    return bool(kwargs.get("inplace", args[position] if len(args) > position else False))
+
+
+@lru_cache(maxsize=1024)
+def _position_of_inplace(func: Callable[..., Any]) -> int | None:
+    try:
+        names = list(inspect.signature(func).parameters)
+    except (TypeError, ValueError):  # built in, and then told by its name
+        return None
+    return names.index("inplace") if "inplace" in names else None

@@ -1,0 +1,80 @@
+"""The trusted gradient ∇L_v, by one backward pass of the trusted batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reweight._isolation.losses import Losses
+from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.start import Start
+from reweight.errors import check_finite
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrustedGradient:
+    """∇L_v by parameter name; parameters that L_v does not depend on are left out.
+
+    Attributes:
+        loss: L_v, a scalar, detached.
+        plain: As the backward pass gives it, sparse where an embedding makes it so: what a term of
+            the training loss passes on, for the parameters' own hooks to see it there.
+        compared: What a sample's gradient is compared with: dense, and as the parameters' hooks
+            have left it.
+    """
+
+    loss: Tensor
+    plain: Parameters
+    compared: Parameters
+
+
+def trusted_gradient(
+    objective: Objective,
+    batch: Any,
+    names: list[str],
+    start: Start,
+    at: Parameters | None = None,
+    *,
+    look: bool = False,
+) -> TrustedGradient:
+    """Return ∇L_v, L_v the mean of the trusted losses that count.
+
+    Args:
+        objective: The losses as a function of the parameters.
+        batch: The trusted batch.
+        names: The parameters wanted. The backward pass stops at the earliest of them.
+        start: What the pass starts from.
+        at: Where to take the gradient, if not at θ: values by parameter name.
+        look: Whether to look for parameters that nobody knows of.
+
+    Raises:
+        NonFiniteError: If a trusted loss is not finite.
+        ValueError: If the losses depend on parameters of which nothing is known.
+    """
+
+    def leaves() -> Parameters:
+        elsewhere = at or {}
+        found = objective.leaves([name for name in names if name not in elsewhere], start)
+        moved = {n: elsewhere[n].detach().clone().requires_grad_() for n in names if n in elsewhere}
+        return {name: {**found, **moved}[name] for name in names}
+
+    def differentiate(losses: Losses, given: Parameters) -> TrustedGradient:
+        check_finite(losses.values, "loss", "trusted")
+        mean = losses.mean()
+        if not mean.requires_grad:
+            return TrustedGradient(mean.detach(), {}, {})
+        if look:
+            objective.known_leaves.look(losses.values, given.values())
+        found = torch.autograd.grad(mean, list(given.values()), allow_unused=True)
+        plain = {name: g for name, g in zip(given, found, strict=True) if g is not None}
+        compared = {}
+        for name, gradient in plain.items():
+            # A sparse gradient has no forward-mode rules.
+            hooked = objective.hooks.applied(start.trainable[name], gradient)
+            compared[name] = hooked.to_dense() if hooked.layout != torch.strided else hooked
+        return TrustedGradient(mean.detach(), plain, compared)
+
+    return objective.evaluate(leaves, batch, differentiate, start, first_order=True)
