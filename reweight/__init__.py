@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reweight._step.context import ScoringContext
-from reweight.errors import NonFiniteError
+from reweight.errors import NonFiniteError, UnguardedWriteError, UnknownParametersError
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
 from reweight.scorers import (
@@ -33,7 +33,9 @@ __all__ = [
     "Scorer",
     "ScoringContext",
     "TopK",
+    "UnguardedWriteError",
     "Uniform",
+    "UnknownParametersError",
     "as_scorer",
     "normalize",
 ]

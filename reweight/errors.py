@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 BatchName = Literal["noisy", "trusted"]
 
 
-NOT_THE_USERS = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
-"""What PyTorch raises where a derivative is missing. Other errors are those of the user's code."""
+class UnknownParametersError(ValueError):
+    """The losses depend on parameters that no score would take into account."""
+
+
+class UnguardedWriteError(RuntimeError):
+    """A pass wrote into a tensor of the model's that it could not be kept from."""
 
 
 class NonFiniteError(ValueError):
@@ -56,3 +61,10 @@ def check_finite(values: Tensor, what: str, batch: BatchName) -> None:
         samples = finite.reshape(finite.shape[0], -1).all(dim=1)
         positions = (~samples).nonzero().flatten().tolist()
         raise NonFiniteError(positions, what, batch, samples.numel())
+
+
+NOT_THE_USERS = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
+"""What PyTorch raises where a derivative is missing. Other errors are those of the user's code."""
+
+REFUSALS = (NonFiniteError, UnknownParametersError, UnguardedWriteError, torch.OutOfMemoryError)
+"""What another way to take a derivative would not mend."""

@@ -35,7 +35,7 @@ def adds_up(
         derivative: ⟨∇L_i, v⟩ in the shape of the losses, as some way gave it.
 
     Raises:
-        ValueError: If the losses depend on parameters of which nothing is known.
+        UnknownParametersError: If the losses depend on parameters of which nothing is known.
     """
 
     def differentiate(losses: Losses, leaves: Parameters) -> tuple[Tensor, float]:
@@ -43,7 +43,7 @@ def adds_up(
         total = (_shares(values) * values).sum()
         if not total.requires_grad:
             return torch.zeros_like(values).sum(), 0.0
-        objective.known_leaves.look(values, leaves.values())
+        objective.known_leaves.look(values, leaves.values(), start.trainable)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         gradients = dict(zip(leaves, found, strict=True))
         lengths = [torch.linalg.vector_norm(_dense(g)) for g in found if g is not None]

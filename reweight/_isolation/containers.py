@@ -87,7 +87,8 @@ class Containers:
 
     def contents(self) -> list[tuple[Container, Any]]:
         """Return every container, of hooks too, with a copy of what stands in it now."""
-        containers = [container for container, _ in self._stood] + self.hooks
+        containers = [container for container, _ in self._stood]
+        containers += [hooks for hooks in self.hooks if hooks]
         return [(container, _copy(container)) for container in containers]
 
     def put_back(self, contents: list[tuple[Container, Any]] | None = None) -> None:
@@ -98,6 +99,11 @@ class Containers:
         for container, stood in self._stood if contents is None else contents:
             if not _same(container, stood):
                 _fill(container, stood)
+        if contents is not None:
+            kept = {id(container) for container, _ in contents}
+            for hooks in self.hooks:
+                if hooks and id(hooks) not in kept:
+                    hooks.clear()
 
     def replace(self, replacement: Callable[[Tensor], Tensor]) -> None:
         """Put ``replacement(tensor)`` where each tensor stood in the beginning."""
@@ -136,7 +142,7 @@ class Containers:
             self._keep(inside)
             if name in ("_parameters", "_buffers"):
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
-        self.hooks += [own[name] for name in _HOOKS if own.get(name)]
+        self.hooks += [own[name] for name in _HOOKS if own.get(name) is not None]
         for name, value in own.items():
             if type(value) not in _ATOMS and name not in _SKIPPED:
                 self._look_at(value, own, name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
 from reweight._isolation.graph_leaves import leaves_of
+from reweight.errors import UnknownParametersError
 
 
 class KnownLeaves:
@@ -16,33 +17,36 @@ class KnownLeaves:
     parameter itself, something was computed from it earlier and kept; where it leads to a leaf
     that another pass leads to as well, and that is nowhere in the modules, that is a parameter too,
     and no score would know of it.
-
-    Args:
-        own: Returns the modules' parameters with their names.
     """
 
-    def __init__(self, own: Callable[[], list[tuple[str, nn.Parameter]]]) -> None:
-        self._own = own
+    def __init__(self) -> None:
         self._strangers: dict[int, Tensor] = {}
 
     def forget(self) -> None:
         """Forget the leaves of earlier passes, at the beginning of a step."""
         self._strangers.clear()
 
-    def look(self, losses: Tensor, given: Iterable[Tensor]) -> None:
-        """Look at the graph of ``losses``, in which ``given`` are to be differentiated by.
+    def look(
+        self, losses: Tensor, given: Iterable[Tensor], own: Mapping[str, nn.Parameter]
+    ) -> None:
+        """Look at the graph of ``losses``.
+
+        Args:
+            losses: Of a scoring pass.
+            given: What they are to be differentiated by.
+            own: The parameters in whose place tensors were put, by name.
 
         Raises:
-            ValueError: If it leads to parameters that no score would take into account.
+            UnknownParametersError: If it leads to parameters that no score would take into account.
         """
         known = {id(tensor) for tensor in given}
         strangers = [leaf for leaf in leaves_of(losses) if id(leaf) not in known]
         if not strangers:
             return
-        names = {id(p): name for name, p in self._own()}
+        names = {id(p): name for name, p in own.items()}
         kept = [names[id(leaf)] for leaf in strangers if id(leaf) in names]
         if kept:
-            raise ValueError(
+            raise UnknownParametersError(
                 f"the losses depend on the parameter {kept[0]} through something that was "
                 f"computed from it before this step and kept (in a dict, a list, a closure, or by "
                 f"a layer in front of the model), where no score can follow. Compute it anew in "
@@ -51,7 +55,7 @@ class KnownLeaves:
         again = [leaf for leaf in strangers if id(leaf) in self._strangers]
         if again:
             shapes = ", ".join(str(tuple(leaf.shape)) for leaf in again[:4])
-            raise ValueError(
+            raise UnknownParametersError(
                 f"the losses depend on trainable tensors that neither the model nor the loss "
                 f"holds, of shape {shapes}: no score would know of them. Make them parameters of "
                 f"the model, or of a loss that is an nn.Module; what stands in front of the model "

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -23,7 +22,7 @@ from reweight._isolation.scoring_mode import ScoringMode, WritesInto
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Start, Writes
 from reweight._isolation.verdicts import Verdicts
-from reweight.errors import NOT_THE_USERS, NonFiniteError
+from reweight.errors import NOT_THE_USERS, REFUSALS
 
 Parameters = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Any], Losses]
@@ -77,7 +76,7 @@ class Objective:
         self._function = function
         self._losses = losses
         self._writes = Writes()
-        self.known_leaves = KnownLeaves(self.named_parameters)
+        self.known_leaves = KnownLeaves()
 
     @property
     def beside(self) -> dict[str, nn.Module]:
@@ -179,7 +178,7 @@ class Objective:
             fused_attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
 
         Raises:
-            RuntimeError: If the pass wrote into a tensor that it could not be kept from.
+            UnguardedWriteError: If the pass wrote into a tensor that it could not be kept from.
         """
 
         def attempt(eager: bool) -> T:
@@ -207,7 +206,7 @@ class Objective:
             return attempt(eager=False)
         try:
             return attempt(eager=True)
-        except (NonFiniteError, torch.OutOfMemoryError):
+        except REFUSALS:
             raise
         except NOT_THE_USERS:
             # Control flow of PyTorch's own (torch.cond) cannot do without its compiler, and a

@@ -17,6 +17,7 @@ from reweight._isolation.gradient_hooks import GradientHooks, module_hooks
 from reweight._isolation.owners import Variable
 from reweight._isolation.random_state import RandomState, accelerators
 from reweight._isolation.scoring_mode import storage_of
+from reweight.errors import UnguardedWriteError
 
 # Buffers and plain tensors up to this size are copied for every pass, whatever it does to them.
 _SMALL = 2**20
@@ -130,7 +131,7 @@ class Start:
         """Return ``tensor`` as it was at the start, detached, for one pass to use up.
 
         Raises:
-            RuntimeError: If it has been written into since, and no earlier pass had done so.
+            UnguardedWriteError: If it has been written into since, and no earlier pass had done so.
         """
         entry = self._tensors.get(id(tensor))
         if entry is None:  # not in any slot
@@ -211,7 +212,7 @@ class Start:
             return
         self._writes.note(entry.own, written=True)
         name = self._names.get(id(entry.own), f"of shape {tuple(entry.own.shape)}")
-        raise RuntimeError(
+        raise UnguardedWriteError(
             f"{who} wrote into the tensor {name}, which no pass had done before, so that no copy "
             f"had been taken and this step's scores cannot be told. From the next step on a copy "
             f"is taken; do this step again, or skip it."

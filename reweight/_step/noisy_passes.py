@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
@@ -24,7 +23,7 @@ from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._warnings import warn
-from reweight.errors import NOT_THE_USERS, NonFiniteError, check_finite
+from reweight.errors import NOT_THE_USERS, REFUSALS, check_finite
 
 Method = Literal["auto", "forward", "double_backward", "per_sample", "finite_difference"]
 _LOSSES = (
@@ -140,7 +139,7 @@ class NoisyPasses:
                 if self._proves_itself(way, direction, derivative, always=fallback):
                     break
                 reasons.append(f"{way} does not add up to an ordinary backward pass")
-            except (NonFiniteError, torch.OutOfMemoryError):
+            except REFUSALS:
                 raise
             except NOT_THE_USERS as error:
                 # Where training itself, or the last way, fails, it is not for the derivative.

@@ -52,7 +52,7 @@ def trusted_gradient(
 
     Raises:
         NonFiniteError: If a trusted loss is not finite.
-        ValueError: If the losses depend on parameters of which nothing is known.
+        UnknownParametersError: If the losses depend on parameters of which nothing is known.
     """
 
     def leaves() -> Parameters:
@@ -67,7 +67,7 @@ def trusted_gradient(
         if not mean.requires_grad:
             return TrustedGradient(mean.detach(), {}, {})
         if look:
-            objective.known_leaves.look(losses.values, given.values())
+            objective.known_leaves.look(losses.values, given.values(), start.trainable)
         found = torch.autograd.grad(mean, list(given.values()), allow_unused=True)
         plain = {name: g for name, g in zip(given, found, strict=True) if g is not None}
         compared = {}
