@@ -90,3 +90,13 @@ def _dense(x: Tensor) -> Tensor:
 def _length(v: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(v).double().cpu()
     return length
+
+
+def does_not_add_up(method: str) -> RuntimeError:
+    """Return the error that refuses a method asked for by name."""
+    return RuntimeError(
+        f'method="{method}" loses a part of this model\'s derivatives: they do not add up to those '
+        f"of an ordinary backward pass. Usual causes are a backward pass that keeps no graph (a "
+        f"Triton or CUDA kernel, NumPy, once_differentiable) and hooks that change gradients. Use "
+        f'method="auto" or "per_sample".'
+    )

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
+from reweight._isolation.gradient_hooks import OF_MODULES
 from reweight._isolation.owners import Variable
 
 _ATOMS = frozenset(
@@ -66,6 +67,7 @@ class Containers:
         self.scripted: list[tuple[ScriptModule, str, Tensor]] = []
         self.generators: list[Any] = []
         self.hooks: list[dict[int, Any]] = []
+        self._backward: list[dict[int, Any]] = []
         self.outside: list[nn.Module] = []
         self._stood: list[tuple[Container, Any]] = []
         self._seen: set[int] = set()
@@ -84,6 +86,10 @@ class Containers:
                 self._look_at_module(part)
         self._seen.clear()
         self._kept_alive.clear()
+
+    def backward_hooks(self) -> list[dict[int, Any]]:
+        """Return where modules keep the hooks of their backward passes."""
+        return self._backward
 
     def contents(self) -> list[tuple[Container, Any]]:
         """Return every container, of hooks too, with a copy of what stands in it now."""
@@ -143,6 +149,7 @@ class Containers:
             if name in ("_parameters", "_buffers"):
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
         self.hooks += [own[name] for name in _HOOKS if own.get(name) is not None]
+        self._backward += [own[name] for name in OF_MODULES if own.get(name)]
         for name, value in own.items():
             if type(value) not in _ATOMS and name not in _SKIPPED:
                 self._look_at(value, own, name)

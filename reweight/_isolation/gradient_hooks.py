@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules import module as torch_module
 
 from reweight._isolation.verdicts import Verdicts
 
-_OF_MODULES = ("_backward_hooks", "_backward_pre_hooks")
+OF_MODULES = ("_backward_hooks", "_backward_pre_hooks")
 
 
 class GradientHooks:
@@ -32,7 +32,7 @@ class GradientHooks:
     def change(self) -> bool:
         """Whether a hook was seen to change a gradient, or cannot be watched."""
         return self._verdicts.hooks_change or any(
-            getattr(torch_module, f"_global{name}", None) for name in _OF_MODULES
+            getattr(torch_module, f"_global{name}", None) for name in OF_MODULES
         )
 
     def watched(self, hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,11 +57,6 @@ class GradientHooks:
             result = self.watched(hook)(gradient)
             gradient = gradient if result is None else result
         return gradient
-
-
-def module_hooks(module: nn.Module) -> list[dict[int, Callable[..., Any]]]:
-    """Return the containers of the backward hooks of ``module`` that are not empty."""
-    return [hooks for name in _OF_MODULES if (hooks := module.__dict__.get(name))]
 
 
 def _flat(value: Any) -> list[Any]:

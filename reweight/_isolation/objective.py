@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import compiler_is_loaded
+from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
 from reweight._isolation.losses import Losses
@@ -87,52 +88,39 @@ class Objective:
         found = modules_beside(self.module, self._function)
         return {f"{name}_" if name in own else name: part for name, part in found.items()}
 
-    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return all parameters, trainable or not, under each of their names, the model's first."""
+    def named_parameters(self, hidden: Iterable[nn.Module] = ()) -> list[tuple[str, nn.Parameter]]:
+        """Return all parameters, trainable or not, under each of their names, the model's first.
+
+        Args:
+            hidden: Further modules, that the model keeps in a list or an object of its own.
+        """
         found = list(self.module.named_parameters(remove_duplicate=False))
-        for label, module in self.beside.items():
-            inside = module.named_parameters(prefix=label, remove_duplicate=False)
-            found += inside
+        parts = self.beside | {f"hidden.{number}": part for number, part in enumerate(hidden)}
+        for label, module in parts.items():
+            found += module.named_parameters(prefix=label, remove_duplicate=False)
         return found
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
 
+        Those of modules that are hidden in a list are known to :meth:`start` alone.
+
         Raises:
             ValueError: If there is none, or some have no values yet.
         """
-        found: dict[str, nn.Parameter] = {}
-        seen: set[int] = set()
-        for name, p in self.named_parameters():
-            if p.requires_grad and id(p) not in seen:
-                seen.add(id(p))
-                found[name] = p
-        if not found:
-            raise ValueError(
-                "the model has no parameter that requires a gradient; there is nothing to train. "
-                "Set requires_grad_(True) on some."
-            )
-        lazy = [name for name, p in found.items() if is_lazy(p)]
-        if lazy:
-            raise ValueError(
-                f"the parameters {', '.join(lazy[:4])} have no values yet. Run one batch through "
-                f"the model before the first step, as lazy modules need it."
-            )
-        return found
+        return _trainable(self.named_parameters())
 
     def start(self) -> Start:
-        """Return what the passes of a step that begins now start from."""
-        beside = self.beside
-        modules = [*self.module.modules()]
-        modules += [part for module in beside.values() for part in module.modules()]
-        names: dict[int, str] = {}
-        for label, module in {"": self.module, **beside}.items():
-            for name, tensor in (
-                *module.named_parameters(prefix=label),
-                *module.named_buffers(prefix=label),
-            ):
-                names.setdefault(id(tensor), name)
-        return Start(modules, variables_of(self._function), self._writes, names, self.trainable())
+        """Return what the passes of a step that begins now start from.
+
+        Raises:
+            ValueError: If no parameter requires a gradient, or some have no values yet.
+        """
+        modules = list(self.module.modules())
+        modules += [part for module in self.beside.values() for part in module.modules()]
+        containers = Containers(modules, variables_of(self._function))
+        named = self.named_parameters(containers.outside)
+        return Start(containers, self._writes, named, _trainable(named))
 
     def values(self, names: Iterable[str], start: Start) -> Parameters:
         """Return parameters as they were at the start, detached, for one pass to use up.
@@ -214,3 +202,24 @@ class Objective:
             found = attempt(eager=False)
             self.verdicts.needs_compiler = True
             return found
+
+
+def _trainable(named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, nn.Parameter]:
+    found: dict[str, nn.Parameter] = {}
+    seen: set[int] = set()
+    for name, p in named:
+        if p.requires_grad and id(p) not in seen:
+            seen.add(id(p))
+            found[name] = p
+    if not found:
+        raise ValueError(
+            "the model has no parameter that requires a gradient; there is nothing to train. "
+            "Set requires_grad_(True) on some."
+        )
+    lazy = [name for name, p in found.items() if is_lazy(p)]
+    if lazy:
+        raise ValueError(
+            f"the parameters {', '.join(lazy[:4])} have no values yet. Run one batch through "
+            f"the model before the first step, as lazy modules need it."
+        )
+    return found

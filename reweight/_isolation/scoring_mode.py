@@ -48,7 +48,8 @@ class ConstantUnderNoGrad(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if torch.is_grad_enabled():
+        # A compiler traces these lines too.
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return func(*args, **(kwargs or {}))
         with forward_ad._set_fwd_grad_enabled(False):
             return func(*args, **(kwargs or {}))
@@ -73,6 +74,8 @@ class ScoringMode(ConstantUnderNoGrad):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if torch.compiler.is_compiling():
+            return func(*args, **(kwargs or {}))
         if func is Tensor.register_hook and len(args) == 2:
             args = (args[0], self._hooks.watched(args[1]))
         elif self._guarded:

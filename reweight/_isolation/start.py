@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,7 @@ from torch.nn.utils import parametrize
 from torch.utils.weak import WeakIdKeyDictionary
 
 from reweight._isolation.containers import Containers
-from reweight._isolation.gradient_hooks import GradientHooks, module_hooks
-from reweight._isolation.owners import Variable
+from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.random_state import RandomState, accelerators
 from reweight._isolation.scoring_mode import storage_of
 from reweight.errors import UnguardedWriteError
@@ -73,13 +72,13 @@ class Start:
     of them comes first.
 
     Args:
-        modules: All modules that have a part in the losses.
-        variables: Variables of the user's functions that have one too.
+        containers: What all modules that have a part in the losses keep.
         writes: What is known of what passes write into; grows.
-        names: Names of tensors by ``id``, for messages.
-        trainable: The parameters that require a gradient, by name.
+        named: All parameters, under each of their names.
+        trainable: Those that require a gradient, each once.
 
     Attributes:
+        named: All parameters, under each of their names.
         trainable: The parameters that require a gradient at the start, by name.
         devices: Devices other than the CPU that hold one of their tensors.
         random: The random number streams, the modules' own generators among them.
@@ -87,18 +86,15 @@ class Start:
 
     def __init__(
         self,
-        modules: Iterable[nn.Module],
-        variables: Iterable[Variable],
+        containers: Containers,
         writes: Writes,
-        names: Mapping[int, str],
+        named: list[tuple[str, nn.Parameter]],
         trainable: Mapping[str, nn.Parameter],
     ) -> None:
-        modules = list(modules)
+        self.named = named
         self.trainable = trainable
         self._writes = writes
-        self._names = names
-        self._containers = Containers(modules, variables)
-        self._hooks = [hooks for module in modules for hooks in module_hooks(module)]
+        self._containers = containers
         self._tensors: dict[int, _Tensor] = {}
         budget = _MOST_BYTES
         for tensor in self._all_tensors():
@@ -185,7 +181,7 @@ class Start:
         try:
             self._containers.put_back()
             self._containers.replace(replacement)
-            for container in self._hooks:
+            for container in self._containers.backward_hooks():
                 watched = {k: hooks.watched(hook) for k, hook in container.items()}
                 container.clear()
                 container.update(watched if backward else {})
@@ -211,7 +207,8 @@ class Start:
         if entry.copied or _version(entry.own) == entry.version:
             return
         self._writes.note(entry.own, written=True)
-        name = self._names.get(id(entry.own), f"of shape {tuple(entry.own.shape)}")
+        names = [name for name, p in self.named if p is entry.own]
+        name = names[0] if names else f"of shape {tuple(entry.own.shape)}"
         raise UnguardedWriteError(
             f"{who} wrote into the tensor {name}, which no pass had done before, so that no copy "
             f"had been taken and this step's scores cannot be told. From the next step on a copy "

@@ -62,7 +62,7 @@ class ScoringContext:
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name."""
-        return self.objective.trainable()
+        return dict(self.passes.start.trainable)
 
     def require_trusted(self) -> None:
         """Raise a ``ValueError`` that says how to give one, if there is no trusted batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from reweight._derivative.beside_training import NotFollowed, TangentMode
 from reweight._derivative.double_backward import double_backward
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
-from reweight._derivative.identity import adds_up
+from reweight._derivative.identity import adds_up, does_not_add_up
 from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import PRICES, WAYS, why
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
@@ -26,10 +26,6 @@ from reweight._warnings import warn
 from reweight.errors import NOT_THE_USERS, REFUSALS, check_finite
 
 Method = Literal["auto", "forward", "double_backward", "per_sample", "finite_difference"]
-_LOSSES = (
-    "Usual causes are a backward pass that keeps no graph (a Triton or CUDA kernel, NumPy, "
-    "once_differentiable) and hooks that change gradients."
-)
 _Traces = dict[nn.Module | None, LayerTrace]
 
 
@@ -121,11 +117,7 @@ class NoisyPasses:
             if method != "finite_difference" and not self._proves_itself(
                 method, direction, derivative
             ):
-                raise RuntimeError(
-                    f'method="{method}" loses a part of this model\'s derivatives: they do not '
-                    f"add up to those of an ordinary backward pass. {_LOSSES} Use "
-                    f'method="auto" or "per_sample".'
-                )
+                raise does_not_add_up(method)
             return derivative
         verdicts = self.objective.verdicts
         first = WAYS.index(verdicts.way) if verdicts.way in WAYS else 0
@@ -159,11 +151,16 @@ class NoisyPasses:
         self, way: str, direction: Parameters, derivative: Tensor, *, always: bool = False
     ) -> bool:
         """Whether ``derivative`` adds up, where that is to be found out in this step."""
-        if way == "per_sample" or not self.objective.self_check:
+        if not (self.is_to_prove_itself(way, direction) or (always and self.objective.self_check)):
             return True
-        due = self.objective.verdicts.due((way, self._mode, *direction))
-        if not (due or always):
-            return True
+        return way == "per_sample" or self.adds_up(direction, derivative)
+
+    def is_to_prove_itself(self, way: str, names: Iterable[str]) -> bool:
+        """Whether ``way`` is to prove itself in this step, for the parameters of these names."""
+        return self.objective.self_check and self.objective.verdicts.due((way, self._mode, *names))
+
+    def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
+        """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
         return adds_up(self.objective, self._again, direction, self.start, derivative)
 
     def _by(self, method: Method, direction: Parameters) -> Tensor:
@@ -196,7 +193,7 @@ class NoisyPasses:
         verdicts = self.objective.verdicts
         if not verdicts.can_be_followed:
             return None
-        trainable = self.objective.trainable()
+        trainable = self.start.trainable
         mode = TangentMode(
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
@@ -234,7 +231,7 @@ class NoisyPasses:
         if not self._as_expected(traces):
             # A layer asked for as «the last one» is not known yet, or is another one now.
             with self._watching() as traces:
-                losses = self._recorded(frozenset(self.objective.trainable()))
+                losses = self._recorded(frozenset(self.start.trainable))
         return _checked(losses, traces)
 
     def _recorded(self, names: frozenset[str]) -> Losses:
@@ -250,7 +247,7 @@ class NoisyPasses:
         """Return the watched layers' parameters: nothing before them is recorded."""
         layers = [layer for layer in self._watched.values() if layer is not None]
         inside = {id(p) for layer in layers for p in layer.parameters()}
-        return frozenset(name for name, p in self.objective.trainable().items() if id(p) in inside)
+        return frozenset(name for name, p in self.start.trainable.items() if id(p) in inside)
 
     def _as_expected(self, traces: _Traces) -> bool:
         return all(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from reweight._derivative.identity import does_not_add_up
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
 from reweight._isolation.objective import Parameters
@@ -140,19 +141,13 @@ class GradientSimilarity(Scorer):
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
-        names = select_parameters(context.objective.named_parameters(), self.parameters)
+        names = select_parameters(context.passes.start.named, self.parameters)
         if self.method == "unrolled":
             context.require_trusted()
-            scores, loss = unrolled_scores(
-                context.objective,
-                context.noisy,
-                context.trusted,
-                self.lookahead,
-                names,
-                context.passes.start,
-                self.inner_steps,
-            )
+            scores, loss = self._unrolled(context, names, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
+            if context.passes.is_to_prove_itself("unrolled", names):
+                self._check_unrolled(context, names, scores)
             return scores
         direction, factor = self._direction(context, names)
         if not direction:
@@ -167,6 +162,27 @@ class GradientSimilarity(Scorer):
         unit = {name: v / scale for name, v in direction.items()}
         derivative = self._derivative(context, unit)
         return derivative.to(widest(derivative.device)) * (factor * scale)
+
+    def _unrolled(
+        self, context: ScoringContext, names: list[str], inner_steps: int
+    ) -> tuple[Tensor, Tensor]:
+        return unrolled_scores(
+            context.objective,
+            context.noisy,
+            context.trusted,
+            self.lookahead,
+            names,
+            context.passes.start,
+            inner_steps,
+        )
+
+    def _check_unrolled(self, context: ScoringContext, names: list[str], scores: Tensor) -> None:
+        """Refuse scores that lose a part of the model; of one virtual step, they must add up."""
+        if self.inner_steps > 1:
+            scores, _ = self._unrolled(context, names, 1)
+        direction, factor = self._direction(context, names)
+        if direction and not context.passes.adds_up(direction, scores / factor):
+            raise does_not_add_up("unrolled")
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
         """Return v and a factor, so that the score of sample i is factor · ⟨∇L_i(θ), v⟩."""

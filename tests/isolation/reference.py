@@ -26,7 +26,7 @@ def similarity_on_copies(
         losses = per_sample(forward(twin, batch))
         value = losses.mean() if which is None else losses[which]
         found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-        return flat(found).detach(), len(losses)
+        return flat([g.to_dense() for g in found]).detach(), len(losses)
 
     v, _ = gradient(trusted, None)
     rows = [gradient(noisy, 0)]
