@@ -17,7 +17,7 @@ from reweight._isolation.objective import Parameters
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._trusted.renewal import RenewedGradient
-from reweight.lookahead import SGD, LookaheadLike, as_lookahead, linearize
+from reweight.lookahead import SGD, Lookahead, LookaheadLike, as_lookahead, linearize
 from reweight.scorers.mixture import Scorer
 
 SimilarityMethod = Literal[
@@ -144,7 +144,7 @@ class GradientSimilarity(Scorer):
         names = select_parameters(context.passes.start.named, self.parameters)
         if self.method == "unrolled":
             context.require_trusted()
-            scores, loss = self._unrolled(context, names, self.inner_steps)
+            scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
             if context.passes.is_to_prove_itself("unrolled", names):
                 self._check_unrolled(context, names, scores)
@@ -163,25 +163,14 @@ class GradientSimilarity(Scorer):
         derivative = self._derivative(context, unit)
         return derivative.to(widest(derivative.device)) * (factor * scale)
 
-    def _unrolled(
-        self, context: ScoringContext, names: list[str], inner_steps: int
-    ) -> tuple[Tensor, Tensor]:
-        return unrolled_scores(
-            context.objective,
-            context.noisy,
-            context.trusted,
-            self.lookahead,
-            names,
-            context.passes.start,
-            inner_steps,
-        )
-
     def _check_unrolled(self, context: ScoringContext, names: list[str], scores: Tensor) -> None:
-        """Refuse scores that lose a part of the model; of one virtual step, they must add up."""
-        if self.inner_steps > 1:
-            scores, _ = self._unrolled(context, names, 1)
-        direction, factor = self._direction(context, names)
-        if direction and not context.passes.adds_up(direction, scores / factor):
+        """Refuse scores that lose a part of the model: of one plain step, they must add up."""
+        if not isinstance(self.lookahead, SGD) or self.inner_steps > 1:
+            scores, _ = _unrolled(context, names, SGD(), 1)
+        else:
+            scores = scores / self.lookahead.lr
+        direction = context.trusted_gradient(names)
+        if direction and not context.passes.adds_up(direction, scores):
             raise does_not_add_up("unrolled")
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
@@ -209,3 +198,17 @@ class GradientSimilarity(Scorer):
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
         assert self.method != "unrolled"
         return context.directional_derivative(direction, self.method)
+
+
+def _unrolled(
+    context: ScoringContext, names: list[str], lookahead: Lookahead, inner_steps: int
+) -> tuple[Tensor, Tensor]:
+    return unrolled_scores(
+        context.objective,
+        context.noisy,
+        context.trusted,
+        lookahead,
+        names,
+        context.passes.start,
+        inner_steps,
+    )
