@@ -55,18 +55,21 @@ class Precision:
 
 
 @contextmanager
-def autocast_inside_off() -> Iterator[None]:
-    """Let autocast that is entered in the body do nothing."""
+def autocast_inside_off() -> Iterator[Callable[[], bool]]:
+    """Let autocast that is entered in the body do nothing, and yield what tells whether it was."""
+    seen: list[bool] = []
 
     def enter(enter: Callable[[Any], Any], context: Any) -> Any:
         wanted, context._enabled = context._enabled, False
+        if wanted:
+            seen.append(True)
         try:
             return enter(context)
         finally:
             context._enabled = wanted
 
     with _entering(enter):
-        yield
+        yield lambda: bool(seen)
 
 
 @contextmanager

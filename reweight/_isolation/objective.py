@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.containers import Containers
@@ -175,6 +176,7 @@ class Objective:
                 self.passes += 1
                 try:
                     with (
+                        autocast_inside_off() as entered,
                         scoring_pass(start.random, fused_attention=fused_attention, eager=eager),
                         start.installed(
                             {id(start.trainable[name]): value for name, value in given.items()},
@@ -184,6 +186,7 @@ class Objective:
                     ):
                         with ScoringMode(start.guarded(), self.hooks):
                             losses = self._losses(self.module, fresh(batch))
+                        self.verdicts.autocast_inside |= entered()
                         return then(losses, given)
                 except WritesInto as found:
                     start.copy_from_now_on(found.storage)

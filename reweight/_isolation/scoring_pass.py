@@ -1,4 +1,4 @@
-"""How a scoring pass runs: on the start's random numbers, eagerly, and outside any autocast.
+"""How a scoring pass runs: on the start's random numbers, and eagerly.
 
 A scoring pass runs the user's model once more, for its derivatives only.
 """
@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.random_state import RandomState
 
@@ -39,7 +38,6 @@ def scoring_pass(
         fast_path = torch.backends.mha.get_fastpath_enabled()
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(autocast_inside_off())
         # Compiled code drops tangents without a word. A compiled function, such as a loss, cannot
         # be told from another, so that wherever something may have been compiled it runs eagerly.
         if eager and compiler_is_loaded():

@@ -96,7 +96,9 @@ class NoisyPasses:
     def for_scores(self) -> ForwardPass:
         """Return the pass that scores are taken from."""
         if self._trains_and_scores:
-            return self.for_training()
+            made = self.for_training()
+            if self._trains_and_scores:  # unless that pass has entered autocast inside the model
+                return made
         if self._for_scores is None:
             self._for_scores = self._pass_of_its_own()
         return self._for_scores
