@@ -1,0 +1,8 @@
+"""Every scorer beside plain backward passes, on the user's own model and data."""
+
+from __future__ import annotations
+
+from reweight._check.compare import check_scorers
+from reweight._check.reference import PlainGradients
+
+__all__ = ["PlainGradients", "check_scorers"]

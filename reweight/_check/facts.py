@@ -1,0 +1,67 @@
+"""What a model shares, freezes, hooks, caches and writes into, in sentences."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from torch import nn
+
+from reweight._isolation.compiled import uses_compiler
+from reweight._isolation.objective import Objective
+
+
+def facts_of(objective: Objective) -> Iterator[str]:
+    """Yield a sentence for everything about the model that scores had to take care of."""
+    module = objective.module
+    verdicts = objective.verdicts
+    named = objective.named_parameters()
+    yield f"{_trainable(named)} of {len({id(p) for _, p in named})} parameters are trained."
+    if objective.model is not module:
+        yield f"It is wrapped: {type(objective.model).__name__}."
+    if shared := _several_names(list(module.named_modules(remove_duplicate=False))):
+        yield f"Modules under several names: {_listed(shared)}."
+    elif tied := _several_names(named):
+        yield f"Parameters under several names: {_listed(tied)}."
+    if beside := objective.beside:
+        yield f"The loss or forward function brings modules along: {_listed(list(beside))}."
+    if hooks := [name or "the model" for name, part in module.named_modules() if _hooked(part)]:
+        yield f"Hooks on {_listed(hooks)}; they run in scoring passes too."
+    if seen := [name for name, p in named if p._backward_hooks]:
+        yield f"Gradient hooks on {_listed(seen)}."
+    if objective.hooks.change:
+        yield "Gradient hooks change gradients: both halves of a score honour them."
+    if verdicts.autocast_inside:
+        yield "Autocast is entered inside the model; scores are taken without it."
+    if verdicts.needs_compiler:
+        yield "It does not run without PyTorch's compiler (torch.cond, perhaps)."
+    if uses_compiler(objective.model):
+        yield "Parts of it are compiled; scores are taken eagerly."
+    if written := [name for name, p in dict(named).items() if objective.writes_into(p)]:
+        yield f"Its forward pass writes into {_listed(written)}; scoring passes into copies."
+    if changed := objective.changed_by_forward:
+        yield f"Its forward pass changes {_listed(list(changed))}; put back after scoring passes."
+
+
+def _trainable(named: list[tuple[str, nn.Parameter]]) -> int:
+    return len({id(p) for _, p in named if p.requires_grad})
+
+
+def _several_names(named: list[tuple[str, nn.Module]] | list[tuple[str, nn.Parameter]]) -> list[str]:
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, thing in named:
+        names[id(thing)].append(name)
+    return [" = ".join(same) for same in names.values() if len(same) > 1]
+
+
+def _hooked(part: nn.Module) -> bool:
+    return bool(
+        part._forward_hooks
+        or part._forward_pre_hooks
+        or part._backward_hooks
+        or part._backward_pre_hooks
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
