@@ -8,5 +8,7 @@ from __future__ import annotations
 
 from reweight._last_layer.norms_per_element import element_norms
 from reweight._last_layer.norms_per_sample import sample_norms
+from reweight._last_layer.unreached import say_if_unreached
+from reweight._last_layer.verdicts import Verdicts
 
-__all__ = ["element_norms", "sample_norms"]
+__all__ = ["Verdicts", "element_norms", "sample_norms", "say_if_unreached"]
