@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
-from reweight._last_layer.output_gradients import output_gradients
-from reweight._last_layer.owners import (
+from reweight._last_layer.codes import (
     DIGIT,
     digit_codes,
     is_half,
@@ -18,8 +17,9 @@ from reweight._last_layer.owners import (
     one_code,
     scaled_by_code,
 )
+from reweight._last_layer.findings import Findings
+from reweight._last_layer.output_gradients import output_gradients
 from reweight._last_layer.trace import LayerTrace
-from reweight._last_layer.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ def channel_dimension(layer: nn.Module | None) -> int:
     return -1 if isinstance(layer, nn.Linear) else 1
 
 
-def owned_parts(losses: Tensor, trace: LayerTrace, verdicts: Verdicts) -> Owned | None:
+def owned_parts(losses: Tensor, trace: LayerTrace, findings: Findings) -> Owned | None:
     """Return whose each part of the layer's output is.
 
     Args:
         losses: The loss map, with its graph.
         trace: One call of a layer.
-        verdicts: What earlier steps found out.
+        findings: What earlier steps found out.
 
     Returns:
         ``None`` if some part reaches two elements, or an element depends on two positions.
@@ -60,7 +60,7 @@ def owned_parts(losses: Tensor, trace: LayerTrace, verdicts: Verdicts) -> Owned 
     positions = list(rows.shape)
     positions[channel_dimension(trace.layer)] = 1
     shapes = f"{trace.training} {tuple(rows.shape)} {tuple(losses.shape)}"
-    search = _Search(losses, trace, rows, verdicts)
+    search = _Search(losses, trace, rows, findings)
     for shape in (list(rows.shape), positions):
         if math.prod(shape) == losses.numel():
             numbers = torch.arange(losses.numel(), device=losses.device).reshape(shape)
@@ -78,34 +78,33 @@ def owned_parts(losses: Tensor, trace: LayerTrace, verdicts: Verdicts) -> Owned 
 
 
 class _Search:
-    def __init__(
-        self, losses: Tensor, trace: LayerTrace, rows: Tensor, verdicts: Verdicts
-    ) -> None:
-        self.losses, self.trace, self.rows, self.verdicts = losses, trace, rows, verdicts
+    def __init__(self, losses: Tensor, trace: LayerTrace, rows: Tensor, findings: Findings) -> None:
+        self.losses, self.trace, self.rows, self.findings = losses, trace, rows, findings
         self.channels = channel_dimension(trace.layer)
 
     def confirmed(self, owners: Tensor, kind: str) -> bool:
         """Whether every part reaches its owner and no other element."""
         reach = self._reach(owners.shape)
         count, device = self.losses.numel(), self.losses.device
-        if self.verdicts.trusts(kind) and not is_half(self.rows):
-            codes = one_code(count, device, self.verdicts.next_seed())
+        if self.findings.trusts(kind) and not is_half(self.rows):
+            codes = one_code(count, device, self.findings.next_seed())
             return self._scaled(owners, codes, reach, exact=False)
         if all(
             self._scaled(owners, codes, reach, exact=True) for codes in digit_codes(count, device)
         ):
-            self.verdicts.passed(kind)
+            self.findings.passed(kind)
             return True
         return False
 
     def remembered(self, kind: str, shape: list[int]) -> Tensor | None:
         """Return the owners found in an earlier step, if they still are."""
-        owners = self.verdicts.owners.get(kind)
+        owners = self.findings.owners.get(kind)
         if owners is None or owners.device != self.rows.device:
             return None
         # What is not seen now is left out, so that the past decides the cost alone.
         owners = owners.where(self._reach(torch.Size(shape)) > least(self.rows), -1)
-        return owners if self.confirmed(owners, kind) else None
+        alone = self._at_one_position(owners) and self.confirmed(owners, kind)
+        return owners if alone else None
 
     def decoded(self, kind: str, shape: list[int]) -> Tensor | None:
         """Read each owner's number off the powers of two that scale its part of the gradient."""
@@ -126,8 +125,8 @@ class _Search:
         owners = owners.where(seen, -1)
         if not self._at_one_position(owners) or not self.confirmed(owners, kind):
             return None
-        before = self.verdicts.owners.get(kind)
-        self.verdicts.remember(kind, owners if before is None else owners.where(seen, before))
+        before = self.findings.owners.get(kind)
+        self.findings.remember(kind, owners if before is None else owners.where(seen, before))
         return owners
 
     def _at_one_position(self, owners: Tensor) -> bool:

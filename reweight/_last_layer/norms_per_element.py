@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reweight._dtypes import at_least_float32, largest_or_one
 from reweight._last_layer.element_owners import Owned, channel_dimension, owned_parts
+from reweight._last_layer.findings import Findings
 from reweight._last_layer.one_by_one import one_by_one
 from reweight._last_layer.output_gradients import (
     CONVOLUTIONS,
     TRANSPOSED_CONVOLUTIONS,
     reads_rows,
+    why_not_read,
 )
 from reweight._last_layer.private_torch import padding_of
 from reweight._last_layer.trace import LayerTrace
-from reweight._last_layer.verdicts import Verdicts
 
 # A backward pass an element is made for maps of so many elements.
 _MOST_PASSES = 1024
 
 
 def element_norms(
-    losses: Tensor, trace: LayerTrace, verdicts: Verdicts | None = None
+    losses: Tensor, trace: LayerTrace, findings: Findings | None = None
 ) -> Tensor | None:
     """Return ‖∂L_e/∂θ_out‖₂ for every element e of a loss map.
 
@@ -39,7 +39,7 @@ def element_norms(
     Args:
         losses: ``(C, *S)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
-        verdicts: What earlier steps found out.
+        findings: What earlier steps found out.
 
     Returns:
         ``(C, *S)``, detached; ``None`` where the formula does not hold and the map is too large
@@ -47,21 +47,21 @@ def element_norms(
         several positions, or a position reaches several elements (found out in every step), or
         the layer is neither ``nn.Linear`` nor a convolution, transposed or not.
     """
-    verdicts = verdicts or Verdicts()
+    findings = findings or Findings()
     why = _why_no_formula(trace)
-    owned = None if why else owned_parts(losses, trace, verdicts)
+    owned = None if why else owned_parts(losses, trace, findings)
     if owned is not None:
         return _norms_of_owned(losses, owned, trace)
     if losses.numel() > _MOST_PASSES:
         return None
     why = why or "a loss does not depend on what the layer returns at one position alone"
-    return one_by_one(losses.reshape(-1), trace, why, verdicts).reshape(losses.shape)
+    return one_by_one(losses.reshape(-1), trace, why, findings).reshape(losses.shape)
 
 
 def _why_no_formula(trace: LayerTrace) -> str:
     layer = trace.layer
     if not reads_rows(trace):
-        return trace.unseen or "how this kind of layer makes each number is not known"
+        return why_not_read(trace)
     if len(trace.calls) != 1:
         return "it ran more than once"
     known = isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS))

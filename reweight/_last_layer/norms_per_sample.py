@@ -6,13 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32, largest_or_one, widest
+from reweight._last_layer.codes import digit_codes, is_half, one_code, scaled_by_code
+from reweight._last_layer.findings import Findings
 from reweight._last_layer.one_by_one import norms_of, one_by_one, sum_over_calls
-from reweight._last_layer.output_gradients import output_gradients, reads_rows
-from reweight._last_layer.owners import digit_codes, is_half, one_code, scaled_by_code
+from reweight._last_layer.output_gradients import (
+    output_gradients,
+    reads_rows,
+    why_not_read,
+)
 from reweight._last_layer.parameter_gradients import per_sample_gradients
 from reweight._last_layer.rows_alone import operators_behind
 from reweight._last_layer.trace import LayerTrace
-from reweight._last_layer.verdicts import Verdicts
 
 # Per-sample gradients are held for as many samples at a time as fit in this many elements.
 _MOST_ELEMENTS = 2**26
@@ -22,7 +26,7 @@ _TOLERATED = {torch.float32: 1e-3, torch.float64: 1e-6}
 _ROUNDINGS = 32
 
 
-def sample_norms(losses: Tensor, trace: LayerTrace, verdicts: Verdicts | None = None) -> Tensor:
+def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = None) -> Tensor:
     """Return ‖∂L_i/∂θ_out‖₂ for every sample.
 
     Where each sample's loss depends on that sample's rows of the layer's output alone, the cost
@@ -33,17 +37,17 @@ def sample_norms(losses: Tensor, trace: LayerTrace, verdicts: Verdicts | None = 
     Args:
         losses: ``(C,)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
-        verdicts: What earlier steps found out.
+        findings: What earlier steps found out.
 
     Returns:
         ``(C,)``, detached.
     """
-    verdicts = verdicts or Verdicts()
+    findings = findings or Findings()
     why = _why_not_row_by_row(trace, len(losses))
-    rows = None if why else _independent_rows(losses, trace, verdicts)
+    rows = None if why else _independent_rows(losses, trace, findings)
     if rows is None:
-        return _one_by_one(losses, trace, why, verdicts)
-    inputs = [call.args[0].detach() for call in trace.calls]
+        return _one_by_one(losses, trace, why, findings)
+    inputs = [_by_sample(call.args[0].detach(), len(losses)) for call in trace.calls]
     if type(trace.layer) is nn.Linear and len(rows) == 1:
         cheap = _norms_from_products(inputs[0], rows[0], trace)
         if cheap is not None:
@@ -51,62 +55,69 @@ def sample_norms(losses: Tensor, trace: LayerTrace, verdicts: Verdicts | None = 
     return _norms_from_gradients(inputs, rows, trace)
 
 
-def _one_by_one(losses: Tensor, trace: LayerTrace, why: str, verdicts: Verdicts) -> Tensor:
+def _one_by_one(losses: Tensor, trace: LayerTrace, why: str, findings: Findings) -> Tensor:
     why = why or "the loss of a sample depends on what the layer returns for other samples"
-    return one_by_one(losses, trace, why, verdicts)
+    return one_by_one(losses, trace, why, findings)
 
 
 def _why_not_row_by_row(trace: LayerTrace, count: int) -> str:
     if not reads_rows(trace):
-        return trace.unseen or "how this kind of layer treats each sample is not known"
-    if any(
-        call.shape is None or call.shape[:1] != (count,) or call.args[0].shape[:1] != (count,)
-        for call in trace.calls
-    ):
-        return f"the first side of what it is fed or returns is not the {count} samples"
+        return why_not_read(trace)
+    for call in trace.calls:
+        first = call.shape[0] if call.shape else 0
+        # A linear layer may see several rows of each sample, one sample after the other.
+        several = type(trace.layer) is nn.Linear and call.args[0].dim() > 1
+        parts = first % count == 0 if several else first == count
+        if not first or not parts or call.args[0].shape[:1] != (first,):
+            return "the first side of what it is fed or returns is not the samples"
     return ""
 
 
-def _independent_rows(
-    losses: Tensor, trace: LayerTrace, verdicts: Verdicts
-) -> list[Tensor] | None:
+def _independent_rows(losses: Tensor, trace: LayerTrace, findings: Findings) -> list[Tensor] | None:
     """Return ∂L_i/∂z_i for every call of the layer, or ``None`` if some ∂L_i/∂z_j is not zero."""
     count, device = len(losses), losses.device
-    rows = output_gradients(losses, trace, torch.ones_like(losses))
+
+    def gradients(codes: Tensor) -> list[Tensor]:
+        found = output_gradients(losses, trace, codes.to(losses))
+        return [_by_sample(row, count) for row in found]
+
+    rows = gradients(torch.ones_like(losses))
     if count == 1:
         return rows
     behind = operators_behind(losses, trace)
     graph = f"{trace.training} {behind.names}"
-    reach = [at_least_float32(row.abs().flatten(1).amax(dim=1)) for row in rows]
 
     def scaled(codes: Tensor, *, exact: bool) -> bool:
-        found = output_gradients(losses, trace, codes.to(losses))
         return all(
-            scaled_by_code(
-                one, row, _beside(codes, row), _beside(largest, row), exact_codes=exact
-            )
-            for one, row, largest in zip(found, rows, reach, strict=True)
+            scaled_by_code(one, row, _beside(codes, row), _reach(row), exact_codes=exact)
+            for one, row in zip(gradients(codes), rows, strict=True)
         )
 
-    if verdicts.trusts(graph):
+    if findings.trusts(graph):
         if behind.proven:
             return rows
         coarse = any(map(is_half, rows))
-        if not coarse and scaled(one_code(count, device, verdicts.next_seed()), exact=False):
+        if not coarse and scaled(one_code(count, device, findings.next_seed()), exact=False):
             return rows
     if all(scaled(codes, exact=True) for codes in digit_codes(count, device)):
-        verdicts.passed(graph)
+        findings.passed(graph)
         return rows
     return None
+
+
+def _by_sample(rows: Tensor, count: int) -> Tensor:
+    return rows if len(rows) == count else rows.reshape(count, -1, *rows.shape[1:])
+
+
+def _reach(row: Tensor) -> Tensor:
+    return _beside(at_least_float32(row.abs().flatten(1).amax(dim=1)), row)
 
 
 def _beside(values: Tensor, row: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (row.dim() - 1))
 
 
-def _norms_from_gradients(
-    inputs: list[Tensor], rows: list[Tensor], trace: LayerTrace
-) -> Tensor:
+def _norms_from_gradients(inputs: list[Tensor], rows: list[Tensor], trace: LayerTrace) -> Tensor:
     step = max(1, _MOST_ELEMENTS // sum(p.numel() for p in trace.parameters.values()))
     norms = []
     for start in range(0, len(rows[0]), step):

@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._last_layer.findings import Findings
 from reweight._last_layer.output_gradients import output_gradients, reads_rows
 from reweight._last_layer.parameter_gradients import whole_batch_gradients
 from reweight._last_layer.trace import LayerTrace
-from reweight._last_layer.verdicts import Verdicts
 
 # So many backward passes are made without a word.
 _MANY = 32
 
 
-def one_by_one(losses: Tensor, trace: LayerTrace, why: str, verdicts: Verdicts) -> Tensor:
+def one_by_one(losses: Tensor, trace: LayerTrace, why: str, findings: Findings) -> Tensor:
     """Return ‖∂L_e/∂θ_out‖₂ for every loss, by a backward pass each.
 
     Args:
         losses: ``(N,)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
         why: Why there is no shorter way, for the warning that many passes are worth.
-        verdicts: Whether that was said before.
+        findings: Whether that was said before.
     """
     if len(losses) > _MANY:
-        verdicts.say_once(
+        findings.say_once(
             f"one by one: {why}",
             f"LastLayerGradient makes {len(losses)} backward passes in a step, one for each loss, "
             f"to score by {trace.name()}: {why}. The scores are exact; the time grows with the "

@@ -38,6 +38,17 @@ def reads_rows(trace: LayerTrace) -> bool:
     )
 
 
+def why_not_read(trace: LayerTrace) -> str:
+    """Return, where :func:`reads_rows` is false, what to tell the user."""
+    if trace.unseen:
+        return trace.unseen
+    if trace.layer is not None and has_hooks(trace.layer):
+        return "its hooks may change what it computes"
+    if not trace.complete:
+        return "it ran more than once, with other layers in between"
+    return "how this kind of layer treats each sample is not known"
+
+
 def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> list[Tensor]:
     """Return ∂(Σ cotangent · losses)/∂z for every call of the layer. The graph is kept."""
     edges = [call.edge for call in trace.calls if call.edge is not None]

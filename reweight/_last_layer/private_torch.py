@@ -35,8 +35,8 @@ def has_hooks(layer: nn.Module) -> bool:
 
 def padding_of(layer: nn.Module) -> list[int]:
     """Return a convolution's padding as ``F.pad`` takes it, where it is not by zeros."""
-    padding: list[int] = layer._reversed_padding_repeated_twice
-    return padding
+    padding: Any = layer._reversed_padding_repeated_twice
+    return list(padding)
 
 
 def output_shape(node: Node) -> torch.Size | None:

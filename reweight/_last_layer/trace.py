@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 
 from reweight._last_layer.private_torch import is_wrapped, unwrapped_tensor
+from reweight._last_layer.scripted import last_scripted_layer
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
 
     def scripted(part: nn.Module, args: Any, output: Any) -> None:
         if part in opaque:
-            made(opaque[part], args, {}, output)
+            made(opaque[part] or last_scripted_layer(part), args, {}, output)
             trace.unseen = "TorchScript runs it, and shows nothing of what happens inside"
 
     parts, opaque = _watched(module, wanted)
@@ -139,16 +140,15 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
 
 def _watched(
     module: nn.Module, wanted: nn.Module | None
-) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
-    """Return the modules to hook, and the scripted ones that run, with the layer each stands for.
+) -> tuple[list[nn.Module], dict[nn.Module, nn.Module | None]]:
+    """Return the modules to hook; and the scripted ones that run, with the part asked for.
 
-    Inside a scripted module nothing can be watched. It is one layer as a whole; or, where a part
-    of it is asked for, it is known that this part ran when the whole did.
+    Inside a scripted module nothing can be watched. When it has run, its parts have.
     """
     trainable = _trainable_modules(module)
     scripts = [part for part in trainable if isinstance(part, torch.jit.ScriptModule)]
     if wanted is None:
-        return [part for part in trainable if part not in scripts], {s: s for s in scripts}
+        return [part for part in trainable if part not in scripts], dict.fromkeys(scripts)
     if isinstance(wanted, torch.jit.ScriptModule):
         return [], {s: wanted for s in scripts if any(wanted is part for part in s.modules())}
     return [part for part in trainable if part is wanted], {}

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from reweight._last_layer.findings import Findings
 from reweight._last_layer.trace import LayerTrace
-from reweight._last_layer.verdicts import Verdicts
 
 # So many steps are looked at: what routes samples to several heads does it in every batch.
 _STEPS = 20
+# And so many backward passes are made for it.
+_QUESTIONS = 3
 
 
-def say_if_unreached(
-    norms: Tensor, losses: Tensor, trace: LayerTrace, verdicts: Verdicts
-) -> None:
+def say_if_unreached(norms: Tensor, losses: Tensor, trace: LayerTrace, findings: Findings) -> None:
     """Give a ``UserWarning``, once, if samples do not pass through the layer.
 
     Their scores are zero though their losses are not, and other parameters do have a gradient of
@@ -26,16 +26,18 @@ def say_if_unreached(
         norms: The layer's gradient norms, in the shape of ``losses``.
         losses: ``(C,)`` or the loss map, with their graph, which is kept.
         trace: The layer's calls.
-        verdicts: Whether it was said before.
+        findings: Whether it was said before.
     """
-    if verdicts.times("looked for samples that do not reach the layer") >= _STEPS:
+    if findings.times("looked for samples that do not reach the layer") >= _STEPS:
         return
     unreached = (norms == 0) & (losses.detach().abs() > 1e-6)
-    if not unreached.any() or not _others_learn(losses[unreached].sum(), trace):
+    if not unreached.any() or findings.times("asked whether others learn") >= _QUESTIONS:
+        return
+    if not _others_learn(losses[unreached].sum(), trace):
         return
     found = unreached.reshape(len(unreached), -1).any(dim=1).nonzero().flatten().tolist()
     shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
-    verdicts.say_once(
+    findings.say_once(
         f"unreached {trace.path()}",
         f"LastLayerGradient: {int(unreached.sum())} of {unreached.numel()} losses (of the samples "
         f"at position(s) [{shown}]) do not depend on {trace.name()}, though on other parameters. "

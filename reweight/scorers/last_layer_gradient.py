@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from reweight._last_layer import Verdicts, element_norms, sample_norms, say_if_unreached
+from reweight._last_layer import Findings, element_norms, sample_norms, say_if_unreached
 from reweight._last_layer.trace import LayerTrace
 from reweight._step.context import ScoringContext
 from reweight.scorers.mixture import Scorer
@@ -49,7 +49,7 @@ class LastLayerGradient(Scorer):
         self.layer = layer
         self._last: nn.Module | None = None
         self._last_name: str | None = None
-        self._verdicts = Verdicts()
+        self._findings = Findings()
 
     @override
     def prepare(self, context: ScoringContext) -> None:
@@ -74,9 +74,7 @@ class LastLayerGradient(Scorer):
         if wanted is None:
             self._found(trace)
         per_element = context.granularity == "element" and seen.losses.dim() > 1
-        norms = (element_norms if per_element else sample_norms)(
-            seen.losses, trace, self._verdicts
-        )
+        norms = (element_norms if per_element else sample_norms)(seen.losses, trace, self._findings)
         if norms is None:
             raise ValueError(
                 f"LastLayerGradient cannot score {seen.losses.numel()} single elements by "
@@ -85,25 +83,26 @@ class LastLayerGradient(Scorer):
                 f"position alone. Name such a layer with layer=, use GradientSimilarity, or "
                 f'granularity="sample".'
             )
-        say_if_unreached(norms, seen.losses, trace, self._verdicts)
+        say_if_unreached(norms, seen.losses, trace, self._findings)
         return norms
 
     def state_dict(self) -> dict[str, Any]:
         """Return what later steps depend on: plain numbers and strings, no tensor."""
-        return {"last": self._last_name, "verdicts": self._verdicts.state_dict()}
+        return {"last": self._last_name, "findings": self._findings.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned, with a model of the same layers."""
         self._last, self._last_name = None, state["last"]
-        self._verdicts.load_state_dict(state["verdicts"])
+        self._findings.load_state_dict(state["findings"])
 
     def _found(self, trace: LayerTrace) -> None:
         """Keep which layer was last, for the next step."""
         if trace.layer is self._last:
             return
         self._last, self._last_name = trace.layer, trace.path()
-        if isinstance(trace.layer, torch.jit.ScriptModule):
-            self._verdicts.say_once(
+        scripted = isinstance(trace.layer, torch.jit.ScriptModule)
+        if scripted and any("." in name for name in trace.parameters):
+            self._findings.say_once(
                 f"scripted {self._last_name}",
                 f"LastLayerGradient cannot see which layer of a scripted module runs last: it "
                 f"takes {trace.name()} for one layer, with all its parameters. Name the layer to "

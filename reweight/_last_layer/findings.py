@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch import Tensor
+
+from reweight._warnings import warn
 
 # Models whose graph changes from step to step must not fill the memory.
 _MOST_ENTRIES = 256
@@ -13,10 +14,10 @@ _MOST_MAPS = 8
 _FULL_TESTS = 2
 
 
-class Verdicts:
+class Findings:
     """Which graphs were tested in full, and what is a help the next time.
 
-    Nothing here is ever relied on alone: a verdict decides how a step tests, not whether.
+    None of it is relied on alone: it decides how a step tests, not whether.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class Verdicts:
     def say_once(self, cause: str, message: str) -> None:
         """Give a ``UserWarning``, once for each cause."""
         if self.times(cause) == 0:
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that decides how later steps test and what they say."""

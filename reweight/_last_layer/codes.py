@@ -38,7 +38,8 @@ def one_code(count: int, device: torch.device, seed: int) -> Tensor:
     places = torch.randperm(count, generator=generator).to(device)
     levels = 2**DIGIT
     within = torch.div(places, levels, rounding_mode="floor").float() / -(-count // levels)
-    return 2.0 ** (places % levels).float() * (1 + within)
+    codes: Tensor = 2.0 ** (places % levels).float() * (1 + within)
+    return codes
 
 
 def least(rows: Tensor) -> Tensor:
