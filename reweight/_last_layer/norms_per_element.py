@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,6 +49,8 @@ def element_norms(
         the layer is neither ``nn.Linear`` nor a convolution, transposed or not.
     """
     findings = findings or Findings()
+    if not losses.requires_grad:  # nothing of the layer is in them
+        return torch.zeros_like(losses)
     why = _why_no_formula(trace)
     owned = None if why else owned_parts(losses, trace, findings)
     if owned is not None:

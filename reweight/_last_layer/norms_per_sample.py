@@ -43,6 +43,8 @@ def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = 
         ``(C,)``, detached.
     """
     findings = findings or Findings()
+    if not losses.requires_grad:  # nothing of the layer is in them
+        return torch.zeros_like(losses)
     why = _why_not_row_by_row(trace, len(losses))
     rows = None if why else _independent_rows(losses, trace, findings)
     if rows is None:
