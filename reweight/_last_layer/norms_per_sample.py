@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from reweight._dtypes import at_least_float32, largest_or_one, widest
+from reweight._dtypes import at_least_float32, largest_or_one
 from reweight._last_layer.codes import digit_codes, is_half, one_code, scaled_by_code
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.one_by_one import norms_of, one_by_one, sum_over_calls
@@ -155,7 +155,6 @@ def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Ten
     rounding = _ROUNDINGS * torch.finfo(z.dtype).eps / (2 * _TOLERATED[z.dtype])
     cancelled = squares < rounding * products.abs().sum(dim=(1, 2))
     if cancelled.any():
-        wide = widest(z.device)
-        few = [inputs[cancelled].to(wide)], [rows[cancelled].to(wide)]
-        norms[cancelled] = _norms_from_gradients(*few, trace).to(norms)
+        few = [at_least_float32(inputs[cancelled])], [at_least_float32(rows[cancelled])]
+        norms[cancelled] = _norms_from_gradients(*few, trace)
     return norms

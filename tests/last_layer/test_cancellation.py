@@ -32,7 +32,7 @@ def cancelling(dtype, apart, positions, bias):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("apart", [1.0, 1e-1, 1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("apart", [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5])
 @pytest.mark.parametrize("positions", [2, 8, 16])
 @pytest.mark.parametrize("bias", [True, False])
 def test_cancelling_positions_keep_their_digits(dtype, apart, positions, bias):

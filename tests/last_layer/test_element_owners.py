@@ -185,6 +185,26 @@ def test_the_owners_of_a_step_are_looked_at_anew():
         assert_same(found, expected.reshape(found.shape), 1e-9)
 
 
+def test_two_positions_that_an_element_had_in_turn_are_not_one():
+    """What is remembered of several steps may fit a loss that depends on both."""
+    parts = [(0,)]
+
+    def forward(model, words):
+        logits = model(words)
+        return cross_entropy(sum(logits[:, start : start + 3] for start in parts[0]), words[:, :3])
+
+    model = language_model()
+    weigh = MetaReweighter(
+        model, forward=forward, scorer=LastLayerGradient(), granularity="element"
+    )
+    for number, words in enumerate(batches(9)):
+        parts[0] = ((0,), (0,), (3,), (3,), (0, 3), (0, 3), (0,), (3,), (0, 3))[number]
+        found = weigh.score(words).scores["last_layer_gradient"]
+        head = list(model[-1].parameters())
+        expected = oracle.per_sample_gradients(model, forward, words, head).norm(dim=1)
+        assert_same(found, expected.reshape(found.shape), 1e-9)
+
+
 def test_positions_that_begin_to_be_shared_are_found():
     shared = [False]
 

@@ -39,6 +39,9 @@ COUPLED = {
     "a cumulative sum over the batch": lambda z: z.cumsum(0).sum(1),
     "batch normalisation": lambda z: ce(F.batch_norm(z, None, None, training=True)),
     "a slice of two batches": lambda z: ce(torch.cat([z, z])[2:6]),
+    "rows of the first samples": lambda z: (
+        z.reshape(8, 2).gather(1, TARGET[:, None] % 2).squeeze(1)
+    ),
     "a repeated batch": lambda z: z.repeat(2, 1).reshape(4, 8).sum(1),
 }
 APART = {

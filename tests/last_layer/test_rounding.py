@@ -68,6 +68,45 @@ def test_saturated_softmaxes_take_no_pass_a_sample(loss, after, dtype, scale, pa
         assert_same(step.scores["last_layer_gradient"], expected, tolerance)
 
 
+@pytest.mark.parametrize("granularity", ["sample", "element"])
+def test_a_batch_of_denormals_takes_no_pass_a_sample(granularity, passes):
+    batch = torch.randn(16, 5, 8), torch.randint(10, (16, 5))
+
+    def forward(model, batch):
+        z = model(batch[0]) / 3 * 1.7
+        return F.cross_entropy(z.transpose(1, 2), batch[1], reduction="none") * 1e-41
+
+    weigh = MetaReweighter(
+        nn.Linear(8, 10), forward=forward, scorer=LastLayerGradient(), granularity=granularity
+    )
+    for _ in range(STEPS):
+        weigh.score(batch)
+    assert not passes
+
+
+@pytest.mark.parametrize("granularity", ["sample", "element"])
+def test_denormals_that_are_magnified_take_no_pass_a_sample(granularity, passes):
+    """Beside ordinary gradients, some that were denormal on the way and are no longer."""
+    gaps = torch.linspace(80, 103, 80).reshape(16, 5, 1)
+    gaps[0] = 1
+    batch = gaps, torch.zeros(16, 5, dtype=torch.long)
+    weight = torch.tensor([0.7, 0.3])
+
+    def forward(model, batch):
+        z = model(batch[0]) * 1e12
+        return F.cross_entropy(z.transpose(1, 2), batch[1], reduction="none", weight=weight)
+
+    model = nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0], [-1e-12]]))
+    weigh = MetaReweighter(
+        model, forward=forward, scorer=LastLayerGradient(), granularity=granularity
+    )
+    for _ in range(STEPS):
+        weigh.score(batch)
+    assert not passes
+
+
 @pytest.mark.parametrize("gain", [1, 40, 80, 200])
 @pytest.mark.parametrize("granularity", ["sample", "element"])
 @pytest.mark.parametrize("weight", [None, torch.tensor([0.3, 0.7])])
