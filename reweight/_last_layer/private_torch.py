@@ -39,13 +39,15 @@ def padding_of(layer: nn.Module) -> list[int]:
     return list(padding)
 
 
-def output_shape(node: Node) -> torch.Size | None:
+def output_shape(node: Node) -> tuple[int, ...] | None:
     """Return the shape of what a node of the graph computed, if that was one tensor."""
     metadata = getattr(node, "_input_metadata", None)
     if metadata is None or len(metadata) != 1:
         return None
-    shape = metadata[0].shape
-    # Nested tensors have symbolic shapes, or none.
+    try:
+        shape = tuple(metadata[0].shape)
+    except RuntimeError:  # nested tensors have none
+        return None
     return shape if all(type(side) is int for side in shape) else None
 
 

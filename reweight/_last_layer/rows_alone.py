@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
@@ -98,7 +97,7 @@ def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
     return Operators(" ".join(names), proven)
 
 
-def _shape(node: Node, trace: LayerTrace) -> torch.Size | None:
+def _shape(node: Node, trace: LayerTrace) -> tuple[int, ...] | None:
     # The layer's own node may be an in-place operator's or a view's: its output is known better.
     for call in trace.calls:
         if call.edge is not None and call.edge.node is node:
@@ -106,7 +105,7 @@ def _shape(node: Node, trace: LayerTrace) -> torch.Size | None:
     return output_shape(node)
 
 
-def _keeps_parts(node: Node, operand: Node, given: torch.Size | None, count: int) -> bool:
+def _keeps_parts(node: Node, operand: Node, given: tuple[int, ...] | None, count: int) -> bool:
     """Whether ``node`` computes the i-th part of its result from the i-th part of ``operand``."""
     if operand.name() == _LEAF:  # a parameter, used as it is: it is not what the layer returned
         return True
