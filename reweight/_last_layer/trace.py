@@ -60,7 +60,7 @@ class LayerTrace:
 
     def path(self) -> str | None:
         """Return the layer's name in the model."""
-        named = self.root.named_modules(remove_duplicate=False)
+        named = self.root.named_modules()
         return next((name for name, part in named if part is self.layer), None)
 
     def name(self) -> str:
@@ -145,13 +145,13 @@ def _watched(
 
     Inside a scripted module nothing can be watched. When it has run, its parts have.
     """
+    if wanted is not None and not isinstance(wanted, torch.jit.ScriptModule):
+        return [part for part in _trainable_modules(wanted) if part is wanted], {}
     trainable = _trainable_modules(module)
     scripts = [part for part in trainable if isinstance(part, torch.jit.ScriptModule)]
     if wanted is None:
         return [part for part in trainable if part not in scripts], dict.fromkeys(scripts)
-    if isinstance(wanted, torch.jit.ScriptModule):
-        return [], {s: wanted for s in scripts if any(wanted is part for part in s.modules())}
-    return [part for part in trainable if part is wanted], {}
+    return [], {s: wanted for s in scripts if any(wanted is part for part in s.modules())}
 
 
 def _trainable_modules(module: nn.Module) -> list[nn.Module]:

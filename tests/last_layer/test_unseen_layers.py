@@ -223,3 +223,12 @@ def test_many_passes_in_a_transform_are_announced_with_the_reason():
     weigh = MetaReweighter(model, forward=mean_flow, scorer=LastLayerGradient())
     with pytest.warns(UserWarning, match=r"33 backward passes.*'net.2'.*torch.func"):
         weigh.score(given)
+
+
+def test_a_parametrisation_may_be_the_layer():
+    """It is part of a layer, and yet a module with a name."""
+    model = nn.Sequential(nn.Linear(6, 3)).double()
+    nn.utils.parametrize.register_parametrization(model[0], "weight", nn.Linear(6, 6).double())
+    name, given = "0.parametrizations.weight.0", batch()
+    expected = oracle.last_layer_norms(model, supervised, given, name)
+    assert_same(scored(model, given, scorer=LastLayerGradient(name)), expected, 1e-9)
