@@ -6,7 +6,9 @@ depend on z row by row, a single backward pass of ΣL, from the losses to z, hol
 
 from __future__ import annotations
 
+from reweight._last_layer.findings import Findings
 from reweight._last_layer.norms_per_element import element_norms
 from reweight._last_layer.norms_per_sample import sample_norms
+from reweight._last_layer.unreached import say_if_unreached
 
-__all__ = ["element_norms", "sample_norms"]
+__all__ = ["Findings", "element_norms", "sample_norms", "say_if_unreached"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,77 +10,85 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._last_layer.element_owners import Owned, channel_dimension, owned_parts
+from reweight._last_layer.findings import Findings
+from reweight._last_layer.one_by_one import one_by_one
 from reweight._last_layer.output_gradients import (
     CONVOLUTIONS,
     TRANSPOSED_CONVOLUTIONS,
-    distinct_scales,
-    output_gradients,
     reads_rows,
+    why_not_read,
 )
+from reweight._last_layer.private_torch import padding_of
 from reweight._last_layer.trace import LayerTrace
 
+# A backward pass an element is made for maps of so many elements.
+_MOST_PASSES = 1024
 
-def element_norms(losses: Tensor, trace: LayerTrace) -> Tensor | None:
+
+def element_norms(
+    losses: Tensor, trace: LayerTrace, findings: Findings | None = None
+) -> Tensor | None:
     """Return ‖∂L_e/∂θ_out‖₂ for every element e of a loss map.
 
     Its square is ``Σ_k (∂L_e/∂z_ek)² (‖a_ek‖² + 1)``, k the channels of the element, a_ek the part
     of the layer's input that z_ek was computed from (a patch, for a convolution), and the 1 there
-    for a bias. An element is one number of the layer's output (a squared error, say), or all
-    channels at one position (a cross-entropy).
+    for a bias. An element is one number of the layer's output (a squared error, say), or some or
+    all channels at one position (a cross-entropy). Which element each position belongs to is
+    found out: the map may be shifted, sliced, flattened or permuted.
 
     Args:
         losses: ``(C, *S)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
+        findings: What earlier steps found out.
 
     Returns:
-        ``(C, *S)``, detached; ``None`` where the formula does not hold: if an element's loss does
-        not depend on the layer's output at that element alone (found out in every batch), or the
-        layer is neither ``nn.Linear`` nor a convolution, transposed or not, padded with zeros.
+        ``(C, *S)``, detached; ``None`` where the formula does not hold and the map is too large
+        for a backward pass an element: if an element's loss depends on the layer's output at
+        several positions, or a position reaches several elements (found out in every step), or
+        the layer is neither ``nn.Linear`` nor a convolution, transposed or not.
     """
-    layer = trace.layer
-    found = _independent_rows(losses, trace)
-    if found is None:
+    findings = findings or Findings()
+    if not losses.requires_grad:  # nothing of the layer is in them
+        return torch.zeros_like(losses)
+    why = _why_no_formula(trace)
+    owned = None if why else owned_parts(losses, trace, findings)
+    if owned is not None:
+        return _norms_of_owned(losses, owned, trace)
+    if losses.numel() > _MOST_PASSES:
         return None
-    rows, call = at_least_float32(found), trace.calls[0]
-    sizes = torch.zeros_like(rows)
+    why = why or "a loss does not depend on what the layer returns at one position alone"
+    return one_by_one(losses.reshape(-1), trace, why, findings).reshape(losses.shape)
+
+
+def _why_no_formula(trace: LayerTrace) -> str:
+    layer = trace.layer
+    if not reads_rows(trace):
+        return why_not_read(trace)
+    if len(trace.calls) != 1:
+        return "it ran more than once"
+    known = isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS))
+    return "" if known else "it is neither nn.Linear nor a convolution"
+
+
+def _norms_of_owned(losses: Tensor, owned: Owned, trace: LayerTrace) -> Tensor:
+    layer, rows = trace.layer, at_least_float32(owned.rows)
+    sizes = rows.new_zeros([1] * rows.dim())
     if "weight" in trace.parameters:
-        sizes = sizes + _squared_patches(at_least_float32(call.args[0].detach()), layer)
+        inputs = trace.calls[0].args[0].detach()
+        sizes = sizes + _squared_patches(at_least_float32(inputs), layer)
     if "bias" in trace.parameters:
         sizes = sizes + 1
     scale = largest_or_one(rows)  # squares of tiny gradients must not underflow
     squares = (rows / scale).square() * sizes
-    if losses.shape != rows.shape:
-        squares = squares.sum(dim=_channel_dimension(layer))
-    return squares.sqrt() * scale
-
-
-def _independent_rows(losses: Tensor, trace: LayerTrace) -> Tensor | None:
-    """Return ∂L_e/∂z_e in the shape of z, or ``None`` if some ∂L_e/∂z_f is not zero."""
-    layer = trace.layer
-    if not reads_rows(trace) or len(trace.calls) != 1:
-        return None
-    if isinstance(layer, CONVOLUTIONS + TRANSPOSED_CONVOLUTIONS):
-        if layer.padding_mode != "zeros":
-            return None
-    elif not isinstance(layer, nn.Linear):
-        return None
-    (rows,) = output_gradients(losses, trace, torch.ones_like(losses))
-    channels = _channel_dimension(layer)
-    positions = list(rows.shape)
-    del positions[channels]
-    if list(losses.shape) not in (positions, list(rows.shape)):
-        return None
-    numbers = torch.arange(losses.numel(), device=losses.device).reshape(losses.shape)
-    for scales in distinct_scales(numbers):
-        (scaled,) = output_gradients(losses, trace, scales.to(losses))
-        own = scales if losses.shape == rows.shape else scales.unsqueeze(channels)
-        if not torch.equal(scaled, rows * own.to(rows)):
-            return None
-    return rows
-
-
-def _channel_dimension(layer: nn.Module | None) -> int:
-    return -1 if isinstance(layer, nn.Linear) else 1
+    if owned.by_position:
+        squares = squares.sum(dim=channel_dimension(layer), keepdim=True)
+    if owned.in_order:
+        return squares.reshape(losses.shape).sqrt() * scale
+    known = owned.owners >= 0
+    sums = squares.new_zeros(math.prod(losses.shape))
+    sums.index_add_(0, owned.owners[known], squares[known])
+    return sums.reshape(losses.shape).sqrt() * scale
 
 
 def _squared_patches(inputs: Tensor, layer: Any) -> Tensor:
@@ -103,6 +112,8 @@ def _squared_patches(inputs: Tensor, layer: Any) -> Tensor:
             layer.dilation,
         )
     else:
+        if layer.padding_mode != "zeros":
+            squares, padding = F.pad(squares, padding_of(layer), mode=layer.padding_mode), 0
         convolve = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
         window = squares.new_ones((groups, channels // groups, *layer.kernel_size))
         sums = convolve(squares, window, None, layer.stride, padding, layer.dilation, groups)

@@ -6,71 +6,130 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._last_layer.codes import digit_codes, is_half, one_code, scaled_by_code
+from reweight._last_layer.findings import Findings
+from reweight._last_layer.one_by_one import norms_of, one_by_one, sum_over_calls
 from reweight._last_layer.output_gradients import (
-    distinct_scales,
     output_gradients,
     reads_rows,
+    why_not_read,
 )
-from reweight._last_layer.parameter_gradients import (
-    per_sample_gradients,
-    whole_batch_gradients,
-)
+from reweight._last_layer.parameter_gradients import per_sample_gradients
+from reweight._last_layer.rows_alone import operators_behind
 from reweight._last_layer.trace import LayerTrace
 
 # Per-sample gradients are held for as many samples at a time as fit in this many elements.
 _MOST_ELEMENTS = 2**26
+# Relative errors that ‖Zᵀ A‖ may have from the products' rounding, and what a sum of them may make
+# of one rounding.
+_TOLERATED = {torch.float32: 1e-3, torch.float64: 1e-6}
+_ROUNDINGS = 32
 
 
-def sample_norms(losses: Tensor, trace: LayerTrace) -> Tensor:
+def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = None) -> Tensor:
     """Return ‖∂L_i/∂θ_out‖₂ for every sample.
 
     Where each sample's loss depends on that sample's rows of the layer's output alone, the cost
-    is linear in C. That is found out in every batch; where something couples the samples
-    (BatchNorm after the layer, a contrastive loss, a reshaped output), C backward passes from the
-    losses to the layer are made instead, which is exact too.
+    is linear in C. That is found out in every step, by a proof from the graph or by a test; where
+    something couples the samples (BatchNorm after the layer, a contrastive loss, a reshaped
+    output), C backward passes from the losses to the layer are made instead, which is exact too.
 
     Args:
         losses: ``(C,)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
+        findings: What earlier steps found out.
 
     Returns:
         ``(C,)``, detached.
     """
-    rows = _independent_rows(losses, trace)
+    findings = findings or Findings()
+    if not losses.requires_grad:  # nothing of the layer is in them
+        return torch.zeros_like(losses)
+    why = _why_not_row_by_row(trace, len(losses))
+    rows = None if why else _independent_rows(losses, trace, findings)
     if rows is None:
-        return _one_by_one(losses, trace)
-    inputs = [call.args[0].detach() for call in trace.calls]
+        return _one_by_one(losses, trace, why, findings)
+    inputs = [_by_sample(call.args[0].detach(), len(losses)) for call in trace.calls]
     if type(trace.layer) is nn.Linear and len(rows) == 1:
         cheap = _norms_from_products(inputs[0], rows[0], trace)
         if cheap is not None:
             return cheap
+    return _norms_from_gradients(inputs, rows, trace)
+
+
+def _one_by_one(losses: Tensor, trace: LayerTrace, why: str, findings: Findings) -> Tensor:
+    why = why or "the loss of a sample depends on what the layer returns for other samples"
+    return one_by_one(losses, trace, why, findings)
+
+
+def _why_not_row_by_row(trace: LayerTrace, count: int) -> str:
+    if not reads_rows(trace):
+        return why_not_read(trace)
+    for call in trace.calls:
+        first = call.shape[0] if call.shape else 0
+        # A linear layer may see several rows of each sample, one sample after the other.
+        several = type(trace.layer) is nn.Linear and call.args[0].dim() > 1
+        parts = first % count == 0 if several else first == count
+        if not first or not parts or call.args[0].shape[:1] != (first,):
+            return "the first side of what it is fed or returns is not the samples"
+    return ""
+
+
+def _independent_rows(losses: Tensor, trace: LayerTrace, findings: Findings) -> list[Tensor] | None:
+    """Return ∂L_i/∂z_i for every call of the layer, or ``None`` if some ∂L_i/∂z_j is not zero."""
+    count, device = len(losses), losses.device
+
+    def gradients(codes: Tensor) -> list[Tensor]:
+        found = output_gradients(losses, trace, codes.to(losses))
+        return [_by_sample(row, count) for row in found]
+
+    rows = gradients(torch.ones_like(losses))
+    if count == 1:
+        return rows
+    behind = operators_behind(losses, trace)
+    graph = f"{trace.training} {behind.names}"
+
+    def scaled(codes: Tensor, *, exact: bool) -> bool:
+        return all(
+            scaled_by_code(one, row, _beside(codes, row), _reach(row), exact_codes=exact)
+            for one, row in zip(gradients(codes), rows, strict=True)
+        )
+
+    if findings.trusts(graph):
+        if behind.proven:
+            return rows
+        coarse = any(map(is_half, rows))
+        if not coarse and scaled(one_code(count, device, findings.next_seed()), exact=False):
+            return rows
+    if all(scaled(codes, exact=True) for codes in digit_codes(count, device)):
+        findings.passed(graph)
+        return rows
+    return None
+
+
+def _by_sample(rows: Tensor, count: int) -> Tensor:
+    return rows if len(rows) == count else rows.reshape(count, -1, *rows.shape[1:])
+
+
+def _reach(row: Tensor) -> Tensor:
+    return _beside(at_least_float32(row.abs().flatten(1).amax(dim=1)), row)
+
+
+def _beside(values: Tensor, row: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (row.dim() - 1))
+
+
+def _norms_from_gradients(inputs: list[Tensor], rows: list[Tensor], trace: LayerTrace) -> Tensor:
     step = max(1, _MOST_ELEMENTS // sum(p.numel() for p in trace.parameters.values()))
     norms = []
-    for start in range(0, len(losses), step):
+    for start in range(0, len(rows[0]), step):
         part = slice(start, start + step)
         calls = [
             per_sample_gradients(trace, given[part], row[part])
             for given, row in zip(inputs, rows, strict=True)
         ]
-        norms.append(_norms(_sum_over_calls(calls)))
+        norms.append(norms_of(sum_over_calls(calls)))
     return torch.cat(norms)
-
-
-def _independent_rows(losses: Tensor, trace: LayerTrace) -> list[Tensor] | None:
-    """Return ∂L_i/∂z_i for every call of the layer, or ``None`` if some ∂L_i/∂z_j is not zero."""
-    count = len(losses)
-    if not reads_rows(trace) or any(
-        call.shape is None or call.shape[:1] != (count,) or call.args[0].shape[:1] != (count,)
-        for call in trace.calls
-    ):
-        return None
-    rows = output_gradients(losses, trace, torch.ones_like(losses))
-    for scales in distinct_scales(torch.arange(count, device=losses.device)):
-        scaled = output_gradients(losses, trace, scales.to(losses))
-        for row, other in zip(rows, scaled, strict=True):
-            if not torch.equal(other, row * scales.to(row).reshape(-1, *[1] * (row.dim() - 1))):
-                return None
-    return rows
 
 
 def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Tensor | None:
@@ -87,36 +146,15 @@ def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Ten
         products = products + a @ a.mT
     if "bias" in trace.parameters:
         products = products + 1
-    return ((z @ z.mT) * products).sum(dim=(1, 2)).clamp(min=0).sqrt() * scale
-
-
-def _one_by_one(losses: Tensor, trace: LayerTrace) -> Tensor:
-    norms = []
-    for one in torch.eye(len(losses), dtype=losses.dtype, device=losses.device):
-        if reads_rows(trace):
-            calls = [
-                whole_batch_gradients(trace, call.args[0].detach(), gradient)
-                for call, gradient in zip(
-                    trace.calls, output_gradients(losses, trace, one), strict=True
-                )
-            ]
-            gradients = _sum_over_calls(calls)
-        else:
-            leaves = list(trace.parameters.values())
-            loss = (one * losses).sum()
-            found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-            gradients = [g for g in found if g is not None] or [one.new_zeros(1)]
-        norms.append(_norms([gradient[None] for gradient in gradients]))
-    return torch.cat(norms)
-
-
-def _sum_over_calls(calls: list[list[Tensor]]) -> list[Tensor]:
-    return [torch.stack(same).sum(dim=0) for same in zip(*calls, strict=True)]
-
-
-def _norms(gradients: list[Tensor]) -> Tensor:
-    """Return each sample's Euclidean norm, ``(C,)``, over its gradients, ``(C, *shape)`` each."""
-    flat = torch.cat([at_least_float32(g).reshape(len(g), -1) for g in gradients], dim=1)
-    scale = largest_or_one(flat)
-    norms: Tensor = torch.linalg.vector_norm(flat / scale, dim=1)
-    return norms * scale
+    products = (z @ z.mT) * products
+    squares = products.sum(dim=(1, 2))
+    norms: Tensor = squares.clamp(min=0).sqrt() * scale
+    if a.shape[1] == 1:  # a single square has nothing to cancel
+        return norms
+    # An error in the square is half as large in its root.
+    rounding = _ROUNDINGS * torch.finfo(z.dtype).eps / (2 * _TOLERATED[z.dtype])
+    cancelled = squares < rounding * products.abs().sum(dim=(1, 2))
+    if cancelled.any():
+        few = [at_least_float32(inputs[cancelled])], [at_least_float32(rows[cancelled])]
+        norms[cancelled] = _norms_from_gradients(*few, trace)
+    return norms

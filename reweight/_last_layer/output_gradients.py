@@ -1,12 +1,11 @@
-"""∂L/∂z, z the output of the traced layer, and which losses depend on which part of it."""
+"""∂L/∂z, z the output of the traced layer."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from reweight._last_layer.private_torch import has_hooks
 from reweight._last_layer.trace import LayerTrace
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -28,9 +27,7 @@ def reads_rows(trace: LayerTrace) -> bool:
     if layer is None or type(layer) not in _ROW_BY_ROW or not trace.complete:
         return False
     # A hook may compute the weight (weight_norm), change the output or change a gradient.
-    if layer._forward_hooks or layer._forward_pre_hooks or "weight" not in layer._parameters:
-        return False
-    if layer._backward_hooks or layer._backward_pre_hooks:
+    if has_hooks(layer) or "weight" not in layer._parameters:
         return False
     return all(
         call.edge is not None
@@ -39,6 +36,17 @@ def reads_rows(trace: LayerTrace) -> bool:
         and not call.kwargs
         for call in trace.calls
     )
+
+
+def why_not_read(trace: LayerTrace) -> str:
+    """Return, where :func:`reads_rows` is false, what to tell the user."""
+    if trace.unseen:
+        return trace.unseen
+    if trace.layer is not None and has_hooks(trace.layer):
+        return "its hooks may change what it computes"
+    if not trace.complete:
+        return "it ran more than once, with other layers in between"
+    return "how this kind of layer treats each sample is not known"
 
 
 def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> list[Tensor]:
@@ -52,18 +60,3 @@ def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> li
         losses.new_zeros(shape) if gradient is None else gradient
         for shape, gradient in zip(shapes, found, strict=True)
     ]
-
-
-def distinct_scales(positions: Tensor) -> Iterator[Tensor]:
-    """Yield powers of two such that any two positions differ in one of the tensors yielded.
-
-    To scale a cotangent by a power of two scales what comes out of a backward pass bit for bit.
-    So where the losses are scaled by these, and the gradient of each part of the output by just
-    its own loss's scale, no loss reaches another's part: whoever contributes brings its own.
-
-    Args:
-        positions: The integers 0 … N − 1 in any shape.
-    """
-    # Three binary digits at a time: larger powers could leave the range of half precision.
-    for shift in range(0, (positions.numel() - 1).bit_length(), 3):
-        yield 2.0 ** ((positions >> shift) & 7)

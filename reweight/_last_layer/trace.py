@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
+
+from reweight._last_layer.private_torch import is_wrapped, unwrapped_tensor
+from reweight._last_layer.scripted import last_scripted_layer
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,33 @@ class LayerTrace:
     """The last layer of one forward pass.
 
     Attributes:
+        root: The model.
         layer: The last layer executed, or the one asked for.
         parameters: Its trainable parameters as that pass used them, by their name in the layer.
         calls: Its executions, in order.
         complete: Whether ``calls`` holds all of them. It does not where other layers ran between
             two executions: keeping every layer's input would hold memory the model had let go.
+        unseen: Why it could not be watched how the layer made its output; empty where it could.
+        training: Whether the model was in train mode.
     """
 
+    root: nn.Module
     layer: nn.Module | None = None
     parameters: dict[str, Tensor] = field(default_factory=dict)
     calls: list[LayerCall] = field(default_factory=list)
     complete: bool = True
+    unseen: str = ""
+    training: bool = True
+
+    def path(self) -> str | None:
+        """Return the layer's name in the model."""
+        named = self.root.named_modules()
+        return next((name for name, part in named if part is self.layer), None)
+
+    def name(self) -> str:
+        """Return what to call the layer in a sentence."""
+        kind, path = type(self.layer).__name__, self.path()
+        return f"layer {path!r} ({kind})" if path else f"the whole model ({kind})"
 
 
 @contextmanager
@@ -62,7 +82,7 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
         module: The model, without wrappers.
         wanted: The layer to watch instead of the last one.
     """
-    trace = LayerTrace()
+    trace = LayerTrace(module, training=module.training)
     open_modules: list[bool] = []  # for each running module: did a layer run inside it?
     counts: dict[nn.Module, int] = {}
 
@@ -73,14 +93,22 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
         inner = open_modules.pop() if open_modules else False
         if inner and wanted is None:
             return
+        made(part, args, kwargs, output)
+
+    def made(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if not _needs_gradient(output):
             return
         open_modules[:] = [True] * len(open_modules)
         counts[part] = counts.get(part, 0) + 1
         if part is not trace.layer:
-            trace.layer, trace.calls = part, []
-        trace.parameters = {n: p for n, p in part.named_parameters() if p.requires_grad}
+            trace.layer, trace.calls, trace.unseen = part, [], ""
+        trace.parameters = {
+            name: unwrapped_tensor(p) for name, p in part.named_parameters() if p.requires_grad
+        }
         single = isinstance(output, Tensor)
+        if single and is_wrapped(output):
+            trace.unseen = "it runs inside a transform of torch.func, which hides its graph"
+            single = False
         trace.calls.append(
             LayerCall(
                 args,
@@ -91,16 +119,39 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
         )
         trace.complete = counts[part] == len(trace.calls)
 
+    def scripted(part: nn.Module, args: Any, output: Any) -> None:
+        if part in opaque:
+            made(opaque[part] or last_scripted_layer(part), args, {}, output)
+            trace.unseen = "TorchScript runs it, and shows nothing of what happens inside"
+
+    parts, opaque = _watched(module, wanted)
     handles = []
-    trainable = _trainable_modules(module if wanted is None else wanted)
-    for part in trainable if wanted is None else trainable[-1:]:
+    for part in parts:
         handles.append(part.register_forward_pre_hook(enter))
         handles.append(part.register_forward_hook(leave, with_kwargs=True))
+    if opaque:  # these take no hooks of their own
+        handles.append(register_module_forward_hook(scripted))
     try:
         yield trace
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _watched(
+    module: nn.Module, wanted: nn.Module | None
+) -> tuple[list[nn.Module], dict[nn.Module, nn.Module | None]]:
+    """Return the modules to hook; and the scripted ones that run, with the part asked for.
+
+    Inside a scripted module nothing can be watched. When it has run, its parts have.
+    """
+    if wanted is not None and not isinstance(wanted, torch.jit.ScriptModule):
+        return [part for part in _trainable_modules(wanted) if part is wanted], {}
+    trainable = _trainable_modules(module)
+    scripts = [part for part in trainable if isinstance(part, torch.jit.ScriptModule)]
+    if wanted is None:
+        return [part for part in trainable if part not in scripts], dict.fromkeys(scripts)
+    return [], {s: wanted for s in scripts if any(wanted is part for part in s.modules())}
 
 
 def _trainable_modules(module: nn.Module) -> list[nn.Module]:
@@ -112,6 +163,10 @@ def _trainable_modules(module: nn.Module) -> list[nn.Module]:
         if isinstance(part, ParametrizationList):
             # What computes a weight inside a layer is part of that layer, not one itself.
             return any(p.requires_grad for p in part.parameters())
+        if part not in seen and isinstance(part, torch.jit.ScriptModule):
+            seen[part] = any(p.requires_grad for p in part.parameters())
+            if seen[part]:
+                found.append(part)
         if part not in seen:
             seen[part] = False  # a module that holds itself ends here
             inside = [walk(child) for child in part.children()]
@@ -127,7 +182,8 @@ def _trainable_modules(module: nn.Module) -> list[nn.Module]:
 
 def _needs_gradient(output: Any) -> bool:
     if isinstance(output, Tensor):
-        return output.requires_grad
+        # What a transform wraps around it does not always say so.
+        return unwrapped_tensor(output).requires_grad
     if isinstance(output, dict):
         return any(_needs_gradient(value) for value in output.values())
     if isinstance(output, tuple | list):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from reweight._last_layer import element_norms, sample_norms
+from reweight._last_layer import Findings, element_norms, sample_norms, say_if_unreached
+from reweight._last_layer.trace import LayerTrace
 from reweight._step.context import ScoringContext
 from reweight.scorers.mixture import Scorer
 
@@ -22,7 +26,14 @@ class LastLayerGradient(Scorer):
     It reads the training pass and makes none of its own, except under autocast or
     ``torch.compile``, whose numbers and graphs are not what a score is made of. Cost is linear in
     C, unless something after the layer couples the samples (a contrastive loss, say): that is
-    found out, and C short backward passes are made instead.
+    found out, and C short backward passes are made instead. So they are for a layer that cannot be
+    watched, in TorchScript or within ``torch.func.jvp`` or ``vmap``. More than 32 of them give a
+    ``UserWarning``, once; and so does a layer that only some of the samples reach, such as one of
+    several heads.
+
+    With weights per element, which element of the loss map each position of the layer's output
+    belongs to is found out, so that the map may be shifted (the next token's loss), sliced or
+    flattened.
 
     Args:
         layer: The layer to take instead of the last one executed: its name in the model, or the
@@ -30,18 +41,22 @@ class LastLayerGradient(Scorer):
 
     Raises:
         ValueError: When called, if the model has no such layer, or no layer with trainable
-            parameters ran; or, with weights per element, if an element's loss does not depend on
-            the layer's output at that element alone.
+            parameters ran; or, with weights per element, for a map of more than 1,024 elements of
+            which some do not depend on the layer's output at one position alone.
     """
 
     def __init__(self, layer: str | nn.Module | None = None) -> None:
         self.layer = layer
         self._last: nn.Module | None = None
+        self._last_name: str | None = None
+        self._findings = Findings()
 
     @override
     def prepare(self, context: ScoringContext) -> None:
         """Ask for the layer to be watched."""
         layer = self._resolve(context.model)
+        if self._last is None and self._last_name is not None:  # from a checkpoint
+            self._last = dict(context.model.named_modules()).get(self._last_name)
         context.passes.watch(layer, hint=self._last if layer is None else None)
 
     @override
@@ -57,19 +72,42 @@ class LastLayerGradient(Scorer):
                 f"layer to score by with layer=, or leave this scorer out."
             )
         if wanted is None:
-            self._last = trace.layer
+            self._found(trace)
         per_element = context.granularity == "element" and seen.losses.dim() > 1
-        if not per_element:
-            return sample_norms(seen.losses, trace)
-        norms = element_norms(seen.losses, trace)
+        norms = (element_norms if per_element else sample_norms)(seen.losses, trace, self._findings)
         if norms is None:
             raise ValueError(
-                "LastLayerGradient cannot score single elements here: it needs a last layer that "
-                "is nn.Linear or a convolution padded with zeros, and a loss map of which each "
-                "element depends on the layer's output at that element alone. Use "
-                'GradientSimilarity, or granularity="sample".'
+                f"LastLayerGradient cannot score {seen.losses.numel()} single elements by "
+                f"{trace.name()}: it needs nn.Linear or a convolution that runs once, "
+                f" and a loss map of which each element depends on the layer's output at one "
+                f"position alone. Name such a layer with layer=, use GradientSimilarity, or "
+                f'granularity="sample".'
             )
+        say_if_unreached(norms, seen.losses, trace, self._findings)
         return norms
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what later steps depend on: plain numbers and strings, no tensor."""
+        return {"last": self._last_name, "findings": self._findings.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, with a model of the same layers."""
+        self._last, self._last_name = None, state["last"]
+        self._findings.load_state_dict(state["findings"])
+
+    def _found(self, trace: LayerTrace) -> None:
+        """Keep which layer was last, for the next step."""
+        if trace.layer is self._last:
+            return
+        self._last, self._last_name = trace.layer, trace.path()
+        scripted = isinstance(trace.layer, torch.jit.ScriptModule)
+        if scripted and any("." in name for name in trace.parameters):
+            self._findings.say_once(
+                f"scripted {self._last_name}",
+                f"LastLayerGradient cannot see which layer of a scripted module runs last: it "
+                f"takes {trace.name()} for one layer, with all its parameters. Name the layer to "
+                f"score by with layer=.",
+            )
 
     def _resolve(self, model: nn.Module) -> nn.Module | None:
         if not isinstance(self.layer, str):

@@ -1,0 +1,132 @@
+"""A proof from the graph alone that no operator behind the layer couples the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from reweight._last_layer.private_torch import output_shape, saved_dimensions
+from reweight._last_layer.trace import LayerTrace
+
+# More nodes than this are not looked at: the walk has to cost less than a backward pass.
+_MOST_NODES = 100
+
+# Number by number, where operand and result have as many dimensions and the first side in common.
+_ELEMENTWISE = frozenset(
+    f"{name}Backward{variant}"
+    for name in (
+        *("Abs", "Add", "Clamp", "Clone", "Div", "Elu", "Erf", "Exp", "Expm1", "Gelu", "Hardtanh"),
+        *("Huber", "HuberLoss", "LeakyRelu", "Log", "Log1P", "LogSigmoid", "MaskedFill"),
+        *("Maximum", "Minimum", "MseLoss", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Rsqrt"),
+        *("Rsub", "Sgn", "Sigmoid", "Silu", "Sin", "Cos", "SmoothL1Loss", "Softplus", "Sqrt"),
+        *("Sub", "Tanh", "Threshold", "ToCopy", "Where", "Xlogy", "BinaryCrossEntropy"),
+        *("BinaryCrossEntropyWithLogits", "SoftMarginLoss", "Expand", "Alias"),
+    )
+    for variant in range(4)
+)
+# The numbers in the same order, in another shape.
+_RESHAPES = frozenset(
+    f"{name}Backward{variant}"
+    for name in ("View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze")
+    for variant in range(3)
+)
+# Along the dimensions that the node holds, which must not be the first.
+_ALONG_DIMENSIONS = frozenset(
+    {
+        "GatherBackward0",
+        "LogSoftmaxBackward0",
+        "LogsumexpBackward0",
+        "MeanBackward1",
+        "PermuteBackward0",
+        "SelectBackward0",
+        "SliceBackward0",
+        "SoftmaxBackward0",
+        "SumBackward1",
+        "TransposeBackward0",
+    }
+)
+_CLASS_LOSSES = frozenset({"NllLossBackward0", "NllLoss2DBackward0"})
+_LEAF = "torch::autograd::AccumulateGrad"
+
+
+@dataclass(frozen=True)
+class Operators:
+    """What lies between the layer and the losses.
+
+    Attributes:
+        names: The operators, in the order of the walk; where there are too many, the first ones.
+        proven: Whether they cannot couple the samples, whatever the data.
+    """
+
+    names: str
+    proven: bool
+
+
+def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
+    """Walk the graph from ``losses``, ``(C,)``, to the layer's outputs.
+
+    Every tensor on the way must hold the numbers of sample i in the i-th of C equal parts, in
+    order. What leads elsewhere than to the layer is held to the same: a proof may fail, no more.
+    """
+    count = losses.shape[0]
+    ends = {call.edge.node for call in trace.calls if call.edge is not None}
+    start = losses.grad_fn
+    names: list[str] = []
+    proven = start is not None and all(
+        call.shape and call.shape[0] % count == 0 for call in trace.calls
+    )
+    open_nodes: list[Node] = [] if start is None else [start]
+    seen: set[Node] = set()
+    while open_nodes:
+        node = open_nodes.pop()
+        if node in seen or node in ends:
+            continue
+        if len(seen) == _MOST_NODES:
+            return Operators(" ".join(names), proven=False)
+        seen.add(node)
+        names.append(node.name())
+        if node.name() == _LEAF:
+            continue
+        behind = [following for following, _ in node.next_functions if following is not None]
+        proven = proven and all(
+            _keeps_parts(node, following, _shape(following, trace), count) for following in behind
+        )
+        open_nodes += behind
+    return Operators(" ".join(names), proven)
+
+
+def _shape(node: Node, trace: LayerTrace) -> tuple[int, ...] | None:
+    # The layer's own node may be an in-place operator's or a view's: its output is known better.
+    for call in trace.calls:
+        if call.edge is not None and call.edge.node is node:
+            return call.shape
+    return output_shape(node)
+
+
+def _keeps_parts(node: Node, operand: Node, given: tuple[int, ...] | None, count: int) -> bool:
+    """Whether ``node`` computes the i-th part of its result from the i-th part of ``operand``."""
+    if operand.name() == _LEAF:  # a parameter, used as it is: it is not what the layer returned
+        return True
+    made, name = output_shape(node), node.name()
+    if not given or not made or made[0] % count or given[0] % count:
+        return False
+    if 0 in (*made, *given):
+        return False
+    if name in _RESHAPES:
+        return True
+    if given[0] != made[0]:
+        return False
+    if name in _ELEMENTWISE:
+        return len(given) == len(made)
+    if name in _CLASS_LOSSES:
+        return len(given) == len(made) + 1
+    if name not in _ALONG_DIMENSIONS:
+        return False
+    along = saved_dimensions(node)
+    if along is None:
+        return False
+    if name == "PermuteBackward0":
+        return along[0] % len(given) == 0
+    return all(d % len(given) != 0 for d in along)
