@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from reweight._derivative.beside_training import NotFollowed, TangentMode
 from reweight._derivative.methods import Method, directional_derivative, forward_mode
 from reweight._isolation.autocast import Precision
+from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
@@ -47,13 +48,14 @@ class NoisyPasses:
         objective: The losses as a function of the parameters.
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
+        noisy: The noisy batch as it came; what the training pass was given may have changed.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
         self.start = Snapshot(objective.module)
         self.precision = Precision(self.start.devices)
-        self._noisy = noisy
+        self.noisy = noisy
         self._training = training
         self._trains_and_scores = (
             training and not self.precision.autocast and not uses_compiler(objective.model)
@@ -97,11 +99,11 @@ class NoisyPasses:
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
             return directional_derivative(
-                self.objective, self._noisy, direction, method, self.start, baseline=baseline
+                self.objective, self.noisy, direction, method, self.start, baseline=baseline
             )
         with self._watching() as traces:
             derivative, losses = forward_mode(
-                self.objective, self._noisy, direction, self.start, self._watched_leaves()
+                self.objective, self.noisy, direction, self.start, self._watched_leaves()
             )
         if self._as_expected(traces):
             self._for_scores = _checked(losses, traces)
@@ -130,7 +132,9 @@ class NoisyPasses:
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
         ):
-            losses = self.objective.training_losses(self._noisy)
+            # The model may write into the batch, as in plain training; no later pass sees it.
+            given, self.noisy = self.noisy, fresh(self.noisy)
+            losses = self.objective.training_losses(given)
         self._for_training = _checked(losses, traces)
         return self._for_training
 
@@ -147,7 +151,7 @@ class NoisyPasses:
         return _checked(losses, traces)
 
     def _recorded(self, leaves: Parameters) -> Losses:
-        return self.objective.evaluate(leaves, self._noisy, lambda losses: losses, self.start)
+        return self.objective.evaluate(leaves, self.noisy, lambda losses: losses, self.start)
 
     def _watched_leaves(self) -> Parameters:
         """Return the watched layers' parameters as leaves: nothing before them is recorded."""
