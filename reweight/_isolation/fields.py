@@ -55,10 +55,16 @@ def is_opaque(value: Any) -> bool:
     kind = type(value)
     if isinstance(value, enum.Enum | type | BaseException) or hasattr(kind, "__del__"):
         return True
+    return _of_the_standard_library(kind) or next(fields_of(value), None) is None
+
+
+def _of_the_standard_library(kind: type) -> bool:
     package = kind.__module__.partition(".")[0]
-    if package in sys.stdlib_module_names and package not in _PLAIN_MODULES:
-        return True
-    return next(fields_of(value), None) is None
+    if package not in sys.stdlib_module_names or package in _PLAIN_MODULES:
+        return False
+    # A class made by a call bears the name of the module that made it ("abc", for PyG's batches).
+    module = vars(sys.modules.get(kind.__module__, object))
+    return module.get(kind.__qualname__.partition(".")[0]) is not None
 
 
 def _into_slot(slot: types.MemberDescriptorType) -> Put:

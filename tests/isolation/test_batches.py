@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import enum
 import random
@@ -112,6 +113,7 @@ KINDS = {
     "slots": Slots,
     "mapping": Guarded,
     "list": lambda x: Tagged([x]),
+    "made by a call": lambda x: abc.ABCMeta("Made", (Plain,), {})(x),
     "tuple": lambda x: Images(x, 3),
     "cycle": Parent,
 }
