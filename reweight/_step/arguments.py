@@ -20,8 +20,8 @@ class Arguments:
     In this order: a ``PackedSequence`` is one argument. What only fits the signature of
     ``forward`` one way is passed that way. A named tuple is spread if its fields have the names of
     parameters, else it is one. As many entries of one kind as there are samples, not all of which
-    have the samples first, are one argument, a list of samples. Anything else is spread. What the
-    first batch settled by its entries holds for the later ones, which may be less clear.
+    have the samples first, are one argument, a list of samples. Anything else is spread. What one
+    batch has settled holds for later ones that are less clear.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,7 @@ class Arguments:
         fits_one = required <= 1 and (bool(positional) or any_number)
         fits_spread = required <= len(value) and (any_number or len(value) <= len(positional))
         if fits_one != fits_spread:
+            self._spread = fits_spread
             return fits_spread
         if not fits_one:
             return True
