@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
 
 from reweight._isolation.fields import fields_of, is_opaque
 from reweight._isolation.tensor_copies import TensorCopies
@@ -130,12 +129,7 @@ class Copies:
         return made
 
     def _object(self, value: Any) -> Any:
-        if isinstance(value, nn.Module):
-            scripted = isinstance(value, torch.jit.ScriptModule)
-            left = scripted or next(value.parameters(), None) is not None
-        else:
-            left = isinstance(value, Dataset | DataLoader | torch.optim.Optimizer)
-        if left or is_opaque(value):
+        if is_opaque(value):
             return self._keep(value, value)
         base = types.SimpleNamespace if isinstance(value, types.SimpleNamespace) else object
         return self._filled(value, base, _fill_fields)

@@ -9,6 +9,10 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
 Put = Callable[[Any, Any], None]
 
 # Of the standard library's classes these are plain records; a lock, a logger, a thread are not.
@@ -47,12 +51,18 @@ def state_of(value: Any) -> dict[str, Any]:
 
 
 def is_opaque(value: Any) -> bool:
-    """Whether a copy of the fields of ``value`` would be no copy of it.
+    """Whether a copy of the fields of ``value`` would be no copy of it, or is not wanted.
 
-    A member of an enumeration, a sentinel without any state, an object that releases something
-    when it ends, or one of the standard library's: locks, loggers, threads.
+    A module with parameters, a data set, an optimiser; a member of an enumeration, a sentinel
+    without any state, an object that releases something when it ends, or one of the standard
+    library's: locks, loggers, threads.
     """
     kind = type(value)
+    if isinstance(value, nn.Module):
+        scripted = isinstance(value, torch.jit.ScriptModule)
+        return scripted or next(value.parameters(), None) is not None
+    if isinstance(value, Dataset | DataLoader | torch.optim.Optimizer):
+        return True
     if isinstance(value, enum.Enum | type | BaseException) or hasattr(kind, "__del__"):
         return True
     return _of_the_standard_library(kind) or next(fields_of(value), None) is None
