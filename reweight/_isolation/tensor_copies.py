@@ -17,18 +17,24 @@ class TensorCopies:
 
         A leaf's is a leaf. What was computed from something, and a parameter, stay connected.
         """
-        if isinstance(value, nn.Parameter) or not value.is_leaf:
+        plain = type(value) is Tensor
+        if not value.is_leaf or (not plain and isinstance(value, nn.Parameter)):
             return value.clone()
-        part = self._view(value)
-        made = value.detach().clone() if part is None else part
-        self._remember(value, made)
-        return made.requires_grad_(value.requires_grad)
+        if value.requires_grad:
+            return value.detach().clone().requires_grad_()
+        if not plain or value.layout != torch.strided:
+            return value.detach().clone()
+        storage = _storage(value)
+        part = self._part(value, storage)
+        if part is not None:
+            return part
+        made = value.clone()
+        if storage and value.is_contiguous():
+            self._storages.setdefault(storage, (value, made))
+        return made
 
-    def _view(self, value: Tensor) -> Tensor | None:
-        """Return ``value`` as a part of a copy made before, where it is a part of that tensor."""
-        if type(value) is not Tensor or value.layout != torch.strided or value.requires_grad:
-            return None
-        known = self._storages.get(_storage(value))
+    def _part(self, value: Tensor, storage: int) -> Tensor | None:
+        known = self._storages.get(storage)
         if known is None:
             return None
         whole, made = known
@@ -36,12 +42,6 @@ class TensorCopies:
         if whole.dtype != value.dtype or start < 0 or start + _extent(value) > whole.numel():
             return None
         return made.as_strided(value.shape, value.stride(), made.storage_offset() + start)
-
-    def _remember(self, value: Tensor, made: Tensor) -> None:
-        if type(value) is Tensor and value.layout == torch.strided and value.is_contiguous():
-            storage = _storage(value)
-            if storage and not value.requires_grad:
-                self._storages.setdefault(storage, (value, made))
 
 
 def _storage(value: Tensor) -> int:

@@ -51,6 +51,8 @@ def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Ten
     chosen = target == values[0]
     for value in values[1:]:
         chosen = chosen | (target == value)
+    if not bool(chosen.any()):
+        return None
     plain = chosen if type(chosen) is Tensor else chosen.as_subclass(Tensor)
     if several and target.dim() > losses.dim():
         plain = plain.flatten(losses.dim()).all(dim=-1)

@@ -127,13 +127,13 @@ class NoisyPasses:
     def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.
         hooked = self._trains_and_scores
+        # The model may write into the batch, as in plain training; no later pass sees it.
+        given, self.noisy = self.noisy, fresh(self.noisy)
         with (
             observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
         ):
-            # The model may write into the batch, as in plain training; no later pass sees it.
-            given, self.noisy = self.noisy, fresh(self.noisy)
             losses = self.objective.training_losses(given)
         self._for_training = _checked(losses, traces)
         return self._for_training
