@@ -94,7 +94,13 @@ class _Narrowing:
             return value
         if value.layout != torch.strided:
             return value.index_select(0, self.kept.nonzero().flatten().to(value.device))
-        return value[self.kept.to(value.device)]
+        kept = self.kept.to(value.device)
+        if value.grad_fn is not None and not value.detach()[~kept].isfinite().all():
+            self.refuse(
+                "an input that is not finite was computed before the step by something that "
+                "requires a gradient, in which it stays (0 · NaN is NaN)"
+            )
+        return value[kept]
 
     def _stays(self, shape: Any) -> bool:
         """Whether a tensor of this ``shape`` belongs to all samples alike."""

@@ -264,6 +264,23 @@ def test_a_batch_that_the_training_pass_writes_into_is_left_out_of_as_it_came():
     assert_same(step.weights[rest], expected.weights, 1e-9)
 
 
+def test_what_an_encoder_before_the_model_made_of_a_bad_sample_cannot_be_left_out():
+    with float64():
+        encoder, model = nn.Linear(3, 3), nn.Linear(3, 2)
+        x, y = torch.randn(5, 3), torch.randn(5, 2)
+    loss = nn.MSELoss(reduction="none")
+    weigh = MetaReweighter(model, loss, scorer=Uniform(), on_nonfinite="drop")
+    y[1] = NAN  # the target alone: no gradient of it reaches the encoder
+    weigh((encoder(x), y)).loss.backward()
+    rest = [0, 2, 3, 4]
+    expected = loss(model(encoder(x[rest])), y[rest]).mean()
+    (gradient,) = torch.autograd.grad(expected, encoder.weight)
+    assert_same(encoder.weight.grad, gradient, 1e-9)
+    x[1] = NAN
+    with pytest.raises(ValueError, match="was computed before the step"):
+        weigh((encoder(x), y))
+
+
 # What narrow() knows -----------------------------------------------------------------------------
 
 X, Y = torch.arange(10.0).reshape(5, 2), torch.tensor([0, 0, 1, 1, 2])
