@@ -12,6 +12,7 @@ from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective, unwrapped
 from reweight._step.batches import Forward, Loss, SupervisedForward
 from reweight._step.context import ScoringContext
+from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.retry import without_nonfinite
 from reweight._step.weighing import scores_by_name, selected_weights
@@ -42,10 +43,13 @@ class MetaReweighter:
     Args:
         model: Any ``nn.Module``.
         loss: ``loss(output, target)`` with one value per sample, ``(C,)``, or several,
-            ``(C, ...)``. Batches are then pairs ``(input, target)``; an input that is a tuple or
-            a dict is spread over the model's arguments.
+            ``(C, ...)``. Batches are then pairs ``(input, target)``; an input that is a tuple,
+            list or dict is spread over the model's arguments, unless the model takes one (a
+            ``PackedSequence``, a list of images). Targets that the loss ignores
+            (``ignore_index``) count neither in a mean nor in a share.
         forward: Instead of ``loss``, for batches of any form: ``forward(model, batch)`` that
-            returns ``(C,)`` or ``(C, ...)`` losses.
+            returns ``(C,)`` or ``(C, ...)`` losses, or a pair of them and of which count, bool,
+            in their shape or ``(C,)``.
         scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, or a function
             ``(ScoringContext) -> (C,)`` scores.
         selector: A function from weights ``(N,)`` to weights with some set to zero; by default
@@ -63,9 +67,14 @@ class MetaReweighter:
             price of a forward and a backward pass each, that the derivatives add up to those of an
             ordinary backward pass and that no parameter was missed. A way that was fallen back to
             proves it in every step.
+        leave_out: For ``on_nonfinite="drop"`` on batches in which a sample is more than a row
+            (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
+            with only the samples that ``kept``, ``(C,)`` bool on the CPU, marks. Both batches are
+            given to it, as copies.
 
     Raises:
-        TypeError: If ``model`` is not a module, or ``loss`` or ``selector`` cannot be called.
+        TypeError: If ``model`` is not a module, or ``loss``, ``selector`` or ``leave_out`` cannot
+            be called.
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
             over the batch, if a setting has no such value, or for ``on_nonfinite="drop"`` on a
             ``DistributedDataParallel`` model.
@@ -84,6 +93,7 @@ class MetaReweighter:
         on_empty: OnEmpty = "skip",
         on_nonfinite: OnNonfinite = "raise",
         self_check: bool = True,
+        leave_out: LeaveOut | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -117,6 +127,11 @@ class MetaReweighter:
                 f"the selector must be a function from weights to weights, or an instance such as "
                 f"KeepAll(); got {selector!r}."
             )
+        if leave_out is not None and not callable(leave_out):
+            raise TypeError(
+                f"leave_out must be a function (batch, kept) -> batch, kept a bool tensor (C,); "
+                f"got {leave_out!r}."
+            )
         if on_nonfinite == "drop" and any(
             isinstance(part, nn.parallel.DistributedDataParallel) for part in unwrapped(model)
         ):
@@ -130,6 +145,7 @@ class MetaReweighter:
         self.trusted_coefficient = trusted_coefficient
         self.on_empty = on_empty
         self.on_nonfinite = on_nonfinite
+        self.leave_out = leave_out
         self._losses = UnitLosses(forward, granularity)
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
@@ -144,7 +160,8 @@ class MetaReweighter:
         Args:
             model: As for the class.
             loss: As for the class.
-            options: ``forward``, ``granularity`` and ``on_nonfinite``, as for the class.
+            options: ``forward``, ``granularity``, ``on_nonfinite`` and ``leave_out``, as for the
+                class.
 
         Raises:
             TypeError: If an option would change the method.
@@ -234,11 +251,18 @@ class MetaReweighter:
             return self._attempt(noisy, trusted, training=training)
 
         with ONE_AT_A_TIME:
-            if self.on_nonfinite == "drop":
-                names = self.scorer.names()
-                step = without_nonfinite(attempt, self._objective, names, noisy, trusted)
-                return step if training else replace(step, loss=step.loss.detach())
-            return attempt(noisy, trusted)
+            if self.on_nonfinite == "raise":
+                return attempt(noisy, trusted)
+            step = without_nonfinite(
+                attempt,
+                self._objective,
+                self.scorer.names(),
+                noisy,
+                trusted,
+                stateful=[*(scorer for _, scorer in self.scorer.terms), self.selector],
+                leave_out=self.leave_out,
+            )
+        return step if training else replace(step, loss=step.loss.detach())
 
     def _attempt(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
         beta = self.trusted_coefficient
@@ -253,12 +277,14 @@ class MetaReweighter:
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
             scores = scores_by_name(self.scorer, context)
-        losses = context.passes.for_training().losses
+        trained = context.passes.for_training()
+        losses, counted = trained.losses, trained.counted
         mixed = self.scorer.mix(list(scores.values())).to(losses)
-        weights = selected_weights(self.selector, mixed)
+        weights = selected_weights(self.selector, mixed, counted)
         empty = not bool(weights.any())
         if empty and self.on_empty == "uniform":
-            weights = torch.full_like(weights, 1 / weights.numel())
+            every = torch.ones_like(weights) if counted is None else counted.to(weights)
+            weights = every / every.sum().clamp(min=1)
         loss = (weights * losses).sum()
         if term is not None:
             loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
@@ -269,6 +295,7 @@ class MetaReweighter:
             scores=scores,
             trusted_loss=context.trusted_loss if term is None else term[0],
             empty=empty,
+            counted=counted,
         )
 
 

@@ -26,6 +26,9 @@ class ReweightedStep:
         empty: Whether no sample survived selection, before the ``on_empty`` policy was applied.
         dropped: Positions of the noisy samples left out because they were not finite
             (``on_nonfinite="drop"``).
+        counted: ``(C,)`` bool, false where a loss does not count: its target is ignored, or
+            ``forward`` said so. Its weight and scores are 0, and it has no share in 1/C. ``None``:
+            all count.
     """
 
     loss: Tensor
@@ -35,6 +38,7 @@ class ReweightedStep:
     trusted_loss: Tensor | None = None
     empty: bool = False
     dropped: tuple[int, ...] = ()
+    counted: Tensor | None = None
 
     @property
     def kept(self) -> int:

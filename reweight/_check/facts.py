@@ -47,7 +47,9 @@ def _trainable(named: list[tuple[str, nn.Parameter]]) -> int:
     return len({id(p) for _, p in named if p.requires_grad})
 
 
-def _several_names(named: list[tuple[str, nn.Module]] | list[tuple[str, nn.Parameter]]) -> list[str]:
+def _several_names(
+    named: list[tuple[str, nn.Module]] | list[tuple[str, nn.Parameter]],
+) -> list[str]:
     names: dict[int, list[str]] = defaultdict(list)
     for name, thing in named:
         names[id(thing)].append(name)

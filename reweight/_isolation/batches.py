@@ -1,27 +1,31 @@
-"""Batches of any nesting, copied for a pass that may change them."""
+"""Batches of any kind, copied for a pass that may change them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from torch import Tensor
+from reweight._isolation.copies import Copies
 
 
 def fresh(batch: Any) -> Any:
-    """Return ``batch`` with its own containers and tensors, for a pass that may change them.
+    """Return a copy of ``batch`` for a pass that may change it.
 
-    Models pop keys and scale inputs in place. What is not a tensor, mapping, list, tuple or named
-    tuple is shared.
+    Models pop keys, scale inputs in place, write into a key-value cache, count. Copied are
+    tensors of every layout and subclass, NumPy arrays, random number generators, containers, and
+    objects of any class that keeps what it holds in ``__dict__`` or ``__slots__``. What a batch
+    holds twice it holds twice in the copy, and a cycle is a cycle there.
+
+    An input that requires a gradient does so in the copy: a leaf is a leaf, and what was computed
+    from something stays connected to it (so does a parameter, which is not an input).
+
+    Left as they are: modules with parameters, data sets and optimisers; functions, classes,
+    enumerations and objects without state, which are known by who they are; objects that own a
+    resource (a ``__del__``, a lock, a file, what is written in another language); read-only
+    arrays. Nothing that cannot be copied raises.
     """
-    if isinstance(batch, Tensor):
-        return batch.detach().clone()
-    if isinstance(batch, MutableMapping):
-        return with_values(batch, {key: fresh(value) for key, value in batch.items()})
-    if type(batch) in (tuple, list) or (isinstance(batch, tuple) and hasattr(batch, "_fields")):
-        return with_parts(batch, [fresh(value) for value in batch])
-    return batch
+    return Copies().complete(batch)
 
 
 def with_values(batch: MutableMapping[Any, Any], values: Mapping[Any, Any]) -> Any:
@@ -30,9 +34,3 @@ def with_values(batch: MutableMapping[Any, Any], values: Mapping[Any, Any]) -> A
     other = copy.copy(batch)
     other.update(values)
     return other
-
-
-def with_parts(batch: Sequence[Any], parts: list[Any]) -> Any:
-    """Return a tuple, named tuple or list of the kind of ``batch`` with these ``parts``."""
-    kind: Any = type(batch)
-    return kind(*parts) if hasattr(batch, "_fields") else kind(parts)

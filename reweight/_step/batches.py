@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-Forward = Callable[[nn.Module, Any], Tensor]
+from reweight._step.arguments import Arguments, note
+from reweight._step.ignored import ignored_targets, ignored_values
+
+Found: TypeAlias = Tensor | tuple[Tensor, Tensor]
+Forward = Callable[[nn.Module, Any], Found]
 Loss = Callable[[Any, Any], Tensor]
 
 
 class SupervisedForward:
     """The ``forward(model, batch) -> losses`` of an ``(input, target)`` batch.
 
-    A tuple or list as input is spread over the model's positional arguments, a dict over its
-    keyword arguments; the model's output and the target go to ``loss`` as they are.
+    A tuple or list as input is spread over the model's positional arguments, unless it is one
+    argument (:class:`~reweight._step.arguments.Arguments`), a dict over its keyword arguments; the
+    model's output and the target go to ``loss`` as they are.
+
+    Attributes:
+        loss: The loss function.
     """
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
+        self._arguments = Arguments()
+        self._ignored = ignored_values(loss)
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
         """Return what the loss makes of the model's output and the target.
@@ -33,13 +43,26 @@ class SupervisedForward:
                 f"another form pass forward=, a function (model, batch) -> losses."
             )
         value, target = batch
-        if isinstance(value, Mapping):
-            output = model(**value)
-        elif isinstance(value, tuple | list):
-            output = model(*value)
-        else:
-            output = model(value)
-        return self.loss(output, target)
+        return self.loss(self._output(model, value, target), target)
+
+    def ignored(self, losses: Tensor, batch: Any) -> Tensor | None:
+        """Return where the target is one to be ignored, bool, in the losses' shape, or ``None``."""
+        return ignored_targets(losses, batch[1], self._ignored)
+
+    def _output(self, model: nn.Module, value: Any, target: Any) -> Any:
+        named = isinstance(value, Mapping)
+        listed = isinstance(value, tuple | list) and self._arguments.are_spread(
+            model, value, target
+        )
+        if not named and not listed:
+            return model(value)
+        try:
+            return model(**value) if named else model(*value)
+        except TypeError as error:
+            if "argument" in str(error):
+                how = "keyword" if named else "positional"
+                error.add_note(note(model, f"{describe(value)}, was spread over the {how}"))
+            raise
 
 
 def describe(value: Any) -> str:

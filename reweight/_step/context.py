@@ -18,7 +18,6 @@ class ScoringContext:
 
     Attributes:
         model: The model, without ``DistributedDataParallel`` or ``torch.compile`` around it.
-        noisy: The noisy batch.
         trusted: The trusted batch, or ``None``.
         objective: The losses as a pure function of the model's parameters.
         granularity: Whether samples or elements of the loss map are weighed.
@@ -42,13 +41,17 @@ class ScoringContext:
         self.objective = objective
         self.granularity = granularity
         self.model = objective.module
-        self.noisy = noisy
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
         self.passes = NoisyPasses(objective, noisy, training=training)
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
         self._gradients: dict[frozenset[str], TrustedGradient] = {}
+
+    @property
+    def noisy(self) -> Any:
+        """The noisy batch, as it came."""
+        return self.passes.noisy
 
     @property
     def losses(self) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
 from reweight._isolation.losses import Losses
-from reweight._step.batches import Forward
+from reweight._step.batches import Forward, SupervisedForward
+from reweight._step.first_sides import OnePerSample
 
 Granularity = Literal["sample", "element"]
 
@@ -33,19 +35,22 @@ def check_reduction(loss: Any) -> None:
         )
 
 
-def per_unit(value: Any, granularity: Granularity) -> Tensor:
+def per_unit(value: Any, granularity: Granularity, counted: Any = None) -> Losses:
     """Return the losses to be weighted, in float32 or wider.
 
     Args:
         value: What the loss returned: ``(C,)`` or ``(C, ...)``.
-        granularity: ``"sample"`` averages each sample's values, ``"element"`` keeps the map.
+        granularity: ``"sample"`` averages each sample's values that count, ``"element"`` keeps the
+            map.
+        counted: Which values count, bool or integers, in their shape or ``(C,)``; ``None``: all.
 
     Returns:
-        ``(C,)`` for ``"sample"``, the shape of ``value`` for ``"element"``.
+        ``(C,)`` for ``"sample"``, the shape of ``value`` for ``"element"``. Of a sample that has
+        several values, those that count count.
 
     Raises:
-        TypeError: If ``value`` is not a floating-point tensor.
-        ValueError: If it is a scalar, or holds no value.
+        TypeError: If ``value`` is not a floating-point tensor, or ``counted`` is one.
+        ValueError: If it is a scalar, or holds no value, or ``counted`` has another shape.
     """
     if not isinstance(value, Tensor) or not value.is_floating_point():
         what = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
@@ -58,25 +63,70 @@ def per_unit(value: Any, granularity: Granularity) -> Tensor:
     if value.numel() == 0:
         raise ValueError(f"the loss returned no value: its shape is {tuple(value.shape)}.")
     # A tensor subclass, such as MONAI's MetaTensor, has served its purpose here.
-    plain = value if type(value) is Tensor else value.as_subclass(Tensor)
-    losses = at_least_float32(plain)
+    losses = at_least_float32(_plain(value))
+    if counted is None:
+        several = granularity == "sample" and losses.dim() > 1
+        return Losses(losses.flatten(start_dim=1).mean(dim=1) if several else losses)
+    mask = _as_mask(counted, losses)
+    # What does not count may be anything: 0 · NaN is NaN.
+    losses = torch.where(mask, losses, torch.zeros_like(losses))
     if granularity == "sample" and losses.dim() > 1:
-        return losses.flatten(start_dim=1).mean(dim=1)
-    return losses
+        each = mask.flatten(start_dim=1)
+        number = each.sum(dim=1)
+        losses = losses.flatten(start_dim=1).sum(dim=1) / number.clamp(min=1)
+        mask = number > 0
+    return Losses(losses, mask)
+
+
+def _as_mask(counted: Any, losses: Tensor) -> Tensor:
+    if (
+        not isinstance(counted, Tensor)
+        or counted.is_floating_point()
+        or counted.is_complex()
+        or counted.dim() == 0
+        or counted.shape != losses.shape[: counted.dim()]
+    ):
+        got = (
+            f"{counted.dtype} of shape {tuple(counted.shape)}"
+            if isinstance(counted, Tensor)
+            else type(counted).__name__
+        )
+        kind = ValueError if isinstance(counted, Tensor) else TypeError
+        raise kind(
+            f"what forward= returns beside the losses must tell which of them count: a bool tensor "
+            f"of their shape {tuple(losses.shape)}, or one value a sample; got {got}."
+        )
+    mask = _plain(counted).to(losses.device) != 0
+    return mask.reshape(*mask.shape, *[1] * (losses.dim() - mask.dim())).expand(losses.shape)
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value if type(value) is Tensor else value.as_subclass(Tensor)
 
 
 class UnitLosses:
     """The losses to be weighted, one a sample or one an element, of a batch.
 
     Args:
-        forward: ``(model, batch) -> losses``, ``(C,)`` or ``(C, ...)``.
+        forward: ``(model, batch) -> losses``, ``(C,)`` or ``(C, ...)``, or a pair of them and of
+            which of them count.
         granularity: Whether samples or elements of the loss map are weighed.
     """
 
     def __init__(self, forward: Forward, granularity: Granularity) -> None:
         self.forward = forward
         self.granularity: Granularity = granularity
+        self._one_per_sample = OnePerSample()
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
-        return Losses(per_unit(self.forward(model, batch), self.granularity))
+        found = self.forward(model, batch)
+        if isinstance(found, tuple) and len(found) == 2:
+            return per_unit(found[0], self.granularity, found[1])
+        counted = None
+        if isinstance(self.forward, SupervisedForward):
+            ignored = self.forward.ignored(found, batch)
+            counted = None if ignored is None else ~ignored
+        losses = per_unit(found, self.granularity, counted)
+        self._one_per_sample.check(len(losses.values), batch)
+        return losses

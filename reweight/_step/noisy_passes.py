@@ -55,13 +55,14 @@ class NoisyPasses:
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
         look: Whether to look, in this step, for parameters that nobody knows of.
+        noisy: The noisy batch as it came; what the training pass was given may have changed.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
         self.start = objective.start()
         self.precision = Precision(self.start.devices)
-        self._noisy = self._again = noisy
+        self.noisy = noisy
         self._training = training
         self._trains_and_scores = (
             training
@@ -163,28 +164,28 @@ class NoisyPasses:
 
     def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
-        return adds_up(self.objective, self._again, direction, self.start, derivative)
+        return adds_up(self.objective, self.noisy, direction, self.start, derivative)
 
     def _by(self, method: Method, direction: Parameters) -> Tensor:
         shared = self._trains_and_scores
         if method == "double_backward":
-            return double_backward(self.objective, self._again, direction, self.start)
+            return double_backward(self.objective, self.noisy, direction, self.start)
         if method == "per_sample":
-            return per_sample(self.objective, self._again, direction, self.start)
+            return per_sample(self.objective, self.noisy, direction, self.start)
         if method == "finite_difference":
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
-            return finite_difference(self.objective, self._again, direction, self.start, baseline)
+            return finite_difference(self.objective, self.noisy, direction, self.start, baseline)
         if shared and self._for_training is None:
             derivative = self._beside_training(direction)
             if derivative is not None:
                 return derivative
         shared = self._trains_and_scores  # the training pass may have entered autocast
         if self._for_scores is not None or shared:
-            return forward_mode(self.objective, self._again, direction, self.start)[0]
+            return forward_mode(self.objective, self.noisy, direction, self.start)[0]
         with self._watching() as traces:
             derivative, losses = forward_mode(
-                self.objective, self._again, direction, self.start, self._watched_parameters()
+                self.objective, self.noisy, direction, self.start, self._watched_parameters()
             )
         if self._as_expected(traces):
             self._for_scores = _checked(losses, traces)
@@ -199,7 +200,6 @@ class NoisyPasses:
         mode = TangentMode(
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
-        self._again = fresh(self._noisy)  # the model may write into what it is given
         made = self._train(mode)
         if verdicts.autocast_inside:
             return None
@@ -212,6 +212,8 @@ class NoisyPasses:
     def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.
         hooked = self._trains_and_scores
+        # The model may write into the batch, as in plain training; no later pass sees it.
+        given, self.noisy = self.noisy, fresh(self.noisy)
         self._training_failed = True  # until it has not
         with (
             autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
@@ -219,7 +221,7 @@ class NoisyPasses:
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
         ):
-            losses = self.objective.training_losses(self._noisy)
+            losses = self.objective.training_losses(given)
         self._training_failed = False
         if entered():
             self.objective.verdicts.autocast_inside = True
@@ -239,7 +241,7 @@ class NoisyPasses:
     def _recorded(self, names: frozenset[str]) -> Losses:
         return self.objective.evaluate(
             lambda: self.objective.leaves(names, self.start),
-            self._again,
+            self.noisy,
             lambda losses, _: losses,
             self.start,
             first_order=True,

@@ -21,7 +21,7 @@ def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tenso
 
     Returns:
         Raw scores by scorer name, in the mixture's order: each in the shape of the losses, detached
-        and in float32 or wider.
+        and in float32 or wider; zero where a loss does not count.
 
     Raises:
         ValueError: If a scorer returns something else than a tensor of the losses' shape.
@@ -37,7 +37,7 @@ def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tenso
         zip(names, scorers, strict=True), key=lambda pair: not pair[1].before_training_pass
     ):
         found[name] = scorer(context)
-    losses = context.losses
+    losses, counted = context.losses, context.counted
     for name, values in found.items():
         if not isinstance(values, Tensor) or values.shape != losses.shape:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -46,25 +46,41 @@ def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tenso
                 f"one score each; got {got}."
             )
         wide = torch.promote_types(values.dtype, losses.dtype)
-        found[name] = at_least_float32(values.detach()).to(wide)
+        scores = at_least_float32(values.detach()).to(wide)
+        if counted is not None:
+            scores = torch.where(counted, scores, torch.zeros_like(scores))
+        found[name] = scores
         check_finite(found[name], f"score {name}", "noisy")
     return {name: found[name] for name in names}
 
 
-def selected_weights(selector: Selector, weights: Tensor) -> Tensor:
+def selected_weights(selector: Selector, weights: Tensor, counted: Tensor | None = None) -> Tensor:
     """Return what ``selector`` makes of ``weights``, in their shape, detached.
 
     Args:
         selector: Takes and returns weights, ``(N,)``.
         weights: Non-negative, of any shape.
+        counted: Which of them the selector sees, bool, in their shape (N is their number); the
+            others are zero. ``None``: all.
 
     Raises:
         ValueError: If the selector returns no weights, or negative or non-finite ones.
     """
-    selected = selector(weights.reshape(-1))
+    if counted is None:
+        return _selected(selector, weights.reshape(-1)).reshape(weights.shape)
+    whole = torch.zeros_like(weights)
+    if counted.any():
+        selected = _selected(selector, weights[counted])
+        whole = whole.to(torch.promote_types(whole.dtype, selected.dtype))
+        whole[counted] = selected.to(whole)
+    return whole
+
+
+def _selected(selector: Selector, weights: Tensor) -> Tensor:
+    selected = selector(weights)
     if (
         not isinstance(selected, Tensor)
-        or selected.shape != (weights.numel(),)
+        or selected.shape != weights.shape
         or not selected.is_floating_point()
     ):
         raise ValueError(
@@ -73,4 +89,4 @@ def selected_weights(selector: Selector, weights: Tensor) -> Tensor:
         )
     if not ((selected >= 0) & selected.isfinite()).all():
         raise ValueError("the selector returned negative or non-finite weights; they must be >= 0.")
-    return selected.detach().reshape(weights.shape)
+    return selected.detach()

@@ -1,0 +1,58 @@
+"""Copies of tensors that share memory as the tensors do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TensorCopies:
+    """Copies tensors; a part of one that was copied before becomes that part of its copy."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def of(self, value: Tensor) -> Tensor:
+        """Return a copy of ``value``, of any layout or subclass, that requires what it requires.
+
+        A leaf's is a leaf. What was computed from something, and a parameter, stay connected.
+        """
+        plain = type(value) is Tensor
+        if not value.is_leaf or (not plain and isinstance(value, nn.Parameter)):
+            return value.clone()
+        if value.requires_grad:
+            return value.detach().clone().requires_grad_()
+        if not plain or value.layout != torch.strided:
+            return value.detach().clone()
+        storage = _storage(value)
+        part = self._part(value, storage)
+        if part is not None:
+            return part
+        made = value.clone()
+        if storage and value.is_contiguous():
+            self._storages.setdefault(storage, (value, made))
+        return made
+
+    def _part(self, value: Tensor, storage: int) -> Tensor | None:
+        known = self._storages.get(storage)
+        if known is None:
+            return None
+        whole, made = known
+        start = value.storage_offset() - whole.storage_offset()
+        if whole.dtype != value.dtype or start < 0 or start + _extent(value) > whole.numel():
+            return None
+        return made.as_strided(value.shape, value.stride(), made.storage_offset() + start)
+
+
+def _storage(value: Tensor) -> int:
+    try:
+        return value.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # a device without storages
+        return 0
+
+
+def _extent(value: Tensor) -> int:
+    """Return how many elements of memory lie between the first of ``value`` and its last."""
+    if value.numel() == 0:
+        return 0
+    return 1 + sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True))

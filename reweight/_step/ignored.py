@@ -1,0 +1,61 @@
+"""Targets that a loss ignores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# What PyTorch's own losses ignore where nothing else is said; it is no class.
+_DEFAULT = -100
+
+
+def ignored_values(loss: Any) -> tuple[int, ...]:
+    """Return the targets that ``loss`` ignores: its ``ignore_index``, or that of a part of it.
+
+    Args:
+        loss: A loss module, such as ``nn.CrossEntropyLoss``, one made of such, a
+            ``functools.partial`` with that keyword, or any function (then -100).
+    """
+    parts: list[Any] = [loss, *(loss.modules() if isinstance(loss, nn.Module) else ())]
+    found = [getattr(part, "ignore_index", None) for part in parts]
+    keywords = getattr(loss, "keywords", None)
+    if isinstance(keywords, dict):
+        found.append(keywords.get("ignore_index"))
+    whole = {each for each in found if isinstance(each, int) and not isinstance(each, bool)}
+    return tuple(sorted(whole)) or (_DEFAULT,)
+
+
+def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
+    """Return where the target is ignored, bool, in the losses' shape; ``None`` if nowhere.
+
+    There the target is one of ``values`` and the loss exactly zero: by the former alone an index
+    that this loss does not ignore would go, by the latter a sample that is learnt.
+
+    Args:
+        losses: ``(C, ...)``, as the loss returned them.
+        target: Class indices: one a loss, in their shape or another of the same size, or several
+            for each, of which all must be ignored.
+        values: From :func:`ignored_values`.
+    """
+    if not isinstance(target, Tensor) or not isinstance(losses, Tensor) or losses.dim() == 0:
+        return None
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        return None
+    if target.is_nested or losses.is_nested:
+        return None
+    several = target.shape[: losses.dim()] == losses.shape
+    if not several and target.numel() != losses.numel():
+        return None
+    chosen = target == values[0]
+    for value in values[1:]:
+        chosen = chosen | (target == value)
+    if not bool(chosen.any()):
+        return None
+    plain = chosen if type(chosen) is Tensor else chosen.as_subclass(Tensor)
+    if several and target.dim() > losses.dim():
+        plain = plain.flatten(losses.dim()).all(dim=-1)
+    ignored = plain.reshape(losses.shape) & (losses.detach() == 0)
+    ignored = ignored if type(ignored) is Tensor else ignored.as_subclass(Tensor)
+    return ignored if bool(ignored.any()) else None

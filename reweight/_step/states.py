@@ -1,0 +1,37 @@
+"""What scorers and selectors carry from one step to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from reweight._isolation.batches import fresh
+
+
+class States:
+    """The states of some parts, as they stand now, to be put back if a step comes to nothing.
+
+    Args:
+        parts: Scorers, selectors. Those with ``state_dict()`` and ``load_state_dict()`` have a
+            state; so may the plain function in a scorer that was made of one.
+    """
+
+    def __init__(self, parts: Iterable[Any]) -> None:
+        owners: dict[int, Any] = {}
+        for part in parts:
+            for owner in (part, getattr(part, "_function", None)):
+                if _has_state(owner):
+                    owners[id(owner)] = owner
+                    break
+        self._held = [(owner, fresh(owner.state_dict())) for owner in owners.values()]
+
+    def restore(self) -> None:
+        """Put every state back."""
+        for owner, state in self._held:
+            owner.load_state_dict(fresh(state))
+
+
+def _has_state(owner: Any) -> bool:
+    return callable(getattr(owner, "state_dict", None)) and callable(
+        getattr(owner, "load_state_dict", None)
+    )
