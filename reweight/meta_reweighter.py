@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from reweight._isolation.objective import Objective, unwrapped
+from reweight._isolation.objective import Objective
 from reweight._step.batches import Forward, Loss, SupervisedForward
 from reweight._step.context import ScoringContext
+from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
 from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.retry import without_nonfinite
 from reweight._step.weighing import scores_by_name, selected_weights
@@ -62,8 +63,8 @@ class MetaReweighter:
     Raises:
         TypeError: If ``model`` is not a module, or ``loss`` or ``selector`` cannot be called.
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
-            over the batch, if a setting has no such value, or for ``on_nonfinite="drop"`` on a
-            ``DistributedDataParallel`` model.
+            over the batch, if a setting has no such value, for ``on_nonfinite="drop"`` on a
+            distributed model, or if a gradient is needed of one that FSDP or DeepSpeed has split.
     """
 
     def __init__(
@@ -111,21 +112,19 @@ class MetaReweighter:
                 f"the selector must be a function from weights to weights, or an instance such as "
                 f"KeepAll(); got {selector!r}."
             )
-        if on_nonfinite == "drop" and any(
-            isinstance(part, nn.parallel.DistributedDataParallel) for part in unwrapped(model)
-        ):
-            raise ValueError(
-                'on_nonfinite="drop" runs a batch again without its bad samples, which leaves the '
-                "other ranks of a DistributedDataParallel model waiting. Filter such samples in "
-                "the data loader."
-            )
         self.scorer = as_mixture(scorer).active()
+        refuse_what_cannot_be_scored(
+            model,
+            differentiates=trusted_coefficient > 0 or self.scorer.differentiates,
+            drops=on_nonfinite == "drop",
+        )
         self.selector = selector
         self.trusted_coefficient = trusted_coefficient
         self.on_empty = on_empty
         self.on_nonfinite = on_nonfinite
         self._losses = UnitLosses(forward, granularity)
         self._objective = Objective(model, self._losses)
+        self._has_trained = False
 
     @classmethod
     def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
@@ -196,6 +195,9 @@ class MetaReweighter:
                 "a training step needs gradients, but they are disabled here. Call the reweighter "
                 "outside torch.no_grad(), or use reweighter.score() for weights alone."
             )
+        if not self._has_trained:
+            self._has_trained = True
+            warn_if_alone(self.model)
         return self._step(noisy, trusted, training=True)
 
     def score(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
@@ -244,6 +246,7 @@ class MetaReweighter:
         )
         with context.passes.precision.for_scores():
             trusted_gradient = context.trusted_gradient() if beta > 0 else {}
+            context.passes.also_used = [context.trainable()[name] for name in trusted_gradient]
             trusted_loss = context.trusted_loss
             scores = scores_by_name(self.scorer, context)
         losses = context.passes.for_training().losses

@@ -19,6 +19,7 @@ from reweight._derivative.custom_operators import CustomOperatorsRefused
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Snapshot
+from reweight._isolation.wrappers import whole
 
 Method = Literal["forward", "double_backward", "finite_difference"]
 
@@ -157,7 +158,7 @@ def _finite_difference(
 
 def _norm(tensors: Parameters) -> float:
     """Euclidean norm over all tensors."""
-    total = math.hypot(*(float(torch.linalg.vector_norm(t)) for t in tensors.values()))
+    total = math.hypot(*(float(whole(torch.linalg.vector_norm(t))) for t in tensors.values()))
     # Where squares may have over- or underflowed, more slowly.
     return total if 1e-15 < total < math.inf else _scaled_norm(tensors)
 

@@ -18,27 +18,13 @@ from reweight._isolation.constant_under_no_grad import ConstantUnderNoGrad
 from reweight._isolation.losses import Losses
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Snapshot
+from reweight._isolation.wrappers import refuse_sharded, unwrapped
+
+__all__ = ["LossFunction", "Objective", "Parameters", "unwrapped"]
 
 Parameters = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Any], Losses]
 T = TypeVar("T")
-
-
-def unwrapped(model: nn.Module) -> list[nn.Module]:
-    """Return ``model``, what its outermost wrapper holds, and so on to the bare module.
-
-    Wrappers are ``DistributedDataParallel``, ``DataParallel`` and ``torch.compile``'s.
-    """
-    found = [model]
-    while True:
-        inner = getattr(found[-1], "_orig_mod", None)
-        if inner is None and isinstance(
-            found[-1], nn.parallel.DistributedDataParallel | nn.DataParallel
-        ):
-            inner = found[-1].module
-        if not isinstance(inner, nn.Module):
-            return found
-        found.append(inner)
 
 
 class Objective:
@@ -97,7 +83,11 @@ class Objective:
             then: Takes the losses, ``(C,)`` or the loss map, differentiable by ``parameters``.
             start: Buffers and random numbers to start from.
             fused_attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
+
+        Raises:
+            ValueError: If FSDP or DeepSpeed has split the parameters.
         """
+        refuse_sharded(self.model)
         values = {name: p.detach() for name, p in self.trainable().items()}
         values.update(parameters)
         # In train mode BatchNorm writes into the buffers it is given.

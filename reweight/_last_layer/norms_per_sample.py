@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._isolation.wrappers import whole
 from reweight._last_layer.output_gradients import (
     distinct_scales,
     output_gradients,
@@ -105,7 +106,7 @@ def _one_by_one(losses: Tensor, trace: LayerTrace) -> Tensor:
             leaves = list(trace.parameters.values())
             loss = (one * losses).sum()
             found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-            gradients = [g for g in found if g is not None] or [one.new_zeros(1)]
+            gradients = [whole(g) for g in found if g is not None] or [one.new_zeros(1)]
         norms.append(_norms([gradient[None] for gradient in gradients]))
     return torch.cat(norms)
 

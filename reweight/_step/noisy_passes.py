@@ -16,7 +16,9 @@ from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Snapshot
+from reweight._isolation.wrappers import refuse_sharded
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
+from reweight._step.distributed import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight.errors import check_finite
 
 _Traces = dict[nn.Module | None, LayerTrace]
@@ -47,17 +49,24 @@ class NoisyPasses:
         objective: The losses as a function of the parameters.
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
+        also_used: Parameters that get a gradient from elsewhere than the training pass.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
+        if training:
+            broadcast_buffers(objective.model)
         self.start = Snapshot(objective.module)
         self.precision = Precision(self.start.devices)
         self._noisy = noisy
         self._training = training
         self._trains_and_scores = (
-            training and not self.precision.autocast and not uses_compiler(objective.model)
+            training
+            and not self.precision.autocast
+            and not uses_compiler(objective.model)
+            and not scores_apart(objective.model)
         )
+        self.also_used: list[Tensor] = []
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
@@ -69,7 +78,11 @@ class NoisyPasses:
             layer: The layer, or ``None``.
             hint: The layer that was last in an earlier step: it spares memory where scores need
                 a pass of their own, and is checked.
+
+        Raises:
+            ValueError: If FSDP or DeepSpeed has split the parameters.
         """
+        refuse_sharded(self.objective.model)
         self._watched[layer] = layer if hint is None else hint
 
     def for_training(self) -> ForwardPass:
@@ -125,7 +138,9 @@ class NoisyPasses:
     def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.
         hooked = self._trains_and_scores
+        recognise = observer.same if isinstance(observer, TangentMode) else None
         with (
+            data_parallel_pass(self.objective.model, recognise=recognise, also_used=self.also_used),
             observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,

@@ -16,6 +16,7 @@ from reweight._derivative.missing_rules import without_forward_rule, without_sec
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
 from reweight._isolation.objective import Parameters
+from reweight._isolation.wrappers import has_dtensors, whole
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._trusted.renewal import RenewedGradient
@@ -31,7 +32,7 @@ def _scale(direction: Parameters) -> float:
     Raises:
         FloatingPointError: If ``direction`` is not finite.
     """
-    sizes = [v.abs().max() for v in direction.values() if v.numel()]
+    sizes = [whole(v.abs().max()) for v in direction.values() if v.numel()]
     largest = (
         float(torch.stack([size.to(widest(size.device)) for size in sizes]).max()) if sizes else 0.0
     )
@@ -82,6 +83,7 @@ class GradientSimilarity(Scorer):
     """
 
     before_training_pass = True
+    differentiates = True
 
     def __init__(
         self,
@@ -195,7 +197,8 @@ class GradientSimilarity(Scorer):
         if self.method != "auto":
             method: Method = self.method  # type: ignore[assignment]
             return context.directional_derivative(direction, method)
-        if not self._fallback:
+        # Forward mode does not know tensor parallelism's tensors.
+        if not self._fallback and not has_dtensors(context.model):
             try:
                 return context.directional_derivative(direction, "forward")
             except NotImplementedError as error:

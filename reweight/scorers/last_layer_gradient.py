@@ -34,6 +34,8 @@ class LastLayerGradient(Scorer):
             the layer's output at that element alone.
     """
 
+    differentiates = True
+
     def __init__(self, layer: str | nn.Module | None = None) -> None:
         self.layer = layer
         self._last: nn.Module | None = None
