@@ -18,7 +18,7 @@ from reweight._isolation.constant_under_no_grad import ConstantUnderNoGrad
 from reweight._isolation.losses import Losses
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Snapshot
-from reweight._isolation.wrappers import refuse_sharded, unwrapped
+from reweight._isolation.wrappers import bypassed, refuse_sharded, unwrapped
 
 __all__ = ["LossFunction", "Objective", "Parameters", "unwrapped"]
 
@@ -94,6 +94,7 @@ class Objective:
         values.update((name, buffer.clone()) for name, buffer in start.buffers.items())
         substituted = {f"module.{name}": value for name, value in values.items()}
         with (
+            bypassed(self.module),
             scoring_pass(start, fused_attention=fused_attention),
             attributes_restored(self.module),
         ):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -24,8 +28,28 @@ def unwrapped(model: nn.Module) -> list[nn.Module]:
 
 
 def data_parallel_wrappers(model: nn.Module) -> list[DistributedDataParallel]:
-    """Return the ``DistributedDataParallel`` modules around ``model``, the outermost first."""
-    return [part for part in unwrapped(model) if isinstance(part, DistributedDataParallel)]
+    """Return the ``DistributedDataParallel`` modules around and inside ``model``."""
+    return [part for part in model.modules() if isinstance(part, DistributedDataParallel)]
+
+
+@contextmanager
+def bypassed(model: nn.Module) -> Iterator[None]:
+    """In the body, lead calls past the ``DistributedDataParallel`` modules inside ``model``.
+
+    A pass apart from training has no business with other ranks, which may not make it.
+    """
+    wrappers = data_parallel_wrappers(model)
+    for wrapper in wrappers:
+        wrapper.__dict__["forward"] = partial(_call_module, wrapper)
+    try:
+        yield
+    finally:
+        for wrapper in wrappers:
+            wrapper.__dict__.pop("forward", None)
+
+
+def _call_module(wrapper: DistributedDataParallel, *args: Any, **kwargs: Any) -> Any:
+    return wrapper.module(*args, **kwargs)
 
 
 def in_several_parts(model: nn.Module) -> bool:
@@ -103,4 +127,22 @@ def refuse_sharded(model: nn.Module) -> None:
             f"holds only a part of it: wrap it in DistributedDataParallel instead, or score a "
             f"full replica and weigh the losses by step.weights, or train by a scorer that needs "
             f"no gradient (LossMagnitude, Uniform, RandomWeights), trusted_coefficient 0."
+        )
+
+
+def refuse_spread(model: nn.Module, method: str) -> None:
+    """Refuse forward mode and second derivatives under tensor parallelism.
+
+    PyTorch's ``DTensor`` has no forward mode, and differentiated twice it loses, without a word,
+    what a rank got from another (``DTensor.from_local`` is differentiable once).
+
+    Raises:
+        ValueError: If a parameter of ``model`` is a ``DTensor``, or FSDP has split it.
+    """
+    refuse_sharded(model)
+    if has_dtensors(model):
+        raise ValueError(
+            f'method="{method}" is not right under tensor parallelism (DTensor parameters), whose '
+            f'derivatives PyTorch takes once and in reverse mode only: leave method at "auto", '
+            f'which makes one backward pass a sample there, or choose "finite_difference".'
         )

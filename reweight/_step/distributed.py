@@ -76,9 +76,7 @@ def warn_if_alone(model: nn.Module) -> bool:
 
 
 def _works_with_other_ranks(model: nn.Module) -> bool:
-    if any(isinstance(part, DistributedDataParallel) for part in model.modules()):
-        return True
-    return sharding(model) is not None or has_dtensors(model)
+    return bool(data_parallel_wrappers(model)) or sharding(model) is not None or has_dtensors(model)
 
 
 def scores_apart(model: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
 from reweight._isolation.losses import Losses
+from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward
 
 Granularity = Literal["sample", "element"]
@@ -57,6 +58,7 @@ def per_unit(value: Any, granularity: Granularity) -> Tensor:
         )
     if value.numel() == 0:
         raise ValueError(f"the loss returned no value: its shape is {tuple(value.shape)}.")
+    value = whole(value)  # under tensor parallelism the model may leave its output spread
     # A tensor subclass, such as MONAI's MetaTensor, has served its purpose here.
     plain = value if type(value) is Tensor else value.as_subclass(Tensor)
     losses = at_least_float32(plain)

@@ -16,7 +16,7 @@ from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Snapshot
-from reweight._isolation.wrappers import refuse_sharded
+from reweight._isolation.wrappers import refuse_sharded, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.distributed import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight.errors import check_finite
@@ -101,6 +101,8 @@ class NoisyPasses:
 
     def directional_derivative(self, direction: Parameters, method: Method) -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss, detached; its pass may serve for scores too."""
+        if method != "finite_difference":
+            refuse_spread(self.objective.module, method)
         shared = self._trains_and_scores
         if method == "forward" and shared and self._for_training is None:
             derivative = self._beside_training(direction)

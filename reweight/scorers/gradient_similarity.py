@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from reweight._derivative.across_ranks import per_sample_across_ranks
 from reweight._derivative.methods import Method
 from reweight._derivative.missing_rules import without_forward_rule, without_second_derivative
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
 from reweight._isolation.objective import Parameters
-from reweight._isolation.wrappers import has_dtensors, whole
+from reweight._isolation.wrappers import has_dtensors, refuse_spread, whole
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._trusted.renewal import RenewedGradient
@@ -145,6 +146,7 @@ class GradientSimilarity(Scorer):
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
         names = select_parameters(context.model, self.parameters)
         if self.method == "unrolled":
+            refuse_spread(context.model, self.method)
             context.require_trusted()
             scores, loss = unrolled_scores(
                 context.objective,
@@ -194,11 +196,14 @@ class GradientSimilarity(Scorer):
         return self._held.next(context.model, names, fresh, free=free)
 
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
+        if self.method == "auto" and has_dtensors(context.model):
+            return per_sample_across_ranks(
+                context.objective, context.noisy, direction, context.passes.start
+            )
         if self.method != "auto":
             method: Method = self.method  # type: ignore[assignment]
             return context.directional_derivative(direction, method)
-        # Forward mode does not know tensor parallelism's tensors.
-        if not self._fallback and not has_dtensors(context.model):
+        if not self._fallback:
             try:
                 return context.directional_derivative(direction, "forward")
             except NotImplementedError as error:
