@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import types
 import warnings
 
 import pytest
@@ -197,7 +198,8 @@ def test_deepspeed_is_refused_where_a_gradient_is_needed(shard, options):
 
 
 @pytest.mark.parametrize("shard", [deepspeed_engine, deepspeed_zero])
-def test_deepspeed_trains_by_scorers_without_a_gradient(shard):
+def test_deepspeed_trains_by_scorers_without_a_gradient(shard, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", types.ModuleType("deepspeed"))
     case = PROBLEMS["mlp"]()
     model = shard(case.model)
     if model is not case.model:
@@ -212,7 +214,15 @@ def test_deepspeed_trains_by_scorers_without_a_gradient(shard):
         MetaReweighter(model, case.loss, scorer=LossMagnitude(), on_nonfinite="drop")
 
 
-def test_a_model_sharded_after_the_reweighter_was_built_is_refused_then():
+def test_sharding_of_others_is_known_by_its_class_name():
+    case = PROBLEMS["mlp"]()
+    kind = type("FullyShardedDataParallel", (nn.Sequential,), {"__module__": "fairscale.nn"})
+    with pytest.raises(ValueError, match="FSDP1"):
+        MetaReweighter(nn.Sequential(kind(case.model)), case.loss)
+
+
+def test_a_model_sharded_after_the_reweighter_was_built_is_refused_then(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", types.ModuleType("deepspeed"))
     case = PROBLEMS["mlp"]()
     weigh = [
         MetaReweighter(case.model, case.loss, scorer=scorer)
@@ -224,6 +234,7 @@ def test_a_model_sharded_after_the_reweighter_was_built_is_refused_then():
             one(case.noisy, case.trusted)
 
 
+@pytest.mark.usefixtures("process_group")
 def test_ddps_own_mixed_precision_is_refused():
     class Mixed(nn.parallel.DistributedDataParallel):
         def __init__(self, module):

@@ -6,6 +6,7 @@ found it is guarded in one place: parameters, gradients, buffers, random numbers
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -18,7 +19,13 @@ from reweight._isolation.constant_under_no_grad import ConstantUnderNoGrad
 from reweight._isolation.losses import Losses
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Snapshot
-from reweight._isolation.wrappers import bypassed, refuse_sharded, unwrapped
+from reweight._isolation.wrappers import (
+    bypassed,
+    data_parallel_wrappers,
+    may_be_sharded,
+    refuse_sharded,
+    unwrapped,
+)
 
 __all__ = ["LossFunction", "Objective", "Parameters", "unwrapped"]
 
@@ -43,6 +50,8 @@ class Objective:
         self.can_be_followed = True
         self._losses = losses
         self._program = _Program(self.module, losses)
+        self._checked: weakref.ref[Snapshot] | None = None
+        self._wrappers: list[nn.parallel.DistributedDataParallel] = []
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
@@ -61,6 +70,18 @@ class Objective:
     def training_losses(self, batch: Any) -> Losses:
         """Run the ordinary training forward pass and return its losses with their graph."""
         return self._losses(self.model, batch)
+
+    def refuse_sharded(self, start: Snapshot) -> None:
+        """Refuse to differentiate what other ranks have a share in. Looks once a ``start``.
+
+        Raises:
+            ValueError: See :func:`reweight._isolation.wrappers.refuse_sharded`.
+        """
+        if self._checked is None or self._checked() is not start:
+            if may_be_sharded():
+                refuse_sharded(self.model)
+            self._wrappers = data_parallel_wrappers(self.module)
+            self._checked = weakref.ref(start)
 
     def evaluate(
         self,
@@ -87,14 +108,14 @@ class Objective:
         Raises:
             ValueError: If FSDP or DeepSpeed has split the parameters.
         """
-        refuse_sharded(self.model)
+        self.refuse_sharded(start)
         values = {name: p.detach() for name, p in self.trainable().items()}
         values.update(parameters)
         # In train mode BatchNorm writes into the buffers it is given.
         values.update((name, buffer.clone()) for name, buffer in start.buffers.items())
         substituted = {f"module.{name}": value for name, value in values.items()}
         with (
-            bypassed(self.module),
+            bypassed(self._wrappers),
             scoring_pass(start, fused_attention=fused_attention),
             attributes_restored(self.module),
         ):

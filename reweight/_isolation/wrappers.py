@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -29,23 +29,27 @@ def unwrapped(model: nn.Module) -> list[nn.Module]:
 
 def data_parallel_wrappers(model: nn.Module) -> list[DistributedDataParallel]:
     """Return the ``DistributedDataParallel`` modules around and inside ``model``."""
+    if not _initialised():  # to look costs as much as a small layer
+        return []
     return [part for part in model.modules() if isinstance(part, DistributedDataParallel)]
 
 
 @contextmanager
-def bypassed(model: nn.Module) -> Iterator[None]:
-    """In the body, lead calls past the ``DistributedDataParallel`` modules inside ``model``.
+def bypassed(wrappers: Sequence[DistributedDataParallel]) -> Iterator[None]:
+    """Lead calls past ``wrappers``, to what they hold, in the body.
 
     A pass apart from training has no business with other ranks, which may not make it.
     """
-    wrappers = data_parallel_wrappers(model)
+    own = [wrapper.__dict__.get("forward") for wrapper in wrappers]
     for wrapper in wrappers:
         wrapper.__dict__["forward"] = partial(_call_module, wrapper)
     try:
         yield
     finally:
-        for wrapper in wrappers:
+        for wrapper, forward in zip(wrappers, own, strict=True):
             wrapper.__dict__.pop("forward", None)
+            if forward is not None:
+                wrapper.__dict__["forward"] = forward
 
 
 def _call_module(wrapper: DistributedDataParallel, *args: Any, **kwargs: Any) -> Any:
@@ -85,30 +89,64 @@ def sharding(model: nn.Module) -> str | None:
     Tensor parallelism is not meant: it splits the computation as well. Nothing is imported to
     find out: what has not been loaded cannot have touched the model.
     """
-    full = _loaded("torch.distributed.fsdp", "FullyShardedDataParallel")
-    sharded = _loaded("torch.distributed.fsdp", "FSDPModule")
+    seen: set[type] = set()
     for part in model.modules():
-        if full is not None and isinstance(part, full):
-            return "FSDP1 (FullyShardedDataParallel)"
-        if sharded is not None and isinstance(part, sharded):
-            return "FSDP2 (fully_shard)"
-        if _is_engine(part):
-            return "DeepSpeed"
-    # ZeRO stage 3 marks its parameters, also those of a model taken out of its engine.
-    if any(hasattr(p, "ds_id") or hasattr(p, "ds_status") for p in model.parameters()):
-        return "DeepSpeed ZeRO"
+        if type(part) in seen:
+            continue
+        seen.add(type(part))
+        for kind in type(part).__mro__:
+            if kind.__name__ in _SHARDING:
+                return _SHARDING[kind.__name__]
+            if kind.__module__.startswith("deepspeed.") and kind.__name__.endswith("Engine"):
+                return "DeepSpeed"
+    for p in model.parameters():
+        # ZeRO stage 3 marks its parameters, also those of a model taken out of its engine.
+        if hasattr(p, "ds_id"):
+            return "DeepSpeed ZeRO"
+        if getattr(p, "tensor_model_parallel", False) and several_ranks():
+            return "Megatron"
     return None
 
 
-def _is_engine(part: nn.Module) -> bool:
-    return any(
-        kind.__module__.partition(".")[0] == "deepspeed" and kind.__name__.endswith("Engine")
-        for kind in type(part).__mro__
-    )
+_SHARDING = {
+    "FullyShardedDataParallel": "FSDP1 (FullyShardedDataParallel)",
+    "XlaFullyShardedDataParallel": "FSDP1 (XlaFullyShardedDataParallel)",
+    "FSDPModule": "FSDP2 (fully_shard)",
+}
 
 
-def _loaded(module: str, name: str) -> type | None:
-    return getattr(sys.modules.get(module), name, None)
+def may_be_sharded() -> bool:
+    """Whether anything in this process could have split a model; to look at one costs more."""
+    return _initialised() or "deepspeed" in sys.modules
+
+
+def several_ranks(group: Any = None) -> bool:
+    """Whether ``torch.distributed`` runs more than one rank now, in ``group`` or in all."""
+    return _initialised() and bool(sys.modules["torch.distributed"].get_world_size(group) > 1)
+
+
+def _initialised() -> bool:
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
+def refuse_shared_statistics(model: nn.Module) -> None:
+    """Refuse batch statistics of several ranks: no rank's gradients are its own samples' then.
+
+    Raises:
+        ValueError: If a ``SyncBatchNorm`` layer of ``model`` is in train mode.
+    """
+    for part in model.modules():
+        if (
+            isinstance(part, nn.SyncBatchNorm)
+            and part.training
+            and several_ranks(part.process_group)
+        ):
+            raise ValueError(
+                "SyncBatchNorm in train mode mixes the samples of all ranks, so that gradients of "
+                "one rank's samples cannot be told from the others': use BatchNorm (not "
+                "converted), or put these layers into eval mode before the reweighter is built."
+            )
 
 
 def refuse_sharded(model: nn.Module) -> None:
@@ -118,8 +156,10 @@ def refuse_sharded(model: nn.Module) -> None:
     beside it would be zero, or that of a rank's part.
 
     Raises:
-        ValueError: If FSDP or DeepSpeed has the parameters of ``model``.
+        ValueError: If FSDP, DeepSpeed or Megatron has the parameters of ``model``, or
+            ``SyncBatchNorm`` its batch statistics.
     """
+    refuse_shared_statistics(model)
     what = sharding(model)
     if what is not None:
         raise ValueError(

@@ -16,9 +16,9 @@ from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Snapshot
-from reweight._isolation.wrappers import refuse_sharded, refuse_spread
+from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
-from reweight._step.distributed import broadcast_buffers, data_parallel_pass, scores_apart
+from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight.errors import check_finite
 
 _Traces = dict[nn.Module | None, LayerTrace]
@@ -54,8 +54,8 @@ class NoisyPasses:
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
-        if training:
-            broadcast_buffers(objective.model)
+        self._wrappers = data_parallel_wrappers(objective.model) if training else []
+        broadcast_buffers(self._wrappers)
         self.start = Snapshot(objective.module)
         self.precision = Precision(self.start.devices)
         self._noisy = noisy
@@ -64,7 +64,7 @@ class NoisyPasses:
             training
             and not self.precision.autocast
             and not uses_compiler(objective.model)
-            and not scores_apart(objective.model)
+            and not scores_apart(objective.model, self._wrappers)
         )
         self.also_used: list[Tensor] = []
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
@@ -82,7 +82,7 @@ class NoisyPasses:
         Raises:
             ValueError: If FSDP or DeepSpeed has split the parameters.
         """
-        refuse_sharded(self.objective.model)
+        self.objective.refuse_sharded(self.start)
         self._watched[layer] = layer if hint is None else hint
 
     def for_training(self) -> ForwardPass:
@@ -142,7 +142,12 @@ class NoisyPasses:
         hooked = self._trains_and_scores
         recognise = observer.same if isinstance(observer, TangentMode) else None
         with (
-            data_parallel_pass(self.objective.model, recognise=recognise, also_used=self.also_used),
+            data_parallel_pass(
+                self._wrappers,
+                recognise=recognise,
+                also_used=self.also_used,
+                compiled=uses_compiler(self.objective.model),
+            ),
             observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight import LastLayerGradient, MetaReweighter, Uniform
@@ -267,3 +268,26 @@ def wrapped_inside(mode: str) -> bool:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_part_of_the_model_may_be_wrapped(two_ranks, mode):
     assert two_ranks(wrapped_inside, mode) == [True, True]
+
+
+def zero_redundancy() -> None:
+    """Its optimiser state is split over the ranks, and nothing else."""
+    bare = p.made(p.Plain)
+    wrapped = DistributedDataParallel(bare)
+    optimizer = ZeroRedundancyOptimizer(
+        wrapped.parameters(), optimizer_class=torch.optim.AdamW, lr=0.01
+    )
+    weigh = MetaReweighter(wrapped, forward=p.supervised, trusted_coefficient=0.5)
+    for step in range(3):
+        noisy, trusted = p.batches(step)
+        weights = p.expected_weights("default", bare, p.supervised, noisy, trusted)
+        found = weigh(noisy, trusted)
+        assert_same(found.weights, weights, 1e-9)
+        found.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        p.assert_equal_on_ranks(bare)
+
+
+def test_an_optimiser_split_over_the_ranks(two_ranks):
+    two_ranks(zero_redundancy)

@@ -179,3 +179,33 @@ def test_one_rank_alone_is_refused_too(tmp_path):
             MetaReweighter(model, p.LOSS)
     finally:
         dist.destroy_process_group()
+
+
+def shared_statistics() -> None:
+    bare = p.made(p.Normalised)
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
+    for options in NEED_GRADIENTS.values():
+        with pytest.raises(ValueError, match="SyncBatchNorm"):
+            MetaReweighter(model, p.LOSS, **options)
+    MetaReweighter(model, p.LOSS, scorer=LossMagnitude())
+    weigh = MetaReweighter(model.eval(), p.LOSS)
+    model.train()
+    with pytest.raises(ValueError, match="SyncBatchNorm"):
+        weigh.score(*p.batches(0))
+
+
+def test_statistics_of_several_ranks_are_refused(two_ranks):
+    two_ranks(shared_statistics)
+
+
+def megatron() -> None:
+    model = p.made(p.Plain)
+    model.a.weight.tensor_model_parallel = False
+    MetaReweighter(model, p.LOSS)
+    model.a.weight.tensor_model_parallel = True
+    with pytest.raises(ValueError, match="Megatron"):
+        MetaReweighter(model, p.LOSS)
+
+
+def test_megatron_s_parts_of_parameters_are_refused(two_ranks):
+    two_ranks(megatron)
