@@ -116,6 +116,7 @@ class MetaReweighter:
         refuse_what_cannot_be_scored(
             model,
             differentiates=trusted_coefficient > 0 or self.scorer.differentiates,
+            methods=[getattr(s, "method", "") for _, s in self.scorer.terms if s.differentiates],
             drops=on_nonfinite == "drop",
         )
         self.selector = selector

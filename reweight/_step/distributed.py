@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -11,19 +12,25 @@ from reweight._isolation.wrappers import (
     data_parallel_wrappers,
     has_dtensors,
     refuse_sharded,
+    refuse_spread,
     several_ranks,
     sharding,
 )
 
 
 def refuse_what_cannot_be_scored(
-    model: nn.Module, *, differentiates: bool, drops: bool = False
+    model: nn.Module,
+    *,
+    differentiates: bool,
+    methods: Iterable[str] = (),
+    drops: bool = False,
 ) -> None:
     """Refuse, when a reweighter is built, what it could not do with ``model`` in a step.
 
     Args:
         model: The model as it was given.
         differentiates: Whether a scorer, or a trusted term, needs a gradient.
+        methods: How scorers were told to take derivatives.
         drops: Whether a batch may be run again without its non-finite samples.
 
     Raises:
@@ -37,6 +44,9 @@ def refuse_what_cannot_be_scored(
         )
     if differentiates:
         refuse_sharded(model)
+    for method in methods:
+        if method in ("forward", "double_backward", "unrolled"):
+            refuse_spread(model, method)
     if any(getattr(ddp, "mixed_precision", None) for ddp in data_parallel_wrappers(model)):
         raise ValueError(
             "DistributedDataParallel(mixed_precision=...) swaps the parameters under every pass, "

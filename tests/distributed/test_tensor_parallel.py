@@ -293,7 +293,11 @@ def refusals() -> None:
     with pytest.raises(ValueError, match="finite_difference"):
         MetaReweighter(model, p.LOSS, scorer=own)(noisy, trusted)
     for method in ("forward", "double_backward", "unrolled"):
-        weigh = MetaReweighter(model, p.LOSS, scorer=GradientSimilarity(method))
+        with pytest.raises(ValueError, match="finite_difference"):
+            MetaReweighter(model, p.LOSS, scorer=GradientSimilarity(method))
+        later = p.made(TwoLayers)
+        weigh = MetaReweighter(later, p.LOSS, scorer=GradientSimilarity(method))
+        rows_after_columns(later)
         with pytest.raises(ValueError, match="finite_difference"):
             weigh(noisy, trusted)
     with pytest.raises(ValueError, match="data loader"):
