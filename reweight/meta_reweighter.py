@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from reweight._isolation.lock import ONE_AT_A_TIME
-from reweight._isolation.objective import Objective, unwrapped
+from reweight._isolation.objective import Objective
 from reweight._step.batches import Forward, Loss, SupervisedForward
 from reweight._step.context import ScoringContext
+from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.retry import without_nonfinite
@@ -76,8 +77,8 @@ class MetaReweighter:
         TypeError: If ``model`` is not a module, or ``loss``, ``selector`` or ``leave_out`` cannot
             be called.
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
-            over the batch, if a setting has no such value, or for ``on_nonfinite="drop"`` on a
-            ``DistributedDataParallel`` model.
+            over the batch, if a setting has no such value, for ``on_nonfinite="drop"`` on a
+            distributed model, or if a gradient is needed of one that FSDP or DeepSpeed has split.
     """
 
     def __init__(
@@ -132,15 +133,13 @@ class MetaReweighter:
                 f"leave_out must be a function (batch, kept) -> batch, kept a bool tensor (C,); "
                 f"got {leave_out!r}."
             )
-        if on_nonfinite == "drop" and any(
-            isinstance(part, nn.parallel.DistributedDataParallel) for part in unwrapped(model)
-        ):
-            raise ValueError(
-                'on_nonfinite="drop" runs a batch again without its bad samples, which leaves the '
-                "other ranks of a DistributedDataParallel model waiting. Filter such samples in "
-                "the data loader."
-            )
         self.scorer = as_mixture(scorer).active()
+        refuse_what_cannot_be_scored(
+            model,
+            differentiates=trusted_coefficient > 0 or self.scorer.differentiates,
+            methods=[getattr(s, "method", "") for _, s in self.scorer.terms if s.differentiates],
+            drops=on_nonfinite == "drop",
+        )
         self.selector = selector
         self.trusted_coefficient = trusted_coefficient
         self.on_empty = on_empty
@@ -149,6 +148,7 @@ class MetaReweighter:
         self._losses = UnitLosses(forward, granularity)
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
+        self._has_trained = False
 
     @classmethod
     def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
@@ -220,6 +220,9 @@ class MetaReweighter:
                 "a training step needs gradients, but they are disabled here. Call the reweighter "
                 "outside torch.no_grad(), or use reweighter.score() for weights alone."
             )
+        if not self._has_trained:
+            self._has_trained = True
+            warn_if_alone(self.model)
         return self._step(noisy, trusted, training=True)
 
     def score(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
@@ -276,6 +279,8 @@ class MetaReweighter:
         )
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
+            if term is not None:
+                context.passes.also_used = [context.trainable()[name] for name in term[1]]
             scores = scores_by_name(self.scorer, context)
         trained = context.passes.for_training()
         losses, counted = trained.losses, trained.counted

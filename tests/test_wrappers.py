@@ -5,13 +5,22 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import types
+import warnings
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from reweight import GradientSimilarity, KeepAll, LastLayerGradient, MetaReweighter
+from reweight import (
+    GradientSimilarity,
+    KeepAll,
+    LastLayerGradient,
+    LossMagnitude,
+    MetaReweighter,
+    Uniform,
+)
 from tests.comparing import assert_same
 from tests.helpers import flat_grad, reweighter
 from tests.problems import PROBLEMS
@@ -124,6 +133,125 @@ def test_dropping_samples_under_distributed_data_parallel_is_refused(compiled):
 
 def test_data_parallel():
     assert_same_steps(nn.DataParallel, "batchnorm_train")
+
+
+class OverTwoDevices(nn.DataParallel):
+    """What ``DataParallel`` does on two GPUs, on the CPU: a copy of the model for each half."""
+
+    def __init__(self, module):
+        super().__init__(module)
+        self.device_ids = [0, 1]
+
+    def forward(self, x):
+        return torch.cat([self.copy()(part) for part in x.chunk(2)])
+
+    def copy(self):
+        parts = list(self.module.modules())
+        copies = {part: part._replicate_for_data_parallel() for part in parts}
+        for part, one in copies.items():
+            for name, child in part._modules.items():
+                setattr(one, name, copies[child])
+            for name, parameter in part._parameters.items():
+                setattr(one, name, parameter.view_as(parameter))
+        return copies[self.module]
+
+
+@pytest.mark.parametrize("name", ["mlp", "inplace_relu_last"])
+@pytest.mark.parametrize("scorer", [BOTH, LastLayerGradient(), GradientSimilarity()])
+def test_data_parallel_over_several_devices(name, scorer):
+    assert_same_steps(OverTwoDevices, name, scorer=scorer)
+
+
+# Other ranks -------------------------------------------------------------------------------------
+
+
+def deepspeed_engine(model):
+    """DeepSpeed is not installed: its engine is known by its class's name."""
+    base = type("DeepSpeedEngine", (nn.Module,), {"__module__": "deepspeed.runtime.engine"})
+    kind = type("PipelineEngine", (base,), {"__module__": "deepspeed.runtime.pipe.engine"})
+    engine = kind()
+    engine.module = model
+    return engine
+
+
+def deepspeed_zero(model):
+    for number, parameter in enumerate(model.parameters()):
+        parameter.ds_id = number
+    return model
+
+
+@pytest.mark.parametrize("shard", [deepspeed_engine, deepspeed_zero])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scorer": GradientSimilarity()},
+        {"scorer": LastLayerGradient()},
+        {"scorer": Uniform(), "trusted_coefficient": 1.0},
+    ],
+    ids=["default", "similarity", "last_layer", "trusted_term"],
+)
+def test_deepspeed_is_refused_where_a_gradient_is_needed(shard, options):
+    case = PROBLEMS["mlp"]()
+    with pytest.raises(ValueError, match="DeepSpeed"):
+        MetaReweighter(shard(case.model), case.loss, **options)
+
+
+@pytest.mark.parametrize("shard", [deepspeed_engine, deepspeed_zero])
+def test_deepspeed_trains_by_scorers_without_a_gradient(shard, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", types.ModuleType("deepspeed"))
+    case = PROBLEMS["mlp"]()
+    model = shard(case.model)
+    if model is not case.model:
+        type(model).forward = lambda self, x: self.module(x)
+    weigh = MetaReweighter(model, case.loss, scorer=LossMagnitude())
+    step = weigh(case.noisy)
+    losses = case.sample_losses(case.model, case.noisy)
+    assert_same(step.weights, losses / losses.sum(), 1e-9)
+    with pytest.raises(ValueError, match="DeepSpeed"):
+        weigh.score(case.noisy)
+    with pytest.raises(ValueError, match="data loader"):
+        MetaReweighter(model, case.loss, scorer=LossMagnitude(), on_nonfinite="drop")
+
+
+def test_sharding_of_others_is_known_by_its_class_name():
+    case = PROBLEMS["mlp"]()
+    kind = type("FullyShardedDataParallel", (nn.Sequential,), {"__module__": "fairscale.nn"})
+    with pytest.raises(ValueError, match="FSDP1"):
+        MetaReweighter(nn.Sequential(kind(case.model)), case.loss)
+
+
+def test_a_model_sharded_after_the_reweighter_was_built_is_refused_then(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", types.ModuleType("deepspeed"))
+    case = PROBLEMS["mlp"]()
+    weigh = [
+        MetaReweighter(case.model, case.loss, scorer=scorer)
+        for scorer in (None, GradientSimilarity(), LastLayerGradient())
+    ]
+    deepspeed_zero(case.model)
+    for one in weigh:
+        with pytest.raises(ValueError, match="DeepSpeed"):
+            one(case.noisy, case.trusted)
+
+
+@pytest.mark.usefixtures("process_group")
+def test_ddps_own_mixed_precision_is_refused():
+    class Mixed(nn.parallel.DistributedDataParallel):
+        def __init__(self, module):
+            nn.Module.__init__(self)
+            self.module, self.mixed_precision = module, object()
+
+    case = PROBLEMS["mlp"]()
+    with pytest.raises(ValueError, match="autocast"):
+        MetaReweighter(Mixed(case.model), case.loss)
+
+
+@pytest.mark.usefixtures("process_group")
+def test_one_rank_alone_is_not_warned_of():
+    case = PROBLEMS["mlp"]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reweighter(case)(case.noisy, case.trusted)
 
 
 @pytest.mark.usefixtures("fresh_compiler")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
+from reweight._isolation.wrappers import whole
 
 
 def finite_difference(
@@ -59,7 +60,7 @@ def finite_difference(
 
 def _norm(tensors: Parameters) -> float:
     """Euclidean norm over all tensors."""
-    total = math.hypot(*(float(torch.linalg.vector_norm(t)) for t in tensors.values()))
+    total = math.hypot(*(float(whole(torch.linalg.vector_norm(t))) for t in tensors.values()))
     # Where squares may have over- or underflowed, more slowly.
     return total if 1e-15 < total < math.inf else _scaled_norm(tensors)
 

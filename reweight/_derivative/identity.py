@@ -16,6 +16,7 @@ from reweight._derivative.per_sample import inner_product
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
+from reweight._isolation.wrappers import whole
 
 # Of float64, float32, and half precision: how far the two sides may be apart, and how much of the
 # two gradients' lengths may be lost to rounding.
@@ -46,7 +47,7 @@ def adds_up(
         objective.known_leaves.look(values, leaves.values(), start.trainable)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         gradients = dict(zip(leaves, found, strict=True))
-        lengths = [torch.linalg.vector_norm(_dense(g)) for g in found if g is not None]
+        lengths = [whole(torch.linalg.vector_norm(_dense(g))) for g in found if g is not None]
         length = float(torch.stack([x.double().cpu() for x in lengths]).norm()) if lengths else 0.0
         return inner_product(objective, gradients, direction, start, values), length
 
@@ -88,7 +89,7 @@ def _dense(x: Tensor) -> Tensor:
 
 
 def _length(v: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(v).double().cpu()
+    length: Tensor = whole(torch.linalg.vector_norm(v)).double().cpu()
     return length
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
+from reweight._isolation.wrappers import whole
 
 
 def per_sample(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Tensor:
@@ -58,5 +59,5 @@ def inner_product(
         hooked = objective.hooks.applied(start.trainable[name], gradient).detach()
         if hooked.layout != torch.strided:
             hooked = hooked.to_dense()
-        total = total + (hooked.conj() * direction[name]).real.sum().to(total)
+        total = total + whole((hooked.conj() * direction[name]).real.sum()).to(total)
     return total

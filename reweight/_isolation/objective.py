@@ -6,6 +6,7 @@ found it is guarded in one place: parameters, gradients, buffers, random numbers
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -24,29 +25,21 @@ from reweight._isolation.scoring_mode import ScoringMode, WritesInto
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Start, Writes
 from reweight._isolation.verdicts import Verdicts
+from reweight._isolation.wrappers import (
+    bypassed,
+    data_parallel_wrappers,
+    may_be_sharded,
+    refuse_sharded,
+    unwrapped,
+)
 from reweight.errors import NOT_THE_USERS, REFUSALS
+
+__all__ = ["LossFunction", "Objective", "Parameters", "unwrapped"]
 
 Parameters = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Any], Losses]
 T = TypeVar("T")
 P = TypeVar("P", bound=Mapping[str, Tensor])
-
-
-def unwrapped(model: nn.Module) -> list[nn.Module]:
-    """Return ``model``, what its outermost wrapper holds, and so on to the bare module.
-
-    Wrappers are ``DistributedDataParallel``, ``DataParallel`` and ``torch.compile``'s.
-    """
-    found = [model]
-    while True:
-        inner = getattr(found[-1], "_orig_mod", None)
-        if inner is None and isinstance(
-            found[-1], nn.parallel.DistributedDataParallel | nn.DataParallel
-        ):
-            inner = found[-1].module
-        if not isinstance(inner, nn.Module):
-            return found
-        found.append(inner)
 
 
 class Objective:
@@ -79,6 +72,8 @@ class Objective:
         self._losses = losses
         self._writes = Writes()
         self.known_leaves = KnownLeaves()
+        self._checked: weakref.ref[Start] | None = None
+        self._wrappers: list[nn.parallel.DistributedDataParallel] = []
 
     @property
     def beside(self) -> dict[str, nn.Module]:
@@ -140,6 +135,18 @@ class Objective:
         """Run the ordinary training forward pass and return its losses with their graph."""
         return self._losses(self.model, batch)
 
+    def refuse_sharded(self, start: Start) -> None:
+        """Refuse to differentiate what other ranks have a share in. Looks once a ``start``.
+
+        Raises:
+            ValueError: See :func:`reweight._isolation.wrappers.refuse_sharded`.
+        """
+        if self._checked is None or self._checked() is not start:
+            if may_be_sharded():
+                refuse_sharded(self.model)
+            self._wrappers = data_parallel_wrappers(self.module)
+            self._checked = weakref.ref(start)
+
     def evaluate(
         self,
         parameters: Callable[[], P],
@@ -168,7 +175,9 @@ class Objective:
 
         Raises:
             UnguardedWriteError: If the pass wrote into a tensor that it could not be kept from.
+            ValueError: If FSDP or DeepSpeed has split the parameters.
         """
+        self.refuse_sharded(start)
 
         def attempt(eager: bool) -> T:
             while True:
@@ -183,6 +192,7 @@ class Objective:
                             self.hooks,
                             backward=backward,
                         ),
+                        bypassed(self._wrappers),  # after the wrappers' own attributes are put back
                     ):
                         with ScoringMode(start.guarded(), self.hooks):
                             losses = self._losses(self.module, fresh(batch))

@@ -98,7 +98,7 @@ class Start:
         self._tensors: dict[int, _Tensor] = {}
         budget = _MOST_BYTES
         for tensor in self._all_tensors():
-            if id(tensor) in self._tensors or (tensor.requires_grad and not tensor.is_leaf):
+            if id(tensor) in self._tensors or not _stands_by_itself(tensor):
                 continue
             entry = self._entry(tensor, budget)
             if entry.unsure:
@@ -224,6 +224,14 @@ class Start:
                     entry.own.copy_(entry.value)
                 self._refuse_if_written(entry, "the training pass")
         self.random.restore()
+
+
+def _stands_by_itself(tensor: Tensor) -> bool:
+    """Whether ``tensor`` was not computed from others that are trained."""
+    try:
+        return not tensor.requires_grad or tensor.is_leaf
+    except RuntimeError:  # a view into what FSDP holds the parameters in
+        return False
 
 
 def _unchanged(entry: _Tensor) -> bool:

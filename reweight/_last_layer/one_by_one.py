@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._isolation.wrappers import whole
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.output_gradients import output_gradients, reads_rows
 from reweight._last_layer.parameter_gradients import whole_batch_gradients
@@ -48,7 +49,8 @@ def one_by_one(losses: Tensor, trace: LayerTrace, why: str, findings: Findings) 
             leaves = list(trace.parameters.values())
             loss = (one * losses).sum()
             found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-            gradients = [g.to_dense() for g in found if g is not None] or [one.new_zeros(1)]
+            gradients = [whole(g).to_dense() for g in found if g is not None]
+            gradients = gradients or [one.new_zeros(1)]
         norms.append(norms_of([gradient[None] for gradient in gradients]))
     return torch.cat(norms)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reweight._isolation.wrappers import is_dtensor
 from reweight._last_layer.private_torch import has_hooks
 from reweight._last_layer.trace import LayerTrace
 
@@ -25,6 +26,8 @@ def reads_rows(trace: LayerTrace) -> bool:
     """Whether the traced layer is known to treat the rows of one input tensor one by one."""
     layer = trace.layer
     if layer is None or type(layer) not in _ROW_BY_ROW or not trace.complete:
+        return False
+    if any(map(is_dtensor, trace.parameters.values())):
         return False
     # A hook may compute the weight (weight_norm), change the output or change a gradient.
     if has_hooks(layer) or "weight" not in layer._parameters:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
 from reweight._isolation.losses import Losses
+from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
 
@@ -62,6 +63,7 @@ def per_unit(value: Any, granularity: Granularity, counted: Any = None) -> Losse
         )
     if value.numel() == 0:
         raise ValueError(f"the loss returned no value: its shape is {tuple(value.shape)}.")
+    value = whole(value)  # under tensor parallelism the model may leave its output spread
     # A tensor subclass, such as MONAI's MetaTensor, has served its purpose here.
     losses = at_least_float32(_plain(value))
     if counted is None:

@@ -21,7 +21,9 @@ from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.wrappers import data_parallel_wrappers, has_dtensors, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
+from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight._warnings import warn
 from reweight.errors import NOT_THE_USERS, REFUSALS, check_finite
 
@@ -56,10 +58,13 @@ class NoisyPasses:
         precision: Autocast for the training pass, none for scores.
         look: Whether to look, in this step, for parameters that nobody knows of.
         noisy: The noisy batch as it came; what the training pass was given may have changed.
+        also_used: Parameters that get a gradient from elsewhere than the training pass.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
         self.objective = objective
+        self._wrappers = data_parallel_wrappers(objective.model) if training else []
+        broadcast_buffers(self._wrappers)
         self.start = objective.start()
         self.precision = Precision(self.start.devices)
         self.noisy = noisy
@@ -69,7 +74,9 @@ class NoisyPasses:
             and not self.precision.autocast
             and not objective.verdicts.autocast_inside
             and not uses_compiler(objective.model)
+            and not scores_apart(objective.model, self._wrappers)
         )
+        self.also_used: list[Tensor] = []
         self._mode = "train" if objective.module.training else "eval"
         self.look = objective.self_check and objective.verdicts.due(("look", self._mode))
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
@@ -85,7 +92,11 @@ class NoisyPasses:
             layer: The layer, or ``None``.
             hint: The layer that was last in an earlier step: it spares memory where scores need
                 a pass of their own, and is checked.
+
+        Raises:
+            ValueError: If FSDP or DeepSpeed has split the parameters.
         """
+        self.objective.refuse_sharded(self.start)
         self._watched[layer] = layer if hint is None else hint
 
     def for_training(self) -> ForwardPass:
@@ -125,7 +136,9 @@ class NoisyPasses:
         verdicts = self.objective.verdicts
         first = WAYS.index(verdicts.way) if verdicts.way in WAYS else 0
         reasons = [verdicts.reason] if first else []
-        if first == 0 and self.objective.hooks.change:
+        if has_dtensors(self.objective.module):
+            first, reasons = WAYS.index("per_sample"), ["tensor parallelism"]
+        elif first == 0 and self.objective.hooks.change:
             first, reasons = 1, ["a gradient hook changes gradients"]
         for way in WAYS[first:]:
             try:
@@ -168,6 +181,8 @@ class NoisyPasses:
 
     def _by(self, method: Method, direction: Parameters) -> Tensor:
         shared = self._trains_and_scores
+        if method in ("forward", "double_backward"):
+            refuse_spread(self.objective.module, method)
         if method == "double_backward":
             return double_backward(self.objective, self.noisy, direction, self.start)
         if method == "per_sample":
@@ -212,10 +227,17 @@ class NoisyPasses:
     def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.
         hooked = self._trains_and_scores
+        recognise = observer.same if isinstance(observer, TangentMode) else None
         # The model may write into the batch, as in plain training; no later pass sees it.
         given, self.noisy = self.noisy, fresh(self.noisy)
         self._training_failed = True  # until it has not
         with (
+            data_parallel_pass(
+                self._wrappers,
+                recognise=recognise,
+                also_used=self.also_used,
+                compiled=uses_compiler(self.objective.model),
+            ),
             autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
             observer,
             self.precision.for_training(),

@@ -14,6 +14,7 @@ from reweight._derivative.identity import does_not_add_up
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
 from reweight._isolation.objective import Parameters
+from reweight._isolation.wrappers import refuse_spread, whole
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._trusted.renewal import RenewedGradient
@@ -31,7 +32,7 @@ def _scale(direction: Parameters) -> float:
     Raises:
         FloatingPointError: If ``direction`` is not finite.
     """
-    sizes = [v.abs().max() for v in direction.values() if v.numel()]
+    sizes = [whole(v.abs().max()) for v in direction.values() if v.numel()]
     largest = (
         float(torch.stack([size.to(widest(size.device)) for size in sizes]).max()) if sizes else 0.0
     )
@@ -83,6 +84,7 @@ class GradientSimilarity(Scorer):
     """
 
     before_training_pass = True
+    differentiates = True
 
     def __init__(
         self,
@@ -143,6 +145,7 @@ class GradientSimilarity(Scorer):
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
         names = select_parameters(context.passes.start.named, self.parameters)
         if self.method == "unrolled":
+            refuse_spread(context.model, self.method)
             context.require_trusted()
             scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss

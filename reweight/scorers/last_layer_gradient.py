@@ -45,6 +45,8 @@ class LastLayerGradient(Scorer):
             which some do not depend on the layer's output at one position alone.
     """
 
+    differentiates = True
+
     def __init__(self, layer: str | nn.Module | None = None) -> None:
         self.layer = layer
         self._last: nn.Module | None = None

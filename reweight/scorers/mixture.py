@@ -47,10 +47,13 @@ class Scorer(_Arithmetic):
         name: Under which a step reports the scores.
         before_training_pass: Whether it is called before the training pass, so that its own
             passes and the training graph are not in memory together.
+        differentiates: Whether it is known to take gradients, so that it can be refused at once
+            for a model that gives none.
     """
 
     name: str = ""
     before_training_pass: bool = False
+    differentiates: bool = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -116,6 +119,11 @@ class Mixture(_Arithmetic):
         if not terms:
             raise ValueError("the coefficients of a mixture of scorers must not all be zero.")
         return Mixture(terms)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether a scorer is known to take gradients."""
+        return any(scorer.differentiates for _, scorer in self.terms)
 
     def mix(self, scores: Sequence[Tensor]) -> Tensor:
         """Return the mixed weights of ``scores``, one tensor per term, all of one shape.

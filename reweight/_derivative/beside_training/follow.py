@@ -89,6 +89,17 @@ class TangentMode(TorchFunctionMode):
         tangent = self._tangent(value)
         return torch.zeros_like(value) if tangent is None else tangent
 
+    def same(self, value: Tensor, source: Tensor) -> None:
+        """Say that ``value``, from where operators are not seen, is ``source`` and no other."""
+        if self._failure is not None:
+            return
+        try:
+            tangent = self._tangent(source)
+        except NotFollowed as error:
+            self._fail(str(error))
+        else:
+            self._entries[value] = _Entry(value._version, value.grad_fn, tangent)
+
     @override
     def __torch_function__(
         self,
