@@ -58,6 +58,20 @@ class Objective:
         self._losses = losses
         self._program = _Program(self.module, losses)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what earlier passes found out, as plain containers and numbers."""
+        return {"can_be_followed": self.can_be_followed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If something is missing.
+        """
+        if "can_be_followed" not in state:
+            raise ValueError("the state of the objective has no 'can_be_followed'.")
+        self.can_be_followed = bool(state["can_be_followed"])
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
 

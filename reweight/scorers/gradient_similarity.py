@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from reweight._derivative.methods import Method
@@ -137,6 +137,26 @@ class GradientSimilarity(Scorer):
             options: Settings to change, as for the class.
         """
         return cls(**{"method": "finite_difference", "renew_every": 8, "averaging": 0.5, **options})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the held trusted gradient and its age, and whether a fallback is taken."""
+        return {"fallback": self._fallback, "held": self._held.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If something is missing, or the held gradient is none.
+        """
+        if not {"fallback", "held"} <= state.keys():
+            raise ValueError("the state of GradientSimilarity must have 'fallback' and 'held'.")
+        self._held.load_state_dict(state["held"])
+        self._fallback = bool(state["fallback"])
+
+    @override
+    def bind(self, model: nn.Module) -> None:
+        """Fit a trusted gradient that was loaded to the parameters of ``model``."""
+        self._held.bind(model)
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, Union
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from reweight._step.context import ScoringContext
@@ -64,6 +64,13 @@ class Scorer(_Arithmetic):
     def prepare(self, context: ScoringContext) -> None:
         """Ask for what the scorer needs, before any pass of this step is made."""
 
+    def bind(self, model: nn.Module) -> None:
+        """Fit a state that was just loaded to the model, without wrappers, that it is for.
+
+        Raises:
+            ValueError: If it is of another model.
+        """
+
 
 class _Function(Scorer):
     """A plain function, or any callable, as a scorer."""
@@ -77,6 +84,11 @@ class _Function(Scorer):
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         return self._function(context)
+
+    @property
+    def function(self) -> Callable[[ScoringContext], Tensor]:
+        """The callable as it was given."""
+        return self._function
 
     @override
     def prepare(self, context: ScoringContext) -> None:
@@ -139,6 +151,13 @@ class Mixture(_Arithmetic):
                 name, number = f"{scorer.name}_{number}", number + 1
             names.append(name)
         return names
+
+    def parts(self) -> dict[str, object]:
+        """Return what computes the scores, by :meth:`names`: scorers, and callables as given."""
+        return {
+            name: scorer.function if isinstance(scorer, _Function) else scorer
+            for name, (_, scorer) in zip(self.names(), self.terms, strict=True)
+        }
 
     def __repr__(self) -> str:
         return " + ".join(f"{c:g} * {s.name}" for c, s in self.terms)
