@@ -9,12 +9,16 @@ from torch.optim import Optimizer
 _WHERE = ("optimizer", "optim")
 """accelerate and Lightning keep it under the one name, ``torch.distributed`` under the other."""
 
+_DEEPEST = 8
 
-def held(wrapper: Any) -> Optimizer | None:
-    """Return the optimiser, or further wrapper, that ``wrapper`` holds, or ``None``."""
-    for name in _WHERE:
+
+def held(wrapper: Any, depth: int = _DEEPEST) -> Any:
+    """Return what ``wrapper`` holds, an optimiser or a wrapper that holds one, or ``None``."""
+    for name in _WHERE if depth else ():
         inner = getattr(wrapper, name, None)
-        if isinstance(inner, Optimizer) and inner is not wrapper:
+        if inner is None or inner is wrapper:
+            continue
+        if isinstance(inner, Optimizer) or held(inner, depth - 1) is not None:
             return inner
     return None
 
@@ -23,20 +27,21 @@ def innermost(optimizer: Any, known: tuple[type, ...]) -> Any:
     """Return the optimiser within ``optimizer``, looked for until its class is in ``known``.
 
     Raises:
-        ValueError: If a wrapper shares its parameters out, and holds the optimiser of a part.
+        ValueError: If a wrapper has more parameters than the optimiser that it holds.
     """
-    found, seen = optimizer, {id(optimizer)}
-    while type(found) not in known:
+    found = optimizer
+    for _ in range(_DEEPEST):
+        if type(found) in known:
+            break
         inner = held(found)
-        if inner is None or id(inner) in seen:
+        if inner is None:
             break
         _check_whole(found, inner)
-        seen.add(id(inner))
         found = inner
     return found
 
 
-def _check_whole(wrapper: Any, inner: Optimizer) -> None:
+def _check_whole(wrapper: Any, inner: Any) -> None:
     missing = _parameters(wrapper) - _parameters(inner)
     if missing:
         raise ValueError(
@@ -48,5 +53,9 @@ def _check_whole(wrapper: Any, inner: Optimizer) -> None:
 
 
 def _parameters(optimizer: Any) -> set[int]:
-    groups = getattr(optimizer, "param_groups", None) or []
+    """Return the identities of an optimiser's parameters; a wrapper's may be its optimiser's."""
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None:
+        inner = held(optimizer)
+        return set() if inner is None else _parameters(inner)
     return {id(p) for group in groups for p in group["params"]}

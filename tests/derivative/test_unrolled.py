@@ -1,0 +1,91 @@
+"""What the unrolled oracle leaves in memory: nothing."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+import torchopt
+from torch import nn
+
+from reweight import GradientSimilarity, MetaReweighter, NonFiniteError
+from tests.problems import PROBLEMS
+
+
+@pytest.fixture
+def no_collector():
+    """Only reference counts free what a step has made."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def tensors():
+    return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+
+LOOKAHEADS = {
+    "sgd": lambda _: None,
+    "momentum": lambda _: torchopt.sgd(0.1, momentum=0.9),
+    "live": lambda model: torch.optim.Adam(model.parameters()),
+}
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("lookahead", LOOKAHEADS)
+@pytest.mark.parametrize("inner_steps", [1, 3])
+@pytest.mark.parametrize("name", ["mlp", "batchnorm_train"])
+def test_steps_leave_no_tensor_behind(name, inner_steps, lookahead):
+    case = PROBLEMS[name]()
+    scorer = GradientSimilarity(
+        "unrolled", inner_steps=inner_steps, lookahead=LOOKAHEADS[lookahead](case.model)
+    )
+    weigh = MetaReweighter(case.model, case.loss, scorer=scorer)
+    counts = []
+    for _ in range(4):
+        case.model.zero_grad()
+        step = weigh(case.noisy, case.trusted)
+        step.loss.backward()
+        del step
+        counts.append(tensors())
+    assert counts[1] == counts[2] == counts[3]
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_every_pass_of_the_model_is_forgotten(inner_steps):
+    case = PROBLEMS["mlp"]()
+    made = []
+    case.model[1].register_forward_hook(lambda _m, _a, output: made.append(weakref.ref(output)))
+    scorer = GradientSimilarity("unrolled", inner_steps=inner_steps)
+    weigh = MetaReweighter(case.model, case.loss, scorer=scorer)
+    weigh.score(case.noisy, case.trusted)
+    assert len(made) > inner_steps
+    assert all(reference() is None for reference in made)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_step_that_fails_is_forgotten_too():
+    case = PROBLEMS["mlp"]()
+    made = []
+    case.model[1].register_forward_hook(lambda _m, _a, output: made.append(weakref.ref(output)))
+    weigh = MetaReweighter(case.model, case.loss, scorer=GradientSimilarity("unrolled"))
+    inputs = torch.full_like(case.trusted[0], float("nan"))
+    with pytest.raises(NonFiniteError):
+        weigh.score(case.noisy, (inputs, case.trusted[1]))
+    assert made
+    assert all(reference() is None for reference in made)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_garbage_would_be_found():
+    """So that the tests above could fail: a cycle around a tensor is one more."""
+    before = tensors()
+    for _ in range(2):
+        cycle = [nn.Parameter(torch.zeros(1))]
+        cycle.append(cycle)
+        del cycle
+    assert tensors() == before + 2
