@@ -332,7 +332,7 @@ def without(state: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def with_a_gradient(state: dict[str, Any], gradient: Any) -> dict[str, Any]:
-    held = {"gradient": gradient, "uses": 1}
+    held = {"gradient": gradient, "uses": 1, "period": 1}
     own = {**state["scorers"]["gradient_similarity"], "held": held}
     return changed(state, scorers={**state["scorers"], "gradient_similarity": own})
 
