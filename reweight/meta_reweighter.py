@@ -253,7 +253,7 @@ class MetaReweighter:
 
     def _check_fit(self) -> None:
         for _, scorer in self.scorer.terms:
-            scorer.bind(self._objective.module)
+            scorer.bind(self._objective)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return attributes and :meth:`state_dict`, for copies and pickles."""

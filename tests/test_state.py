@@ -428,6 +428,20 @@ def test_what_a_scorer_of_ones_own_raises_undoes_the_others():
             assert torch.equal(now, value) if torch.is_tensor(value) else now == value
 
 
+def test_a_scorer_whose_own_state_is_loaded_goes_on_with_the_model_it_meets_next():
+    """As a retry does it, which puts back what a scorer had before."""
+    run = Run(SCORERS["renewed_and_averaged"])
+    run.train(0, STOP)
+    ((_, scorer),) = run.reweighter.scorer.terms
+    kept, random = copy.deepcopy([p.state_dict() for p in run.parts()]), torch.get_rng_state()
+    expected = run.train(STOP, STEPS)
+    run.model.load_state_dict(kept[0])
+    run.optimizer.load_state_dict(kept[1])
+    scorer.load_state_dict(kept[2]["scorers"]["gradient_similarity"])
+    torch.set_rng_state(random)
+    assert all(map(torch.equal, run.train(STOP, STEPS), expected))
+
+
 # Copies ------------------------------------------------------------------------------------------
 
 

@@ -72,6 +72,10 @@ class Objective:
             raise ValueError("the state of the objective has no 'can_be_followed'.")
         self.can_be_followed = bool(state["can_be_followed"])
 
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return all parameters, trainable or not, under each of their names."""
+        return list(self.module.named_parameters(remove_duplicate=False))
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
 

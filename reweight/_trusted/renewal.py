@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
-from reweight._isolation.objective import Parameters
+from reweight._isolation.objective import Objective, Parameters
 
 AGREEMENT = 0.95
 """Cosine from which on a gradient counts as unchanged (``benchmarks.fast_mode``).
@@ -70,7 +70,7 @@ class RenewedGradient:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned, for the model bound or met next.
+        """Go on from what :meth:`state_dict` returned, of the model then bound.
 
         Raises:
             ValueError: If ``state`` is not of that form.
@@ -90,16 +90,16 @@ class RenewedGradient:
         self._uses, self._period = uses, min(period, self.every)
         self._unbound = True
 
-    def bind(self, model: nn.Module) -> None:
-        """Take ``model`` for the one that a gradient just loaded is of; nothing else changes it.
+    def bind(self, objective: Objective) -> None:
+        """Take a gradient just loaded for one of ``objective``; nothing else is changed by it.
 
         Raises:
-            ValueError: If its parameters have other names or shapes.
+            ValueError: If the parameters there have other names or shapes.
         """
         if not self._unbound:
             return
         held = self._held or {}
-        parameters = dict(model.named_parameters())
+        parameters = dict(objective.named_parameters())
         shapes = {name: p.shape for name, p in parameters.items()}
         other = [name for name, gradient in held.items() if shapes.get(name) != gradient.shape]
         if other:
@@ -110,7 +110,7 @@ class RenewedGradient:
             )
         if self._held is not None:
             self._held = {name: g.to(parameters[name].device) for name, g in held.items()}
-        self._model = weakref.ref(model)
+        self._model = weakref.ref(objective.module)
         self._unbound = False
 
     @property
@@ -130,7 +130,6 @@ class RenewedGradient:
                 does not depend on are left out.
             free: Whether it has been computed anyway, so that it may as well be renewed.
         """
-        self.bind(model)
         if self._model is None or self._model() is not model:
             self._forget(model)
         if self._held is not None and not set(names) >= self._held.keys():

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from reweight._derivative.methods import Method
 from reweight._derivative.missing_rules import without_forward_rule, without_second_derivative
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
-from reweight._isolation.objective import Parameters
+from reweight._isolation.objective import Objective, Parameters
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._trusted.renewal import RenewedGradient
@@ -157,9 +157,9 @@ class GradientSimilarity(Scorer):
         self._fallback = bool(state["fallback"])
 
     @override
-    def bind(self, model: nn.Module) -> None:
-        """Fit a trusted gradient that was loaded to the parameters of ``model``."""
-        self._held.bind(model)
+    def bind(self, objective: Objective) -> None:
+        """Fit a trusted gradient that was loaded to the parameters."""
+        self._held.bind(objective)
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
@@ -211,6 +211,7 @@ class GradientSimilarity(Scorer):
         if self._held.always_fresh or not context.training:
             return fresh()
         context.require_trusted()
+        self._held.bind(context.objective)
         free = context.full_trusted_gradient and at is None
         return self._held.next(context.model, names, fresh, free=free)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, Union
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
+from reweight._isolation.objective import Objective
 from reweight._step.context import ScoringContext
 from reweight.normalize import normalize
 
@@ -64,8 +65,8 @@ class Scorer(_Arithmetic):
     def prepare(self, context: ScoringContext) -> None:
         """Ask for what the scorer needs, before any pass of this step is made."""
 
-    def bind(self, model: nn.Module) -> None:
-        """Fit a state that was just loaded to the model, without wrappers, that it is for.
+    def bind(self, objective: Objective) -> None:
+        """Fit a state that was just loaded to the model and the losses that it is for.
 
         Raises:
             ValueError: If it is of another model.
