@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,7 @@ from torch import nn
 from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective
 from reweight._step.batches import Forward, Loss, SupervisedForward
+from reweight._step.checkpoint import Checkpoint
 from reweight._step.context import ScoringContext
 from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
 from reweight._step.leave_out import LeaveOut
@@ -242,6 +244,51 @@ class MetaReweighter:
             ValueError, NonFiniteError: As in a training step.
         """
         return self._step(noisy, trusted, training=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later step depends on, besides model, optimiser and random streams.
+
+        That is what the scorers and the selector keep, such as a held trusted gradient or the
+        stream of random weights, and what has been found out about the model. A scorer or selector
+        of your own takes part if it has ``state_dict()`` and ``load_state_dict(state)``. The
+        settings are not in it: build the reweighter as before, then load. With the model's, the
+        optimiser's and PyTorch's random state restored too, training goes on bit for bit as if
+        it had never stopped.
+
+        ``copy.deepcopy`` and ``pickle`` take this state along, with a copy of the model (and of a
+        live look-ahead optimiser); a scorer that is copied by itself starts afresh.
+
+        Returns:
+            Plain containers, numbers and tensors, which ``torch.save`` writes and
+            ``torch.load(weights_only=True)`` reads: ``version``, ``objective``, ``scorers`` (by
+            name) and, where the selector keeps a state, ``selector``.
+        """
+        return self._checkpoint().save()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned; tensors go to the parameters' devices.
+
+        Raises:
+            TypeError: If ``state`` is no dictionary.
+            ValueError: If it is of another version, of other scorers or of another model. This
+                reweighter is then as it was before.
+        """
+        self._checkpoint().load(state, self._check_fit)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(self._objective, self.scorer.parts(), self.selector)
+
+    def _check_fit(self) -> None:
+        for _, scorer in self.scorer.terms:
+            scorer.bind(self._objective)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return attributes and :meth:`state_dict`, for copies and pickles."""
+        return {"attributes": self.__dict__, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        self.load_state_dict(state["state"])
 
     def _step(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
         if torch.is_inference_mode_enabled():

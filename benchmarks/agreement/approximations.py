@@ -62,28 +62,35 @@ def _last_parameters(share: float) -> Approximation:
 
 
 class Held:
-    """An older trusted gradient, as ``renew_every`` and ``averaging`` keep it.
+    """An older trusted gradient: renewed at fixed steps, or as the fast mode does.
 
     Args:
-        every: Steps that one gradient serves for.
+        every: Steps that one gradient serves for; ``None``: for how many the fast mode finds out.
         averaging: Share of the older average in a new one.
-        method: Of the directional derivative.
     """
 
-    def __init__(self, every: int, averaging: float, method: Method = "forward") -> None:
-        self._held = RenewedGradient(every, averaging)
-        self._method: Method = method
+    def __init__(self, every: int | None, averaging: float = 0.0) -> None:
+        self._every, self._averaging = every, averaging
+        self._fast = RenewedGradient(GradientSimilarity.fast().renew_every, averaging)
         self._gradient: Parameters = {}
+        self._age = 0
 
     def follow(self, state: State) -> None:
         """Take note of a step; wanted in each, whether or not scores are asked for."""
-        self._gradient = self._held.next(
-            state.context.model, list(state.gradient), lambda: state.gradient, free=False
-        )
+        fresh = state.gradient
+        if self._every is None:
+            self._gradient = self._fast.next(
+                state.context.model, list(fresh), lambda: fresh, free=False
+            )
+        elif self._age % self._every == 0:
+            old, share = self._gradient, self._averaging
+            self._gradient = {n: torch.lerp(g, old.get(n, g), share) for n, g in fresh.items()}
+        self._age += 1
 
     def __call__(self, state: State) -> Tensor:
         """Return the scores that the gradient kept now gives."""
-        return state.context.directional_derivative(self._gradient, self._method)
+        method: Method = "forward" if self._every is not None else "finite_difference"
+        return state.context.directional_derivative(self._gradient, method)
 
 
 def _random(state: State) -> Tensor:
@@ -92,19 +99,16 @@ def _random(state: State) -> Tensor:
 
 def approximations() -> dict[str, Approximation]:
     """Return every approximation by name, those that keep a gradient without one yet."""
-    fast = GradientSimilarity.fast()
     return {
         "another trusted batch": _another_batch,
         "half the trusted batch": _half_the_batch,
         "finite difference": _finite_difference,
         "last quarter of the layers": _last_parameters(0.25),
         "last half of the layers": _last_parameters(0.5),
-        "renewed every 2nd step": Held(2, 0.0),
-        "renewed every 4th step": Held(4, 0.0),
-        "renewed every 8th step": Held(8, 0.0),
+        "renewed every 2nd step": Held(2),
+        "renewed every 4th step": Held(4),
+        "renewed every 8th step": Held(8),
         "renewed every 4th, averaged": Held(4, 0.5),
-        "fast: every 8th, averaged, difference": Held(
-            fast.renew_every, fast.averaging, "finite_difference"
-        ),
+        "fast: renewed as it changes, difference": Held(None),
         "random": _random,
     }

@@ -17,7 +17,7 @@ _STYLES = {
     "finite difference": ("#009E73", "-"),
     "last quarter of the layers": ("#E69F00", "-"),
     "renewed every 4th, averaged": ("#56B4E9", "-"),
-    "fast: every 8th, averaged, difference": ("#D55E00", "-"),
+    "fast: renewed as it changes, difference": ("#D55E00", "-"),
 }
 
 

@@ -49,7 +49,7 @@ def _ours(**options: Any) -> Builder:
 
 
 def _fast(problem: Problem) -> Step:
-    """Every so manieth step renews the trusted gradient; all between count."""
+    """Some steps renew the trusted gradient, at least one in a cycle; all between count."""
     scorer = GradientSimilarity.fast()
     return Cycle(_ours(scorer=scorer)(problem), scorer.renew_every)
 

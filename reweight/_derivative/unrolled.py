@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,35 +44,59 @@ def unrolled_scores(
     Raises:
         NonFiniteError: If a loss is not finite.
     """
-    parameters = {name: p for name, p in objective.trainable().items() if name in set(names)}
-    weights: Tensor | None = None
+    parameters = {name: p for name, p in start.trainable.items() if name in set(names)}
+    values = objective.values(parameters, start)
+    origin = {name: value.clone().requires_grad_() for name, value in values.items()}
+    run = _Unrolled(objective, noisy, trusted, lookahead, start, inner_steps)
+    return run.after_steps(0, origin, lookahead.start(parameters))
 
-    def after_steps(count: int, point: Parameters, state: Any) -> tuple[Tensor, Tensor]:
-        if count == inner_steps:
-            return pull_back(point)
 
-        def step(found: Losses, _: Parameters) -> tuple[Tensor, Tensor]:
-            nonlocal weights
-            losses = found.values
-            check_finite(losses, "loss", "noisy")
-            if weights is None:
-                weights = torch.zeros_like(losses, requires_grad=True)
-            gradients = _gradients((weights * losses).sum(), point, create_graph=True)
-            return after_steps(count + 1, *lookahead.update(point, gradients, state))
+class _Unrolled:
+    """One run of Algorithm 1.
 
-        return objective.evaluate(lambda: point, noisy, step, start)
+    A virtual step is taken within the evaluation of the one before, and each is a method: functions
+    that call each other out of one another would keep the whole graph alive, as a reference cycle
+    that only the garbage collector breaks.
+    """
 
-    def pull_back(point: Parameters) -> tuple[Tensor, Tensor]:
+    def __init__(
+        self,
+        objective: Objective,
+        noisy: Any,
+        trusted: Any,
+        lookahead: Lookahead,
+        start: Start,
+        inner_steps: int,
+    ) -> None:
+        self.objective, self.noisy, self.trusted = objective, noisy, trusted
+        self.lookahead, self.start, self.inner_steps = lookahead, start, inner_steps
+        self.weights: Tensor | None = None
+
+    def after_steps(self, count: int, point: Parameters, state: Any) -> tuple[Tensor, Tensor]:
+        """Return the scores, ``count`` virtual steps having led to ``point``."""
+        if count == self.inner_steps:
+            return self._pull_back(point)
+        then = partial(self._step, count, point, state)
+        return self.objective.evaluate(lambda: point, self.noisy, then, self.start)
+
+    def _step(
+        self, count: int, point: Parameters, state: Any, found: Losses, _: Parameters
+    ) -> tuple[Tensor, Tensor]:
+        losses = found.values
+        check_finite(losses, "loss", "noisy")
+        if self.weights is None:
+            self.weights = torch.zeros_like(losses, requires_grad=True)
+        gradients = _gradients((self.weights * losses).sum(), point, create_graph=True)
+        return self.after_steps(count + 1, *self.lookahead.update(point, gradients, state))
+
+    def _pull_back(self, point: Parameters) -> tuple[Tensor, Tensor]:
         """Return −∂L_v/∂w by the chain rule: ∇L_v at the look-ahead, back through the steps."""
+        weights = self.weights
         assert weights is not None
         leaves = {name: value.detach().requires_grad_() for name, value in point.items()}
-
-        def trusted_gradients(losses: Losses, _: Parameters) -> tuple[Tensor, Parameters]:
-            check_finite(losses.values, "loss", "trusted")
-            mean = losses.mean()
-            return mean.detach(), _gradients(mean, leaves) if mean.requires_grad else {}
-
-        loss, gradients = objective.evaluate(lambda: leaves, trusted, trusted_gradients, start)
+        loss, gradients = self.objective.evaluate(
+            lambda: leaves, self.trusted, _trusted_gradients, self.start
+        )
         moved = [name for name in gradients if point[name].requires_grad]
         if not moved:
             return torch.zeros_like(weights), loss
@@ -80,8 +105,11 @@ def unrolled_scores(
         (gradient,) = torch.autograd.grad(change, weights, allow_unused=True)
         return torch.zeros_like(weights) if gradient is None else gradient, loss
 
-    origin = objective.leaves(parameters, start)
-    return after_steps(0, origin, lookahead.start(parameters))
+
+def _trusted_gradients(losses: Losses, leaves: Parameters) -> tuple[Tensor, Parameters]:
+    check_finite(losses.values, "loss", "trusted")
+    mean = losses.mean()
+    return mean.detach(), _gradients(mean, leaves) if mean.requires_grad else {}
 
 
 def _gradients(loss: Tensor, point: Parameters, *, create_graph: bool = False) -> Parameters:

@@ -96,6 +96,22 @@ class Objective:
             found += module.named_parameters(prefix=label, remove_duplicate=False)
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles look anew whether the model is split."""
+        return {**self.__dict__, "_checked": None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what earlier passes found out, as plain containers and numbers."""
+        return self.verdicts.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If something is missing.
+        """
+        self.verdicts.load_state_dict(state)
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that require a gradient now, each once, by name.
 

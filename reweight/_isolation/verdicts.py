@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -47,7 +47,7 @@ class Verdicts:
         """Return all of it, as plain values."""
         return asdict(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned.
 
         Raises:
@@ -56,7 +56,7 @@ class Verdicts:
         names = {own.name for own in fields(self)}
         if state.keys() != names:
             raise ValueError(
-                f"the state of a model must hold {', '.join(sorted(names))}; got "
+                f"the state of the objective must hold {', '.join(sorted(names))}; got "
                 f"{', '.join(sorted(map(str, state)))}."
             )
         for name, value in state.items():

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from reweight._isolation.batches import fresh
+from reweight._step.checkpoint import is_stateful
 
 
 class States:
@@ -20,7 +21,7 @@ class States:
         owners: dict[int, Any] = {}
         for part in parts:
             for owner in (part, getattr(part, "_function", None)):
-                if _has_state(owner):
+                if is_stateful(owner):
                     owners[id(owner)] = owner
                     break
         self._held = [(owner, fresh(owner.state_dict())) for owner in owners.values()]
@@ -29,9 +30,3 @@ class States:
         """Put every state back."""
         for owner, state in self._held:
             owner.load_state_dict(fresh(state))
-
-
-def _has_state(owner: Any) -> bool:
-    return callable(getattr(owner, "state_dict", None)) and callable(
-        getattr(owner, "load_state_dict", None)
-    )

@@ -7,19 +7,46 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 class _KnownGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+        # What is saved this way is freed by backward, as every other part of the graph.
+        ctx.save_for_backward(*gradients)
+        ctx.parameters = parameters
         return value.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *(g * scale.to(g.dtype) for g in ctx.gradients))
+        gradients = [known * scale.to(known.device) for known in ctx.saved_tensors]
+        if torch.is_grad_enabled():  # create_graph=True
+            gradients = [
+                _FirstDerivativeOnly.apply(gradient, *ctx.parameters)  # type: ignore[no-untyped-call]
+                for gradient in gradients
+            ]
+        return (None, None, *gradients)
+
+
+class _FirstDerivativeOnly(torch.autograd.Function):
+    """A gradient that is not constant, but of which only the value is known.
+
+    It hangs on the parameters, for what does not depend on them is passed over in silence by
+    whoever differentiates by them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *_: Tensor) -> Tensor:  # noqa: ARG004
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
+        raise RuntimeError(
+            "the trusted term of a step's loss has a first derivative and no second one: its "
+            "gradient was computed by another pass, and is a number here. Leave "
+            "trusted_coefficient at 0, and add the mean trusted loss to step.loss yourself, "
+            "where a gradient penalty or a Hessian is wanted."
+        )
 
 
 def known_gradient_term(
@@ -28,7 +55,9 @@ def known_gradient_term(
     """Return ``value`` as a scalar that back-propagates ``gradients`` to ``parameters``.
 
     Gradients that another pass has computed join a loss this way, and a loss scale, gradient
-    accumulation or a gradient hook treats them like any other.
+    accumulation or a gradient hook treats them like any other. A sparse one stays sparse.
+    Backward frees them unless ``retain_graph=True``; the second derivative raises a
+    ``RuntimeError``.
 
     Args:
         value: The scalar's value.

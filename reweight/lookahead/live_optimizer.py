@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer, sgd
 
 from reweight._isolation.objective import Parameters
+from reweight.lookahead.wrapped_optimizer import innermost
 
 _Group = dict[str, Any]
 _State = dict[str, Any]
@@ -27,20 +28,19 @@ class LiveOptimizer:
     that it does not hold stay where they are.
 
     Args:
-        optimizer: The optimiser of the training loop.
+        optimizer: The optimiser of the training loop, or a wrapper that holds it, such as
+            accelerate's. The rule and the state followed are those of the optimiser inside.
 
     Raises:
         TypeError: If it is of another class.
+        ValueError: If it is a wrapper, and what it holds has only some of its parameters.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        if type(optimizer) not in (sgd.SGD, Adam, AdamW):
-            raise TypeError(
-                f"a live look-ahead must be torch.optim.SGD, Adam or AdamW, got "
-                f"{type(optimizer).__name__}. Pass the TorchOpt optimiser nearest to it instead, "
-                f"for example lookahead=torchopt.rmsprop(lr=...)."
-            )
-        self.optimizer = optimizer
+    def __init__(self, optimizer: Any) -> None:
+        inside = innermost(optimizer, (sgd.SGD, Adam, AdamW))
+        if type(inside) not in (sgd.SGD, Adam, AdamW):
+            raise TypeError(_refusal(optimizer, inside))
+        self.optimizer: Optimizer = inside
 
     def start(self, parameters: dict[str, nn.Parameter]) -> dict[str, tuple[_Group, _State]]:
         """Return, by parameter name, its group's settings and a copy of its present state.
@@ -79,6 +79,24 @@ class LiveOptimizer:
 
     def __repr__(self) -> str:
         return f"LiveOptimizer({type(self.optimizer).__name__})"
+
+
+def _refusal(given: Any, inside: Any) -> str:
+    holds = "" if inside is given else f", which holds a {type(inside).__name__}"
+    kin = [kind.__name__ for kind in (sgd.SGD, AdamW, Adam) if isinstance(inside, kind)]
+    advice = (
+        f"A subclass may step by another rule; if its rule is that of {kin[0]}, pass a "
+        f"torch.optim.{kin[0]} that shares its param_groups and state."
+        if kin
+        else "Pass the TorchOpt optimiser nearest to its rule instead, for example "
+        "lookahead=torchopt.rmsprop(lr=...), or leave lookahead out, which is plain SGD."
+    )
+    if inside is given and not kin:
+        advice += " If it is a wrapper, pass the optimiser that it holds."
+    return (
+        f"a live look-ahead must be torch.optim.SGD, Adam or AdamW, or a wrapper that holds one as "
+        f".optimizer; got {type(given).__name__}{holds}. {advice}"
+    )
 
 
 def _sgd(value: Tensor, gradient: Tensor, group: _Group, state: _State) -> tuple[Tensor, _State]:

@@ -10,6 +10,7 @@ from reweight.lookahead.live_optimizer import LiveOptimizer
 from reweight.lookahead.protocol import Lookahead
 from reweight.lookahead.sgd import SGD
 from reweight.lookahead.torchopt_optimizer import TorchOptLookahead
+from reweight.lookahead.wrapped_optimizer import held
 
 LookaheadLike = Any
 """``None``, a :class:`Lookahead`, a TorchOpt optimiser or a live ``torch.optim`` optimiser."""
@@ -20,10 +21,11 @@ def as_lookahead(value: LookaheadLike) -> Lookahead:
 
     Args:
         value: ``None`` (plain SGD), a look-ahead, a TorchOpt gradient transformation or a live
-            ``torch.optim`` SGD, Adam or AdamW.
+            ``torch.optim`` SGD, Adam or AdamW, which a wrapper may hold.
 
     Raises:
         TypeError: If it is none of these.
+        ValueError: If a wrapper's optimiser has only some of the wrapper's parameters.
     """
     if value is None:
         return SGD()
@@ -34,6 +36,8 @@ def as_lookahead(value: LookaheadLike) -> Lookahead:
         return lookahead
     if hasattr(value, "init") and hasattr(value, "update"):
         return TorchOptLookahead(value)
+    if held(value) is not None:
+        return LiveOptimizer(value)
     raise TypeError(
         f"lookahead must be reweight.lookahead.SGD, a TorchOpt optimiser such as "
         f"torchopt.adam(lr=1e-3, eps_root=1e-8), or a live torch.optim SGD, Adam or AdamW; "

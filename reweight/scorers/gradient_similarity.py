@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,7 +13,7 @@ from typing_extensions import override
 from reweight._derivative.identity import does_not_add_up
 from reweight._derivative.unrolled import unrolled_scores
 from reweight._dtypes import widest
-from reweight._isolation.objective import Parameters
+from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import refuse_spread, whole
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
@@ -71,10 +71,12 @@ class GradientSimilarity(Scorer):
             :class:`reweight.lookahead.SGD`, a TorchOpt optimiser, or the live ``torch.optim``
             SGD, Adam or AdamW of the training loop.
         inner_steps: Virtual steps, K ≥ 1; more than one needs ``method="unrolled"``.
-        renew_every: Take the trusted gradient anew in every so manieth training step, and let it
-            serve for the steps between: cheaper, approximate. With a trusted coefficient, which
-            needs it in every step, it is renewed in every step.
+        renew_every: Let one trusted gradient serve for up to so many training steps: cheaper,
+            approximate. For how many is found out at each renewal: for twice as many as before
+            where it had hardly changed (cosine at least 0.95), else for one again. With a trusted
+            coefficient, which needs it in every step, it is renewed in every step.
         averaging: Share, 0 ≤ share < 1, of the earlier average in a renewed trusted gradient.
+            Smoother, and behind the times: in training it did worse than none.
 
     Raises:
         ValueError: If ``method`` is unknown, ``inner_steps`` is less than 1, or greater than 1
@@ -119,7 +121,7 @@ class GradientSimilarity(Scorer):
 
     @property
     def renew_every(self) -> int:
-        """In every so manieth training step the trusted gradient is taken anew."""
+        """For how many training steps at most one trusted gradient serves."""
         return self._held.every
 
     @property
@@ -129,16 +131,36 @@ class GradientSimilarity(Scorer):
 
     @classmethod
     def fast(cls, **options: Any) -> GradientSimilarity:
-        """Return the cheap approximation: a step of about half a plain one more, in place of 1.6.
+        """Return the cheap approximation, as cheap as training allows.
 
-        The directional derivative is a finite difference, one further forward pass, and the
-        trusted gradient is taken anew in every eighth step and averaged. How well its scores
-        agree with the exact ones in training is measured in ``docs/cost.md``.
+        The directional derivative is a finite difference, one further forward pass, and a trusted
+        gradient serves for up to eight steps, as long as it hardly changes; where it changes from
+        step to step, as that of small batches does, it is taken anew in every one. What that costs
+        and how it trains is measured in ``docs/cost.md``.
 
         Args:
             options: Settings to change, as for the class.
         """
-        return cls(**{"method": "finite_difference", "renew_every": 8, "averaging": 0.5, **options})
+        return cls(**{"method": "finite_difference", "renew_every": 8, **options})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the held trusted gradient and its age."""
+        return {"held": self._held.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If something is missing, or the held gradient is none.
+        """
+        if "held" not in state:
+            raise ValueError("the state of GradientSimilarity must have 'held'.")
+        self._held.load_state_dict(state["held"])
+
+    @override
+    def bind(self, objective: Objective) -> None:
+        """Fit a trusted gradient that was loaded to the parameters."""
+        self._held.bind(objective)
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
@@ -195,6 +217,7 @@ class GradientSimilarity(Scorer):
         if self._held.always_fresh or not context.training:
             return fresh()
         context.require_trusted()
+        self._held.bind(context.objective)
         free = context.full_trusted_gradient and at is None
         return self._held.next(context.model, names, fresh, free=free)
 

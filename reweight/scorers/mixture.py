@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from reweight._isolation.objective import Objective
 from reweight._step.context import ScoringContext
 from reweight.normalize import normalize
 
@@ -67,6 +68,13 @@ class Scorer(_Arithmetic):
     def prepare(self, context: ScoringContext) -> None:
         """Ask for what the scorer needs, before any pass of this step is made."""
 
+    def bind(self, objective: Objective) -> None:
+        """Fit a state that was just loaded to the model and the losses that it is for.
+
+        Raises:
+            ValueError: If it is of another model.
+        """
+
 
 class _Function(Scorer):
     """A plain function, or any callable, as a scorer."""
@@ -80,6 +88,11 @@ class _Function(Scorer):
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         return self._function(context)
+
+    @property
+    def function(self) -> Callable[[ScoringContext], Tensor]:
+        """The callable as it was given."""
+        return self._function
 
     @override
     def prepare(self, context: ScoringContext) -> None:
@@ -147,6 +160,13 @@ class Mixture(_Arithmetic):
                 name, number = f"{scorer.name}_{number}", number + 1
             names.append(name)
         return names
+
+    def parts(self) -> dict[str, object]:
+        """Return what computes the scores, by :meth:`names`: scorers, and callables as given."""
+        return {
+            name: scorer.function if isinstance(scorer, _Function) else scorer
+            for name, (_, scorer) in zip(self.names(), self.terms, strict=True)
+        }
 
     def __repr__(self) -> str:
         return " + ".join(f"{c:g} * {s.name}" for c, s in self.terms)

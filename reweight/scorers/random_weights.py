@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -31,9 +33,21 @@ class RandomWeights(Scorer):
         return numbers.clamp(min=0).to(losses)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the generator's state, for a checkpoint."""
+        """Return where the generator stands, as ``uint8`` numbers."""
         return {"generator": self.generator.get_state()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.generator.set_state(state["generator"])
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from where :meth:`state_dict` found the generator.
+
+        Raises:
+            ValueError: If ``state`` is not of a generator.
+        """
+        numbers = state.get("generator")
+        try:
+            # A checkpoint may have been loaded onto an accelerator; the generator is on the CPU.
+            self.generator.set_state(numbers.cpu())  # type: ignore[union-attr]
+        except (AttributeError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                "the state of RandomWeights must hold under 'generator' what "
+                "torch.Generator.get_state() of a CPU generator returned."
+            ) from error

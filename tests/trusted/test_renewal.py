@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -16,6 +17,7 @@ from tests.helpers import flat_grad
 from tests.problems import mlp
 
 MODEL = nn.Linear(1, 1)
+SAME, TURNED = [3.0, 4.0], [4.0, -3.0]  # a right angle
 
 
 def gradient(value, name="w"):
@@ -31,22 +33,87 @@ def served(held, values, model=MODEL, free=False):
     return found
 
 
-def test_one_gradient_serves_for_so_many_steps():
-    assert served(RenewedGradient(3, 0.0), range(1, 8)) == [1, 1, 1, 4, 4, 4, 7]
+def renewals(every, directions, averaging=0.0):
+    """The steps in which a gradient is taken, if that of step k is directions[k]."""
+    held, taken = RenewedGradient(every, averaging), []
+    for number, direction in enumerate(directions):
+
+        def fresh(number=number, direction=direction):
+            taken.append(number)
+            return {"w": torch.tensor(direction)}
+
+        held.next(MODEL, ["w"], fresh, free=False)
+    return taken
+
+
+def test_while_it_is_the_same_it_serves_for_longer_and_longer():
+    assert renewals(8, [SAME] * 32) == [0, 1, 3, 7, 15, 23, 31]
+
+
+@pytest.mark.parametrize(
+    ("every", "taken"),
+    [(1, [0, 1, 2, 3, 4, 5, 6]), (2, [0, 1, 3, 5]), (3, [0, 1, 3, 6]), (100, [0, 1, 3])],
+)
+def test_but_for_so_many_steps_at_most(every, taken):
+    assert renewals(every, [SAME] * 7) == taken
+
+
+def test_where_it_turns_from_step_to_step_it_is_taken_in_every_one():
+    assert renewals(8, [SAME, TURNED] * 4) == list(range(8))
+
+
+def test_one_turn_ends_the_trust_and_it_is_earned_anew():
+    steps = [SAME] * 9 + [TURNED] * 11
+    # Taken at 7 for eight steps; at 15 it has turned, and serves for one, two, four.
+    assert renewals(8, steps) == [0, 1, 3, 7, 15, 16, 18]
+
+
+@pytest.mark.parametrize(("degrees", "taken"), [(18.0, [0, 1, 3]), (18.4, [0, 1, 2, 3])])
+def test_it_counts_as_changed_from_a_cosine_of_0_95_on(degrees, taken):
+    angles = [math.radians(degrees * k) for k in range(4)]
+    assert renewals(2, [[math.cos(a), math.sin(a)] for a in angles]) == taken
+
+
+def test_length_does_not_count_but_sign_does():
+    assert renewals(2, [[1.0, 2.0], [30.0, 60.0], [0.0, 0.0], [0.1, 0.2]]) == [0, 1, 3]
+    assert renewals(2, [[1.0, 2.0], [-1.0, -2.0], [-1.0, -2.0], [0.0, 1.0]]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
+def test_what_cannot_be_compared_counts_as_changed(scale):
+    assert renewals(4, [[scale, scale]] * 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.complex64])
+def test_it_compares_in_any_precision(dtype):
+    held = RenewedGradient(2, 0.0)
+    large = {"w": torch.full((100_000,), 3.0, dtype=dtype)}
+    taken = []
+    for number in range(4):
+        held.next(MODEL, ["w"], lambda number=number: taken.append(number) or large, free=False)
+    assert taken == [0, 1, 3]
+
+
+def test_the_angle_is_that_of_all_parameters_together():
+    """What one of two gradients lacks counts as zero."""
+    held = RenewedGradient(2, 0.0)
+    held.next(MODEL, ["w", "b"], lambda: gradient(1) | gradient(1, "b"), free=False)
+    held.next(MODEL, ["w", "b"], lambda: gradient(1), free=False)  # cosine 0.71
+    assert held.next(MODEL, ["w", "b"], lambda: gradient(5), free=False) == gradient(5)
 
 
 def test_renewals_are_averaged():
-    assert served(RenewedGradient(2, 0.75), [8, 0, 4, 0, 0, 0]) == [8, 8, 7, 7, 5.25, 5.25]
+    assert served(RenewedGradient(1, 0.75), [8, 0, 4, 4]) == [8, 6, 5.5, 5.125]
 
 
 def test_a_gradient_that_is_there_anyway_is_taken():
-    assert served(RenewedGradient(4, 0.0), [1, 2, 3], free=True) == [1, 2, 3]
+    assert served(RenewedGradient(4, 0.0), [1, 2, 3, 4, 5], free=True) == [1, 2, 3, 4, 5]
 
 
 def test_another_model_starts_afresh():
-    held = RenewedGradient(4, 0.5)
-    assert served(held, [1, 2]) == [1, 1]
-    assert served(held, [5], model=nn.Linear(1, 1)) == [5]
+    held = RenewedGradient(4, 0.0)
+    assert served(held, [1, 2, 3]) == [1, 2, 2]
+    assert served(held, [5, 6, 7], model=nn.Linear(1, 1)) == [5, 6, 6]
 
 
 def test_a_parameter_that_is_frozen_meanwhile_starts_afresh():
@@ -88,7 +155,7 @@ def test_unrolled_keeps_no_gradient():
         GradientSimilarity("unrolled", renew_every=2)
 
 
-def train(scorer, steps=5, **options):
+def train(scorer, steps=5, rate=0.1, **options):
     """Scores and trusted sizes seen, step by step, while the model moves."""
     case = mlp()
     weigh = MetaReweighter(case.model, case.loss, scorer=scorer, **options)
@@ -101,13 +168,14 @@ def train(scorer, steps=5, **options):
         step.loss.backward()
         with torch.no_grad():
             for p in case.model.parameters():
-                p -= 0.1 * p.grad
+                p -= rate * p.grad
     return scores, sizes.count(len(case.trusted[1]))
 
 
-def test_the_trusted_batch_is_passed_in_every_fourth_step():
-    _, passes = train(GradientSimilarity(renew_every=4), steps=9)
-    assert passes == 3
+@pytest.mark.parametrize(("rate", "passes"), [(1e-6, 4), (5.0, 9)])
+def test_how_often_the_trusted_batch_is_passed_depends_on_how_far_a_step_goes(rate, passes):
+    found = train(GradientSimilarity(renew_every=4), steps=9, rate=rate)
+    assert found[1] == passes
 
 
 def test_a_trusted_term_renews_it_in_every_step_at_no_further_pass():
@@ -126,8 +194,8 @@ def test_the_first_scores_of_the_fast_mode_are_the_exact_ones():
 
 def test_fast_takes_other_settings():
     scorer = GradientSimilarity.fast(method="forward", renew_every=2)
-    _, passes = train(scorer, steps=4)
-    assert (scorer.method, passes) == ("forward", 2)
+    _, passes = train(scorer, steps=4, rate=1e-6)
+    assert (scorer.method, passes) == ("forward", 3)
 
 
 def test_looking_at_weights_neither_uses_nor_leaves_an_old_gradient():
@@ -136,6 +204,7 @@ def test_looking_at_weights_neither_uses_nor_leaves_an_old_gradient():
     weigh = MetaReweighter(case.model, case.loss, scorer=scorer)
     weigh.score(case.noisy, case.trusted)
     weigh(case.noisy, case.trusted)
+    weigh(case.noisy, case.trusted)  # the same once more: it will serve for two
     with torch.no_grad():
         for p in case.model.parameters():
             p += 0.1
