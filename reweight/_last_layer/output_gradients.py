@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight._last_layer.trace import LayerTrace
+from reweight._torch_internals import backward_hooks, forward_hooks, parameter_slots
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -28,9 +29,7 @@ def reads_rows(trace: LayerTrace) -> bool:
     if layer is None or type(layer) not in _ROW_BY_ROW or not trace.complete:
         return False
     # A hook may compute the weight (weight_norm), change the output or change a gradient.
-    if layer._forward_hooks or layer._forward_pre_hooks or "weight" not in layer._parameters:
-        return False
-    if layer._backward_hooks or layer._backward_pre_hooks:
+    if forward_hooks(layer) or backward_hooks(layer) or "weight" not in parameter_slots(layer):
         return False
     return all(
         call.edge is not None

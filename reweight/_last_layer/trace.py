@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.utils.parametrize import ParametrizationList
 
+from reweight._torch_internals import parameter_slots
+
 
 @dataclass(frozen=True)
 class LayerCall:
@@ -115,7 +117,7 @@ def _trainable_modules(module: nn.Module) -> list[nn.Module]:
         if part not in seen:
             seen[part] = False  # a module that holds itself ends here
             inside = [walk(child) for child in part.children()]
-            own = any(p is not None and p.requires_grad for p in part._parameters.values())
+            own = any(p is not None and p.requires_grad for p in parameter_slots(part).values())
             seen[part] = own or any(inside)
             if seen[part]:
                 found.append(part)
