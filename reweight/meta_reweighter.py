@@ -15,7 +15,13 @@ from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.retry import without_nonfinite
 from reweight._step.weighing import scores_by_name, selected_weights
 from reweight._trusted.loss_term import known_gradient_term
-from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
+from reweight.scorers import (
+    GradientSimilarity,
+    LastLayerGradient,
+    Mixture,
+    ScorerLike,
+    as_mixture,
+)
 from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
 
@@ -119,7 +125,7 @@ class MetaReweighter:
                 "other ranks of a DistributedDataParallel model waiting. Filter such samples in "
                 "the data loader."
             )
-        self.scorer = as_mixture(scorer).active()
+        self.scorer: Mixture = as_mixture(scorer).active()
         self.selector = selector
         self.trusted_coefficient = trusted_coefficient
         self.on_empty = on_empty
