@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.compatibility.page import CompatibilityPage
 from tests.problems import PROBLEMS, Case
 
 settings.register_profile(
@@ -14,6 +16,17 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--compatibility-page", type=Path, help="write what tests marked compatibility found here"
+    )
+
+
+def pytest_configure(config):
+    page = CompatibilityPage(config.getoption("--compatibility-page"))
+    config.pluginmanager.register(page, "compatibility-page")
 
 
 @pytest.fixture(autouse=True)
