@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import device
 from tests.compatibility.page import CompatibilityPage
 from tests.problems import PROBLEMS, Case
 
@@ -18,6 +19,10 @@ settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+if os.environ.get(device.VARIABLE):  # these choose their device themselves
+    collect_ignore = ["benchmarks", "covid3d"]
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--compatibility-page", type=Path, help="write what tests marked compatibility found here"
@@ -25,6 +30,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    asked = device.wanted()
+    if asked is not None:
+        torch.set_default_device(asked)
     page = CompatibilityPage(config.getoption("--compatibility-page"))
     config.pluginmanager.register(page, "compatibility-page")
 

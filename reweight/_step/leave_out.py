@@ -60,7 +60,7 @@ def _narrow(batch: Any, kept: Tensor) -> tuple[Any, bool]:
 
 def nonfinite_samples(batch: Any, count: int) -> Tensor:
     """Mark, ``(C,)`` bool, the samples with a NaN or infinity in a floating-point tensor."""
-    bad = torch.zeros(count, dtype=torch.bool)
+    bad = torch.zeros(count, dtype=torch.bool, device="cpu")
     if isinstance(batch, Tensor):
         if batch.is_floating_point() and batch.dim() > 0 and batch.shape[0] == count:
             bad |= ~batch.detach().isfinite().reshape(count, -1).all(dim=1).cpu()

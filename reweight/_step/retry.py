@@ -55,7 +55,7 @@ def without_nonfinite(
                     "the model's parameters are not finite: there is no sample to blame. Go back "
                     "to an earlier checkpoint, with a lower learning rate or clipped gradients."
                 ) from error
-            bad = torch.zeros(error.count, dtype=torch.bool)
+            bad = torch.zeros(error.count, dtype=torch.bool, device="cpu")
             bad[error.indices] = True
             if error.batch == "trusted":
                 bad = _culprits(trusted, bad)
@@ -64,7 +64,8 @@ def without_nonfinite(
                 trusted = narrow(trusted, ~bad)
                 continue
             bad = _culprits(noisy, bad)
-            kept = torch.ones(error.count, dtype=torch.bool) if kept is None else kept
+            if kept is None:
+                kept = torch.ones(error.count, dtype=torch.bool, device="cpu")
             kept[kept.nonzero().flatten()[bad]] = False
             if bad.all():
                 return _nothing_left(objective, names, kept.numel())

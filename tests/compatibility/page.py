@@ -133,8 +133,13 @@ class CompatibilityPage:
                 self.wanting[row] = report.outcome
         return report
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> None:
         if self.target is None:
+            return
+        if exitstatus > pytest.ExitCode.TESTS_FAILED or not self.reasons:
+            terminalreporter.line(f"{self.target} is not written: the run did not come to its end")
             return
         passed = {row: text for row, text in self.reasons.items() if row not in self.wanting}
         self.target.write_text(render(passed, versions()), encoding="utf-8")
