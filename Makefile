@@ -31,7 +31,7 @@ test-sdist: $(READY)
 
 # docs/compatibility.md, from a run of the tests it speaks of.
 compatibility: $(READY)
-	$(BIN)/python -m pytest -q -m compatibility --compatibility-page docs/compatibility.md
+	$(BIN)/python -m pytest -q -m compatibility --compatibility-page=docs/compatibility.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -130,7 +130,7 @@ class CompatibilityPage:
                 self.reasons[row] = str(said or row.note)
         elif not report.passed or hasattr(report, "wasxfail"):
             for row in rows_of(item):
-                self.wanting[row] = report.outcome
+                self.wanting[row] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
         return report
 
     def pytest_terminal_summary(
