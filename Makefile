@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint hippocampus covid-ct bench bench-scaling label-noise clean
+.PHONY: demo test test-slow test-versions test-sdist lint types compatibility hippocampus covid-ct bench bench-scaling label-noise clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[covid3d,benchmarks,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[covid3d,benchmarks,frameworks,dev]"
 	touch $@
 
 demo: $(READY)
@@ -21,10 +21,27 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+# The library's tests against the oldest and the newest PyTorch, 12 GB of packages and ten minutes.
+test-versions: $(READY)
+	$(BIN)/python -m tests.environments.versions oldest newest
+
+# The library's tests from an unpacked source distribution, in an environment of its own.
+test-sdist: $(READY)
+	$(BIN)/python -m tests.environments.sdist
+
+# docs/compatibility.md, from a run of the tests it speaks of.
+compatibility: $(READY)
+	$(BIN)/python -m pytest -q -m compatibility --compatibility-page=docs/compatibility.md
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What a user's type checker sees.
+types: $(READY)
+	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python tests/typed_script.py
+	$(BIN)/python -m tests.verify_types
 
 # Real data, an hour on two cores: make hippocampus DATA=PATH/TO/Task04_Hippocampus
 hippocampus: $(READY)

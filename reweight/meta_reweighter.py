@@ -20,7 +20,13 @@ from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.retry import without_nonfinite
 from reweight._step.weighing import scores_by_name, selected_weights
 from reweight._trusted.loss_term import known_gradient_term
-from reweight.scorers import GradientSimilarity, LastLayerGradient, ScorerLike, as_mixture
+from reweight.scorers import (
+    GradientSimilarity,
+    LastLayerGradient,
+    Mixture,
+    ScorerLike,
+    as_mixture,
+)
 from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
 
@@ -135,7 +141,7 @@ class MetaReweighter:
                 f"leave_out must be a function (batch, kept) -> batch, kept a bool tensor (C,); "
                 f"got {leave_out!r}."
             )
-        self.scorer = as_mixture(scorer).active()
+        self.scorer: Mixture = as_mixture(scorer).active()
         refuse_what_cannot_be_scored(
             model,
             differentiates=trusted_coefficient > 0 or self.scorer.differentiates,

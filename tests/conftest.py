@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import device
+from tests.compatibility.page import CompatibilityPage
 from tests.problems import PROBLEMS, Case
 
 settings.register_profile(
@@ -14,6 +17,24 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+if os.environ.get(device.VARIABLE):  # these choose their device themselves
+    collect_ignore = ["benchmarks", "covid3d"]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--compatibility-page", type=Path, help="write what tests marked compatibility found here"
+    )
+
+
+def pytest_configure(config):
+    asked = device.wanted()
+    if asked is not None:
+        torch.set_default_device(asked)
+    page = CompatibilityPage(config.getoption("--compatibility-page"))
+    config.pluginmanager.register(page, "compatibility-page")
 
 
 @pytest.fixture(autouse=True)

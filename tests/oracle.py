@@ -11,6 +11,8 @@ import torchopt
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tests.device import random_state, set_random_state
+
 Forward = Callable[[nn.Module, Any], Tensor]  # model, batch -> losses of any shape
 
 
@@ -18,11 +20,11 @@ Forward = Callable[[nn.Module, Any], Tensor]  # model, batch -> losses of any sh
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the buffers and the random stream back at the end."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    random = torch.get_rng_state()
+    random = random_state()
     try:
         yield
     finally:
-        torch.set_rng_state(random)
+        set_random_state(random)
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
@@ -103,11 +105,11 @@ def losses_at(
     """The losses with other values for the parameters, differentiable with respect to them."""
     values = {f"model.{name}": value for name, value in parameters.items()}
     values |= {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
-    random = torch.get_rng_state()
+    random = random_state()
     try:
         return torch.func.functional_call(_Losses(model, forward), values, (batch,))
     finally:
-        torch.set_rng_state(random)
+        set_random_state(random)
 
 
 def meta_gradient(

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from tests.device import random_state, set_random_state
+
 NOISY, TRUSTED, CLASSES = 5, 4, 3
 SEED = 8  # with it, in every problem some samples agree with the trusted batch
 
@@ -57,9 +59,18 @@ def per_sample(losses: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
+def _streams_put_back() -> Iterator[None]:
+    before = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(before)
+
+
+@contextlib.contextmanager
 def float64(seed: int = SEED) -> Iterator[None]:
     before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
+    with _streams_put_back():
         torch.manual_seed(seed)
         torch.set_default_dtype(torch.float64)
         try:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.device import random_state
+
 EVERYTHING = frozenset(
     {"parameters", "gradients", "buffers", "modes", "hooks", "attributes", "random", "globals"}
 )
@@ -48,7 +50,7 @@ class Snapshot:
                 if value
             },
             "attributes": {name: _attributes(module) for name, module in modules},
-            "random": (_bits(torch.get_rng_state()), random.getstate()),
+            "random": (_bits(random_state()), random.getstate()),
             "globals": _globals(),
         }
 

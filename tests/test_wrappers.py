@@ -22,6 +22,7 @@ from reweight import (
     Uniform,
 )
 from tests.comparing import assert_same
+from tests.device import random_state
 from tests.helpers import flat_grad, reweighter
 from tests.problems import PROBLEMS
 
@@ -59,12 +60,12 @@ def assert_same_steps(wrap, name, *, scorer=BOTH, beta=0.5):
         torch.optim.SGD(c.model.parameters(), lr=0.1, momentum=0.9) for c in (bare, other)
     ]
     for _ in range(2):
-        state = torch.get_rng_state()
+        state = random_state()
         expected = plain(bare.noisy, bare.trusted)
-        after = torch.get_rng_state()
+        after = random_state()
         torch.set_rng_state(state)
         step = weigh(other.noisy, other.trusted)
-        assert torch.equal(torch.get_rng_state(), after)
+        assert torch.equal(random_state(), after)
         assert step.scores.keys() == expected.scores.keys()
         for key, score in expected.scores.items():
             assert_same(step.scores[key], score, 1e-9)

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from reweight._last_layer.private_torch import is_wrapped, unwrapped_tensor
 from reweight._last_layer.scripted import last_scripted_layer
+from reweight._torch_internals import parameter_slots
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _trainable_modules(module: nn.Module) -> list[nn.Module]:
         if part not in seen:
             seen[part] = False  # a module that holds itself ends here
             inside = [walk(child) for child in part.children()]
-            own = any(p is not None and p.requires_grad for p in part._parameters.values())
+            own = any(p is not None and p.requires_grad for p in parameter_slots(part).values())
             seen[part] = own or any(inside)
             if seen[part]:
                 found.append(part)

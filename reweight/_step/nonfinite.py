@@ -14,7 +14,7 @@ from reweight._step.first_sides import first_sides
 
 def nonfinite_samples(batch: Any, count: int) -> Tensor:
     """Mark, ``(C,)`` bool, the samples with a NaN or infinity in a floating-point tensor."""
-    bad = torch.zeros(count, dtype=torch.bool)
+    bad = torch.zeros(count, dtype=torch.bool, device="cpu")
     if isinstance(batch, PackedSequence):
         return nonfinite_samples(unpack_sequence(batch), count)
     if isinstance(batch, Tensor):

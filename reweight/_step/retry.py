@@ -100,8 +100,8 @@ class _Side:
     def without(self, positions: list[int], count: int) -> Tensor:
         """Mark the samples at ``positions``, of ``count`` still in, as out; return who is in."""
         self.check(count)
-        kept = torch.ones(count, dtype=torch.bool) if self.kept is None else self.kept
-        bad = torch.zeros(count, dtype=torch.bool)
+        kept = torch.ones(count, dtype=torch.bool, device="cpu") if self.kept is None else self.kept
+        bad = torch.zeros(count, dtype=torch.bool, device="cpu")
         bad[positions] = True
         if bad.all():
             # BatchNorm may have spread it: look for the source.

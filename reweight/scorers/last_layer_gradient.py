@@ -11,6 +11,7 @@ from typing_extensions import override
 from reweight._last_layer import Findings, element_norms, sample_norms, say_if_unreached
 from reweight._last_layer.trace import LayerTrace
 from reweight._step.context import ScoringContext
+from reweight._torch_internals import parameter_slots
 from reweight.scorers.mixture import Scorer
 
 
@@ -120,7 +121,7 @@ class LastLayerGradient(Scorer):
             return self.layer
         layers: dict[str, nn.Module] = dict(model.named_modules())
         if self.layer not in layers:
-            named = [name for name, part in layers.items() if name and any(part._parameters)]
+            named = [name for name, part in layers.items() if name and any(parameter_slots(part))]
             raise ValueError(
                 f"LastLayerGradient: the model has no layer {self.layer!r}. Its layers with "
                 f"parameters are {', '.join(named)}."

@@ -120,7 +120,7 @@ class Mixture(_Arithmetic):
                     f"the coefficient of {scorer.name} must be a finite number >= 0, got "
                     f"{coefficient!r}: weights are shares and cannot be negative."
                 )
-        self.terms = tuple(terms)
+        self.terms: tuple[tuple[float, Scorer], ...] = tuple(terms)
 
     def active(self) -> Mixture:
         """Return the mixture of the terms that count.

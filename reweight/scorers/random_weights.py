@@ -23,13 +23,13 @@ class RandomWeights(Scorer):
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator: torch.Generator = torch.Generator(device="cpu").manual_seed(seed)
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return rectified normal numbers in the shape of the losses."""
         losses = context.losses
-        numbers = torch.randn(losses.shape, generator=self.generator)
+        numbers = torch.randn(losses.shape, generator=self.generator, device="cpu")
         return numbers.clamp(min=0).to(losses)
 
     def state_dict(self) -> dict[str, Tensor]:

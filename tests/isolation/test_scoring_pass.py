@@ -14,6 +14,7 @@ from torch import nn
 from reweight import GradientSimilarity, MetaReweighter
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import random_state
 from tests.helpers import expected_similarity, flat_grad, reweighter, similarity
 from tests.problems import PROBLEMS, Case, classified, cross_entropy, dropout, float64, mlp
 from tests.snapshot import Snapshot
@@ -63,14 +64,14 @@ def test_a_step_moves_what_a_training_forward_moves(name, beta):
     case, twin = with_gradients(PROBLEMS[name]()), PROBLEMS[name]()
     weigh = reweighter(case, trusted_coefficient=beta)
     snapshot = Snapshot(case.model)
-    start = torch.get_rng_state()
+    start = random_state()
     step = weigh(case.noisy, case.trusted)
-    after = torch.get_rng_state()
+    after = random_state()
     assert snapshot.changed(but=("buffers", "random", "attributes")) == []
 
     torch.set_rng_state(start)
     twin.sample_losses(twin.model, twin.noisy)
-    assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(random_state(), after)
     for _ in range(2):  # before and after the backward pass
         for key, buffer in twin.model.named_buffers():
             assert torch.equal(case.model.get_buffer(key), buffer), key
@@ -132,9 +133,9 @@ def test_dropout_masks_of_scoring_and_training_agree():
     noisy = [mask for count, mask in masks if count == len(step.weights)]
     assert len(noisy) >= 2
     assert all(torch.equal(mask, noisy[0]) for mask in noisy)
-    before = torch.get_rng_state()
+    before = random_state()
     next_step = reweighter(case)(case.noisy, case.trusted)
-    assert not torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(random_state(), before)
     assert not torch.equal(next_step.losses, step.losses)
 
 

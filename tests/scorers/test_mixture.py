@@ -21,6 +21,7 @@ from reweight import (
 )
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import random_state
 from tests.helpers import expected_similarity, reweighter, scored
 from tests.problems import mlp
 
@@ -155,11 +156,11 @@ def test_what_cannot_be_added(other):
 
 def test_random_weights_are_a_rectified_normal_of_their_own():
     case = mlp()
-    state = torch.get_rng_state()
+    state = random_state()
     draws = torch.cat(
         [scored(case, RandomWeights(seed=s)).scores["random_weights"] for s in range(400)]
     )
-    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(random_state(), state)
     assert bool((draws >= 0).all())
     assert (draws == 0).double().mean().item() == pytest.approx(0.5, abs=0.05)
     assert draws.double().mean().item() == pytest.approx(0.3989, abs=0.05)

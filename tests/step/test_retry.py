@@ -9,6 +9,7 @@ from torch import nn
 from reweight import GradientSimilarity, KeepAll, LossMagnitude, NonFiniteError, Uniform
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import random_state
 from tests.helpers import flat_grad, reweighter
 from tests.problems import (
     PROBLEMS,
@@ -127,12 +128,12 @@ def test_dropping_is_training_on_the_rest(name, value, scorer):
     case, part = PROBLEMS[name](), PROBLEMS[name]()
     case.noisy = spoil(case.noisy, BAD, value)
     part.noisy = only(part.noisy, GOOD)
-    start = torch.get_rng_state()
+    start = random_state()
     expected = reweighter(part, **options)(part.noisy, part.trusted)
-    after = torch.get_rng_state()
+    after = random_state()
     torch.set_rng_state(start)
     step = reweighter(case, on_nonfinite="drop", **options)(case.noisy, case.trusted)
-    assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(random_state(), after)
     assert step.weights.shape == step.losses.shape == (5,)
     assert step.weights[BAD].tolist() == [0, 0]
     assert_same(step.weights[GOOD], expected.weights, 1e-9)
@@ -158,12 +159,12 @@ def test_a_target_that_spoils_the_loss(name):
         )
     case.noisy[1][1][BAD] = float("inf")
     part.noisy = part.noisy[0][GOOD], only(part.noisy[1], GOOD)
-    start = torch.get_rng_state()
+    start = random_state()
     expected = reweighter(part)(part.noisy, part.trusted)
-    after = torch.get_rng_state()
+    after = random_state()
     torch.set_rng_state(start)
     step = reweighter(case, on_nonfinite="drop")(case.noisy, case.trusted)
-    assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(random_state(), after)
     step.loss.backward()
     expected.loss.backward()
     assert_same(flat_grad(case), flat_grad(part), 1e-9)
@@ -200,14 +201,14 @@ def test_every_sample_dropped(name):
     case = PROBLEMS[name]()
     case.noisy = spoil(case.noisy, [0, 1, 2, 3, 4])
     before = {key: buffer.clone() for key, buffer in case.model.named_buffers()}
-    start = torch.get_rng_state()
+    start = random_state()
     step = reweighter(case, on_nonfinite="drop")(case.noisy, case.trusted)
     assert step.empty
     assert step.kept == 0
     assert step.loss.item() == 0
     step.loss.backward()
     assert not flat_grad(case).any()
-    assert torch.equal(torch.get_rng_state(), start)
+    assert torch.equal(random_state(), start)
     for key, buffer in case.model.named_buffers():
         assert torch.equal(buffer, before[key]), key
 

@@ -276,7 +276,6 @@ class Words(nn.Module):
         return self.head(torch.tanh(self.embedding(x)).mean(1))
 
 
-@pytest.mark.xfail(strict=True, reason="the trusted gradient is made dense where it is taken")
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.SparseAdam])
 def test_an_embedding_with_sparse_gradients_keeps_them_under_a_trusted_term(optimizer):
     with float64():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
 from tests.comparing import assert_same
+from tests.device import accelerators, random_state
 from tests.problems import float64
 
 Program = Callable[..., Tensor]
@@ -56,7 +57,7 @@ def _check(
     torch.manual_seed(1)
     alone = program()
     assert alone.requires_grad, "the program computes nothing of its parameters"
-    random, buffers = torch.get_rng_state(), [x.clone() for x in state()]
+    random, buffers = random_state(), [x.clone() for x in state()]
     names = graph(alone)
     torch.manual_seed(2)
     direction = [torch.randn_like(x) for x in leaves]
@@ -66,9 +67,9 @@ def _check(
 
     program, leaves = make()
     torch.manual_seed(1)
-    with TangentMode(zip(leaves, direction, strict=True)) as mode:
+    with TangentMode(zip(leaves, direction, strict=True), accelerators()) as mode:
         out = program()
-    assert torch.equal(torch.get_rng_state(), random), "other random numbers were drawn"
+    assert torch.equal(random_state(), random), "other random numbers were drawn"
     assert identical(out, alone), "the pass computed something else"
     assert all(map(identical, state(), buffers)), "the pass left other buffers"
     assert graph(out) == names, "the pass recorded another graph"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
+from reweight._torch_internals import function_modes
 from tests.derivative.beside_training.observing import (
     EITHER,
     FOLLOWED,
@@ -138,7 +139,7 @@ def test_what_is_compiled_meets_no_mode():
     compiled = torch.compile(lambda z: z.sin(), backend="eager")
 
     def program(x: Tensor) -> Tensor:
-        assert not torch._C._len_torch_function_stack()
+        assert not function_modes()
         return compiled(x) * x
 
     observe(program, rand(3), expect=REFUSED)

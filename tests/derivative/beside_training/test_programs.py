@@ -13,6 +13,7 @@ from torch import Tensor
 from reweight._derivative.beside_training import NotFollowed, TangentMode
 from tests.derivative.beside_training.observing import by_rows, graph, identical
 from tests.derivative.beside_training.programs import CHANGE, LEAVES, NEW, Step, run
+from tests.device import accelerators, random_state
 
 steps = st.lists(
     st.tuples(st.sampled_from([*NEW, *CHANGE]), st.integers(0, 9), st.integers(0, 9)),
@@ -38,8 +39,8 @@ def made(
             with mode:
                 results = run(program, parameters)
     except (RuntimeError, IndexError, ValueError) as error:
-        return [], torch.get_rng_state(), f"{type(error).__name__}: {error}"
-    return results, torch.get_rng_state(), ""
+        return [], random_state(), f"{type(error).__name__}: {error}"
+    return results, random_state(), ""
 
 
 def usable(x: Tensor) -> bool:
@@ -56,7 +57,7 @@ def check(program: Sequence[Step]) -> tuple[int, int]:
     torch.manual_seed(2)
     direction = [torch.randn(shape, dtype=torch.float64) for shape in LEAVES]
     ours, others = leaves(), leaves()
-    mode = TangentMode(zip(ours, direction, strict=True))
+    mode = TangentMode(zip(ours, direction, strict=True), accelerators())
     alone, random, error = made(program, others, None)
     observed, random_observed, error_observed = made(program, ours, mode)
     assert error_observed == error
@@ -103,7 +104,7 @@ def test_programs(program):
 
 def test_most_is_followed():
     """Nothing proves a tangent right like refusing them all."""
-    source = torch.Generator().manual_seed(0)
+    source = torch.Generator(torch.get_default_device()).manual_seed(0)
     names = [*NEW, *CHANGE]
 
     def step() -> Step:

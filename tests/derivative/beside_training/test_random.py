@@ -51,7 +51,7 @@ def test_a_generator_of_the_models_own(draw):
     """A second draw from it would change what the model draws next."""
 
     def program(x: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(3)
+        generator = torch.Generator(torch.get_default_device()).manual_seed(3)
         return draw(x, generator) + torch.rand(3, generator=generator)
 
     observe(program, rand(3), expect=EITHER)

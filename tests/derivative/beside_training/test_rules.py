@@ -14,7 +14,8 @@ f64 = torch.float64
 
 
 def rand(*shape: int, dtype: torch.dtype = f64, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
+    return torch.randn(shape, dtype=dtype, generator=generator)
 
 
 LAYERS = {

@@ -1,0 +1,62 @@
+"""Which device the library's tests run on: ``REWEIGHT_TEST_DEVICE=cuda make test``.
+
+Models and batches are made on it as PyTorch's default device. The flagship and the benchmarks
+choose theirs themselves and are left out of such a run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+VARIABLE = "REWEIGHT_TEST_DEVICE"
+
+
+def wanted(name: str | None = None) -> torch.device | None:
+    """The device asked for, or ``None``: the CPU, with no default device set.
+
+    Raises:
+        pytest.UsageError: If there is no such device, or it cannot run these tests.
+    """
+    name = os.environ.get(VARIABLE, "") if name is None else name
+    if not name:
+        return None
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise pytest.UsageError(f"{VARIABLE}={name}: {error}") from None
+    if device.type == "mps":
+        raise pytest.UsageError(
+            f"{VARIABLE}={name}: MPS has no float64, in which the tests know the answer. Use cpu "
+            f"or cuda."
+        )
+    try:
+        torch.ones(1, device=device, dtype=torch.float64).add(1).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise pytest.UsageError(
+            f"{VARIABLE}={name}: this device cannot compute here: {str(error).splitlines()[0]}"
+        ) from None
+    return device
+
+
+def accelerators() -> list[torch.device]:
+    """The device the tests run on, in a list, unless it is the CPU."""
+    device = torch.get_default_device()
+    return [] if device.type == "cpu" else [device]
+
+
+def random_state() -> Tensor:
+    """Where PyTorch's global random streams stand: the CPU's, and the device's."""
+    modules = [torch.get_device_module(device) for device in accelerators()]
+    return torch.cat([torch.get_rng_state(), *(module.get_rng_state() for module in modules)])
+
+
+def set_random_state(state: Tensor) -> None:
+    """Put them where :func:`random_state` found them."""
+    length = torch.get_rng_state().numel()
+    torch.set_rng_state(state[:length].clone())
+    for device in accelerators():
+        torch.get_device_module(device).set_rng_state(state[length:].clone())
