@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reweight._step.context import ScoringContext
+from reweight.check_report import CheckReport, ScorerCheck
 from reweight.errors import NonFiniteError, UnguardedWriteError, UnknownParametersError
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
@@ -21,6 +22,7 @@ from reweight.step import ReweightedStep
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckReport",
     "GradientSimilarity",
     "KeepAll",
     "LastLayerGradient",
@@ -31,6 +33,7 @@ __all__ = [
     "Rectify",
     "ReweightedStep",
     "Scorer",
+    "ScorerCheck",
     "ScoringContext",
     "TopK",
     "UnguardedWriteError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,11 @@ class CheckReport:
     scorers: tuple[ScorerCheck, ...]
     facts: tuple[str, ...] = ()
     samples: int = 0
-    errors: tuple[str, ...] = field(default=())
 
     @property
     def ok(self) -> bool:
         """Whether every scorer agrees with plain backward passes wherever it has a reference."""
-        return not self.errors and all(row.agrees for row in self.scorers)
+        return all(row.agrees for row in self.scorers)
 
     def __str__(self) -> str:
         verdict = "right" if self.ok else "NOT right"
@@ -90,7 +89,6 @@ class CheckReport:
             lines += [f"    {text}" for text in (row.reason, row.note) if text]
         if self.facts:
             lines += ["", "The model:", *(f"  - {fact}" for fact in self.facts)]
-        lines += [f"ERROR: {error}" for error in self.errors]
         return "\n".join(lines)
 
 

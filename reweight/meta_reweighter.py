@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -9,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from reweight._check import check_scorers
 from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective
 from reweight._step.batches import Forward, Loss, SupervisedForward
@@ -20,6 +22,7 @@ from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.retry import without_nonfinite
 from reweight._step.weighing import scores_by_name, selected_weights
 from reweight._trusted.loss_term import known_gradient_term
+from reweight.check_report import CheckReport
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -250,6 +253,35 @@ class MetaReweighter:
             ValueError, NonFiniteError: As in a training step.
         """
         return self._step(noisy, trusted, training=False)
+
+    def check(self, noisy: Any, trusted: Any = None) -> CheckReport:
+        """Compare every scorer with plain backward passes, on this very model and data.
+
+        C + 1 ordinary backward passes through the model's own parameters, outside autocast, are
+        the reference; every scorer is then called as in a training step and as in :meth:`score`.
+        Model, buffers, random number streams and this reweighter are left as found. Print the
+        report before a long training run; a batch of 8 to 32 samples is enough.
+
+        Args:
+            noisy: The C samples to be weighed.
+            trusted: The samples that judge them.
+
+        Returns:
+            The report: per scorer the agreement, which path ran, how many passes it took and why
+            it was not a cheaper one; and what the model shares, freezes, hooks or caches.
+
+        Raises:
+            RuntimeError: Under ``torch.inference_mode``.
+        """
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("check() takes derivatives: call it outside torch.inference_mode().")
+        with ONE_AT_A_TIME:
+            before = copy.deepcopy(self.state_dict())
+            scorers = dict(zip(self.scorer.names(), (s for _, s in self.scorer.terms), strict=True))
+            try:
+                return check_scorers(self._objective, self._losses, scorers, noisy, trusted)
+            finally:
+                self.load_state_dict(before)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a later step depends on, besides model, optimiser and random streams.

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from reweight._check.compare import check_scorers
-from reweight._check.reference import PlainGradients
 
-__all__ = ["PlainGradients", "check_scorers"]
+__all__ = ["check_scorers"]

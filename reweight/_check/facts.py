@@ -11,8 +11,13 @@ from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.objective import Objective
 
 
-def facts_of(objective: Objective) -> Iterator[str]:
-    """Yield a sentence for everything about the model that scores had to take care of."""
+def facts_of(objective: Objective, changed: tuple[int, int]) -> Iterator[str]:
+    """Yield a sentence for everything about the model that scores had to take care of.
+
+    Args:
+        objective: The model, after some passes.
+        changed: How many tensors and how many containers a training pass changed.
+    """
     module = objective.module
     verdicts = objective.verdicts
     named = objective.named_parameters()
@@ -23,8 +28,9 @@ def facts_of(objective: Objective) -> Iterator[str]:
         yield f"Modules under several names: {_listed(shared)}."
     elif tied := _several_names(named):
         yield f"Parameters under several names: {_listed(tied)}."
-    if beside := objective.beside:
-        yield f"The loss or forward function brings modules along: {_listed(list(beside))}."
+    parts = objective.beside.items()
+    if beside := [name for name, part in parts if any(True for _ in part.parameters())]:
+        yield f"The loss or forward function brings modules along: {_listed(beside)}."
     if hooks := [name or "the model" for name, part in module.named_modules() if _hooked(part)]:
         yield f"Hooks on {_listed(hooks)}; they run in scoring passes too."
     if seen := [name for name, p in named if p._backward_hooks]:
@@ -39,8 +45,11 @@ def facts_of(objective: Objective) -> Iterator[str]:
         yield "Parts of it are compiled; scores are taken eagerly."
     if written := [name for name, p in dict(named).items() if objective.writes_into(p)]:
         yield f"Its forward pass writes into {_listed(written)}; scoring passes into copies."
-    if changed := objective.changed_by_forward:
-        yield f"Its forward pass changes {_listed(list(changed))}; put back after scoring passes."
+    if any(changed):
+        yield (
+            f"A forward pass changes {changed[0]} tensors (running statistics, say) and "
+            f"{changed[1]} attributes, lists or dicts; a scoring pass puts them back."
+        )
 
 
 def _trainable(named: list[tuple[str, nn.Parameter]]) -> int:

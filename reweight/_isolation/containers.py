@@ -97,6 +97,10 @@ class Containers:
         containers += [hooks for hooks in self.hooks if hooks]
         return [(container, _copy(container)) for container in containers]
 
+    def changed(self) -> int:
+        """Return how many containers hold something else than in the beginning."""
+        return sum(not _same(container, stood) for container, stood in self._stood)
+
     def put_back(self, contents: list[tuple[Container, Any]] | None = None) -> None:
         """Put ``contents`` back where they stood; by default those found in the beginning.
 

@@ -122,6 +122,10 @@ class Objective:
         """
         return _trainable(self.named_parameters())
 
+    def writes_into(self, parameter: Tensor) -> bool:
+        """Whether a pass was seen to write into ``parameter``."""
+        return bool(self._writes.of(parameter))
+
     def start(self) -> Start:
         """Return what the passes of a step that begins now start from.
 

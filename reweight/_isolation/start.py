@@ -215,6 +215,11 @@ class Start:
             f"is taken; do this step again, or skip it."
         )
 
+    def changed(self) -> tuple[int, int]:
+        """Return how many tensors, and how many attributes or containers, are not as they were."""
+        tensors = sum(entry.copied and not _unchanged(entry) for entry in self._tensors.values())
+        return tensors, self._containers.changed()
+
     def restore(self) -> None:
         """Put everything back where it stood: tensors' values, attributes, random numbers."""
         self._containers.put_back()

@@ -19,6 +19,7 @@ from reweight._last_layer.output_gradients import (
     reads_rows,
     why_not_read,
 )
+from reweight._last_layer.parameter_hooks import hooked_parameters
 from reweight._last_layer.private_torch import padding_of
 from reweight._last_layer.trace import LayerTrace
 
@@ -52,6 +53,8 @@ def element_norms(
     if not losses.requires_grad:  # nothing of the layer is in them
         return torch.zeros_like(losses)
     why = _why_no_formula(trace)
+    if not why and hooked_parameters(trace, findings):
+        why = "hooks of its parameters may change gradients"
     owned = None if why else owned_parts(losses, trace, findings)
     if owned is not None:
         return _norms_of_owned(losses, owned, trace)

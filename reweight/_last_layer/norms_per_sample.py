@@ -15,6 +15,7 @@ from reweight._last_layer.output_gradients import (
     why_not_read,
 )
 from reweight._last_layer.parameter_gradients import per_sample_gradients
+from reweight._last_layer.parameter_hooks import hooked_parameters
 from reweight._last_layer.rows_alone import operators_behind
 from reweight._last_layer.trace import LayerTrace
 
@@ -46,6 +47,8 @@ def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = 
     if not losses.requires_grad:  # nothing of the layer is in them
         return torch.zeros_like(losses)
     why = _why_not_row_by_row(trace, len(losses))
+    if not why and hooked_parameters(trace, findings):
+        why = "hooks of its parameters may change gradients"
     rows = None if why else _independent_rows(losses, trace, findings)
     if rows is None:
         return _one_by_one(losses, trace, why, findings)

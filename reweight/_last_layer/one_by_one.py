@@ -10,6 +10,7 @@ from reweight._isolation.wrappers import whole
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.output_gradients import output_gradients, reads_rows
 from reweight._last_layer.parameter_gradients import whole_batch_gradients
+from reweight._last_layer.parameter_hooks import HonouredHooks, hooked_parameters
 from reweight._last_layer.trace import LayerTrace
 
 # So many backward passes are made without a word.
@@ -33,26 +34,37 @@ def one_by_one(losses: Tensor, trace: LayerTrace, why: str, findings: Findings) 
             f"batch. Name another layer with layer=, weigh smaller batches, or use "
             f"GradientSimilarity() alone, which needs none of them.",
         )
+    hooks = HonouredHooks(hooked_parameters(trace, findings))
     norms = []
-    for number in range(len(losses)):
-        one = torch.zeros_like(losses)
-        one[number] = 1
-        if reads_rows(trace):
-            calls = [
-                whole_batch_gradients(trace, call.args[0].detach(), gradient)
-                for call, gradient in zip(
-                    trace.calls, output_gradients(losses, trace, one), strict=True
-                )
-            ]
-            gradients = sum_over_calls(calls)
-        else:
-            leaves = list(trace.parameters.values())
-            loss = (one * losses).sum()
-            found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-            gradients = [whole(g).to_dense() for g in found if g is not None]
-            gradients = gradients or [one.new_zeros(1)]
-        norms.append(norms_of([gradient[None] for gradient in gradients]))
+    with hooks.silenced():
+        for number in range(len(losses)):
+            one = torch.zeros_like(losses)
+            one[number] = 1
+            gradients = _gradients(losses, trace, one)
+            changed = [hooks.applied(name, g) for name, g in gradients.items()]
+            norms.append(norms_of([g[None] for g in changed] or [one.new_zeros(1, 1)]))
+    hooks.note(findings)
     return torch.cat(norms)
+
+
+def _gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> dict[str, Tensor]:
+    """Return ∂(Σ cotangent · losses)/∂θ_out by parameter name."""
+    if reads_rows(trace):
+        calls = [
+            whole_batch_gradients(trace, call.args[0].detach(), gradient)
+            for call, gradient in zip(
+                trace.calls, output_gradients(losses, trace, cotangent), strict=True
+            )
+        ]
+        return dict(zip(trace.parameters, sum_over_calls(calls), strict=True))
+    leaves = list(trace.parameters.values())
+    loss = (cotangent * losses).sum()
+    found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
+    return {
+        name: whole(g).to_dense()
+        for name, g in zip(trace.parameters, found, strict=True)
+        if g is not None
+    }
 
 
 def sum_over_calls(calls: list[list[Tensor]]) -> list[Tensor]:

@@ -59,6 +59,7 @@ class NoisyPasses:
         look: Whether to look, in this step, for parameters that nobody knows of.
         noisy: The noisy batch as it came; what the training pass was given may have changed.
         also_used: Parameters that get a gradient from elsewhere than the training pass.
+        taken: How the last directional derivative was taken; empty where there was none.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
@@ -80,6 +81,7 @@ class NoisyPasses:
         self._mode = "train" if objective.module.training else "eval"
         self.look = objective.self_check and objective.verdicts.due(("look", self._mode))
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
+        self.taken = ""
         self._training_failed = False
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
@@ -180,6 +182,7 @@ class NoisyPasses:
         return adds_up(self.objective, self.noisy, direction, self.start, derivative)
 
     def _by(self, method: Method, direction: Parameters) -> Tensor:
+        self.taken = method
         shared = self._trains_and_scores
         if method in ("forward", "double_backward"):
             refuse_spread(self.objective.module, method)
@@ -194,6 +197,7 @@ class NoisyPasses:
         if shared and self._for_training is None:
             derivative = self._beside_training(direction)
             if derivative is not None:
+                self.taken = "beside"
                 return derivative
         shared = self._trains_and_scores  # the training pass may have entered autocast
         if self._for_scores is not None or shared:

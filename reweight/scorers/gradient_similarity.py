@@ -17,6 +17,7 @@ from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import refuse_spread, whole
 from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
+from reweight._step.plain_gradients import PlainGradients
 from reweight._trusted.renewal import RenewedGradient
 from reweight.lookahead import SGD, Lookahead, LookaheadLike, as_lookahead, linearize
 from reweight.scorers.mixture import Scorer
@@ -187,6 +188,26 @@ class GradientSimilarity(Scorer):
         unit = {name: v / scale for name, v in direction.items()}
         derivative = self._derivative(context, unit)
         return derivative.to(widest(derivative.device)) * (factor * scale)
+
+    @override
+    def reference(
+        self, context: ScoringContext, plain: PlainGradients
+    ) -> tuple[Tensor | None, str]:
+        """Return the products of every sample's gradient with the trusted one."""
+        names = select_parameters(context.passes.start.named, self.parameters)
+        notes = []
+        if self.method == "finite_difference":
+            notes.append("a finite difference is approximate by design")
+        if not self._held.always_fresh:
+            notes.append("in training, one trusted gradient may serve for several steps")
+        if isinstance(self.lookahead, SGD) and self.inner_steps == 1:
+            v = {name: plain.trusted[name] for name in names}
+            return plain.similarity(v) * self.lookahead.lr, "; ".join(notes)
+        if self.method == "unrolled":
+            return None, "Algorithm 1 as written is the reference for other methods"
+        direction, factor = self._direction(context, names)
+        notes.append("compared through the look-ahead's derivative")
+        return plain.similarity(direction) * factor, "; ".join(notes)
 
     def _check_unrolled(self, context: ScoringContext, names: list[str], scores: Tensor) -> None:
         """Refuse scores that lose a part of the model: of one plain step, they must add up."""

@@ -11,6 +11,7 @@ from typing_extensions import override
 from reweight._last_layer import Findings, element_norms, sample_norms, say_if_unreached
 from reweight._last_layer.trace import LayerTrace
 from reweight._step.context import ScoringContext
+from reweight._step.plain_gradients import PlainGradients
 from reweight._torch_internals import parameter_slots
 from reweight.scorers.mixture import Scorer
 
@@ -88,6 +89,24 @@ class LastLayerGradient(Scorer):
             )
         say_if_unreached(norms, seen.losses, trace, self._findings)
         return norms
+
+    @override
+    def reference(
+        self, context: ScoringContext, plain: PlainGradients
+    ) -> tuple[Tensor | None, str]:
+        """Return the norms over the layer's parameters, wherever else the model uses them."""
+        layer = self._resolve(context.model) or self._last
+        if layer is None:
+            return None, "its layer is not known"
+        inside = {id(p) for p in layer.parameters()}
+        trainable = context.passes.start.trainable
+        names = [name for name, p in trainable.items() if id(p) in inside]
+        own = set(layer.modules())
+        others = (part for part in context.model.modules() if part not in own)
+        if inside & {id(p) for part in others for p in part.parameters(recurse=False)}:
+            return None, "its layer shares a weight with another, whose use does not count"
+        path = next((n for n, part in context.model.named_modules() if part is layer), "")
+        return plain.norms(names), f"layer {path or type(layer).__name__}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return what later steps depend on: plain numbers and strings, no tensor."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from reweight._step.context import ScoringContext
+from reweight._step.plain_gradients import PlainGradients
 from reweight.scorers.mixture import Scorer
 
 
@@ -20,3 +21,10 @@ class LossMagnitude(Scorer):
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the losses of the noisy batch, ``(C,)`` or the loss map."""
         return context.losses
+
+    @override
+    def reference(
+        self, context: ScoringContext, plain: PlainGradients
+    ) -> tuple[Tensor | None, str]:
+        """Return the losses of an ordinary pass."""
+        return plain.losses, ""

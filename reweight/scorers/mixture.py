@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from reweight._isolation.objective import Objective
 from reweight._step.context import ScoringContext
+from reweight._step.plain_gradients import PlainGradients
 from reweight.normalize import normalize
 
 ScorerLike: TypeAlias = Union["Scorer", "Mixture", Callable[[ScoringContext], Tensor]]
@@ -68,6 +69,25 @@ class Scorer(_Arithmetic):
     def prepare(self, context: ScoringContext) -> None:
         """Ask for what the scorer needs, before any pass of this step is made."""
 
+    def reference(
+        self, context: ScoringContext, plain: PlainGradients
+    ) -> tuple[Tensor | None, str]:
+        """Return what the scores should be by plain backward passes, and a note on that.
+
+        For :meth:`MetaReweighter.check <reweight.MetaReweighter.check>`, after the scorer was
+        called.
+
+        Args:
+            context: The batch that was scored.
+            plain: Every sample's gradient and the trusted one, by plain backward passes.
+
+        Returns:
+            Scores in the losses' shape, ``None`` where there is nothing to compare with; the note
+            may be empty.
+        """
+        del context, plain
+        return None, ""
+
     def bind(self, objective: Objective) -> None:
         """Fit a state that was just loaded to the model and the losses that it is for.
 
@@ -99,6 +119,13 @@ class _Function(Scorer):
         prepare = getattr(self._function, "prepare", None)
         if prepare is not None:
             prepare(context)
+
+    @override
+    def reference(
+        self, context: ScoringContext, plain: PlainGradients
+    ) -> tuple[Tensor | None, str]:
+        own = getattr(self._function, "reference", None)
+        return (None, "") if own is None else own(context, plain)
 
 
 class Mixture(_Arithmetic):

@@ -160,3 +160,28 @@ def test_hooks_on_accumulated_gradients_are_left_to_training():
     assert not called
     step.loss.backward()
     assert called == [1]
+
+
+@pytest.mark.parametrize("granularity", ["sample", "element"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_norms_of_the_last_layer_are_those_of_backward_passes(change, granularity):
+    with float64():
+        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        noisy = torch.randn(5, 6), torch.randn(5, 3)
+    model[2].weight.register_hook(CHANGES[change])
+
+    def squares(output: Tensor, target: Tensor) -> Tensor:
+        return (output - target).square()
+
+    losses = squares(model(noisy[0]), noisy[1])
+    losses = losses if granularity == "element" else losses.mean(1)
+    expected = []
+    for loss in losses.flatten():
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        expected.append(flat([p.grad for p in model[2].parameters()]).norm())
+    expected = torch.stack(expected).reshape(losses.shape)
+    weigh = MetaReweighter(model, squares, scorer=LastLayerGradient(), granularity=granularity)
+    for _ in range(4):
+        assert_same(weigh.score(noisy).scores["last_layer_gradient"], expected, 1e-9)
+        assert_same(weigh(noisy).scores["last_layer_gradient"], expected, 1e-9)

@@ -29,16 +29,15 @@ def problem(seed: int) -> tuple[nn.Module, tuple[Tensor, Tensor], tuple[Tensor, 
 
 
 def test_scores_from_several_threads_are_those_of_one():
-    expected = {}
-    for seed in range(3):
-        model, noisy, trusted = problem(seed)
+    expected, problems = {}, [problem(seed) for seed in range(3)]
+    for seed, (model, noisy, trusted) in enumerate(problems):
         expected[seed] = MetaReweighter(model, LOSS).score(noisy, trusted).weights
     found: dict[tuple[int, int], Tensor] = {}
     errors: list[BaseException] = []
 
     def work(seed: int) -> None:
         try:
-            model, noisy, trusted = problem(seed)
+            model, noisy, trusted = problems[seed]
             weigh = MetaReweighter(model, LOSS)
             for turn in range(20):
                 step = (weigh.score if turn % 2 else weigh)(noisy, trusted)

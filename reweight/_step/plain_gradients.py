@@ -36,7 +36,7 @@ class PlainGradients:
         total = torch.zeros(self.losses.numel(), dtype=torch.float64)
         for name, v in direction.items():
             if name in self.rows:
-                rows = self.rows[name].flatten(1).double().cpu()
+                rows = _flat(self.rows[name])
                 total += rows @ v.detach().flatten().double().cpu()
         return total.reshape(self.losses.shape)
 
@@ -44,8 +44,12 @@ class PlainGradients:
         """Return ‖∂L_i/∂θ‖ over the parameters of these names, likewise."""
         squares = torch.zeros(self.losses.numel(), dtype=torch.float64)
         for name in names:
-            squares += self.rows[name].flatten(1).double().cpu().square().sum(1)
+            squares += _flat(self.rows[name]).square().sum(1)
         return squares.sqrt().reshape(self.losses.shape)
+
+
+def _flat(rows: Tensor) -> Tensor:
+    return rows.reshape(len(rows), -1).double().cpu()
 
 
 def plain_gradients(
