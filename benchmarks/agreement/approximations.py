@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.agreement.task import Batch, Task
 from reweight import GradientSimilarity, ScoringContext
 from reweight._isolation.objective import Parameters
-from reweight._step.noisy_passes import Method
+from reweight._step.derivatives import AnyMethod
 from reweight._trusted.renewal import RenewedGradient
 
 Approximation = Callable[["State"], Tensor]
@@ -89,7 +89,7 @@ class Held:
 
     def __call__(self, state: State) -> Tensor:
         """Return the scores that the gradient kept now gives."""
-        method: Method = "forward" if self._every is not None else "finite_difference"
+        method: AnyMethod = "forward" if self._every is not None else "finite_difference"
         return state.context.directional_derivative(self._gradient, method)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from reweight._isolation.objective import Objective, Parameters
+from reweight._step.derivatives import AnyMethod, Derivatives
 from reweight._step.losses import Granularity
-from reweight._step.noisy_passes import Method, NoisyPasses
+from reweight._step.noisy_passes import NoisyPasses
 from reweight._trusted.gradient import TrustedGradient, trusted_gradient
 
 
@@ -22,6 +23,7 @@ class ScoringContext:
         objective: The losses as a pure function of the model's parameters.
         granularity: Whether samples or elements of the loss map are weighed.
         passes: The forward passes of the noisy batch.
+        derivatives: Takes directional derivatives of it.
         training: Whether the step trains, or only scores.
         full_trusted_gradient: Whether the step needs ∇L_v by every trainable parameter anyway.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
@@ -44,6 +46,7 @@ class ScoringContext:
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
         self.passes = NoisyPasses(objective, noisy, training=training)
+        self.derivatives = Derivatives(objective, self.passes)
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
         self._gradients: dict[frozenset[str], TrustedGradient] = {}
@@ -119,7 +122,7 @@ class ScoringContext:
             self.trusted_loss = found.loss
         return found
 
-    def directional_derivative(self, direction: Parameters, method: Method = "auto") -> Tensor:
+    def directional_derivative(self, direction: Parameters, method: AnyMethod = "auto") -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss of the noisy batch, detached.
 
         Args:
@@ -127,4 +130,4 @@ class ScoringContext:
             method: ``"auto"``, an exact way (``"forward"``, ``"double_backward"``,
                 ``"per_sample"``), or ``"finite_difference"``.
         """
-        return self.passes.directional_derivative(direction, method)
+        return self.derivatives.take(direction, method)

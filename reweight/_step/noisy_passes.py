@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,21 +13,18 @@ from reweight._derivative.beside_training import NotFollowed, TangentMode
 from reweight._derivative.double_backward import double_backward
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
-from reweight._derivative.identity import adds_up, does_not_add_up
 from reweight._derivative.per_sample import per_sample
-from reweight._derivative.ways import PRICES, WAYS, why
+from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
-from reweight._isolation.wrappers import data_parallel_wrappers, has_dtensors, refuse_spread
+from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
-from reweight._warnings import warn
-from reweight.errors import NOT_THE_USERS, REFUSALS, check_finite
+from reweight.errors import check_finite
 
-Method = Literal["auto", "forward", "double_backward", "per_sample", "finite_difference"]
 _Traces = dict[nn.Module | None, LayerTrace]
 
 
@@ -60,6 +57,8 @@ class NoisyPasses:
         noisy: The noisy batch as it came; what the training pass was given may have changed.
         also_used: Parameters that get a gradient from elsewhere than the training pass.
         taken: How the last directional derivative was taken; empty where there was none.
+        training_failed: Whether the training pass has raised an error.
+        mode: Whether the model is in train or eval mode.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
@@ -78,11 +77,11 @@ class NoisyPasses:
             and not scores_apart(objective.model, self._wrappers)
         )
         self.also_used: list[Tensor] = []
-        self._mode = "train" if objective.module.training else "eval"
-        self.look = objective.self_check and objective.verdicts.due(("look", self._mode))
+        self.mode = "train" if objective.module.training else "eval"
+        self.look = objective.self_check and objective.verdicts.due(("look", self.mode))
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self.taken = ""
-        self._training_failed = False
+        self.training_failed = False
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
@@ -117,71 +116,13 @@ class NoisyPasses:
             self._for_scores = self._pass_of_its_own()
         return self._for_scores
 
-    def directional_derivative(self, direction: Parameters, method: Method) -> Tensor:
+    def derivative(self, method: Method, direction: Parameters) -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss, detached; its pass may serve for scores too.
 
         Args:
+            method: How it is taken.
             direction: v by parameter name.
-            method: ``"auto"`` takes the cheapest exact way that goes and adds up; the others
-                are taken or refused.
-
-        Raises:
-            RuntimeError: If the way asked for does not add up.
         """
-        if method != "auto":
-            derivative = self._by(method, direction)
-            if method != "finite_difference" and not self._proves_itself(
-                method, direction, derivative
-            ):
-                raise does_not_add_up(method)
-            return derivative
-        verdicts = self.objective.verdicts
-        first = WAYS.index(verdicts.way) if verdicts.way in WAYS else 0
-        reasons = [verdicts.reason] if first else []
-        if has_dtensors(self.objective.module):
-            first, reasons = WAYS.index("per_sample"), ["tensor parallelism"]
-        elif first == 0 and self.objective.hooks.change:
-            first, reasons = 1, ["a gradient hook changes gradients"]
-        for way in WAYS[first:]:
-            try:
-                derivative = self._by(way, direction)
-                fallback = way != WAYS[0]
-                if self._proves_itself(way, direction, derivative, always=fallback):
-                    break
-                reasons.append(f"{way} does not add up to an ordinary backward pass")
-            except REFUSALS:
-                raise
-            except NOT_THE_USERS as error:
-                # Where training itself, or the last way, fails, it is not for the derivative.
-                if self._training_failed or way == WAYS[-1]:
-                    raise
-                reasons.append(why(error, way))
-        if way != WAYS[0] and way != verdicts.way:
-            verdicts.way, verdicts.reason = way, "; ".join(dict.fromkeys(reasons))
-            warn(
-                f"GradientSimilarity: {verdicts.reason}. Scores are taken by "
-                f'method="{way}" from now on, which is as exact and costs more: {PRICES[way]}. '
-                f"Pass that method to silence this warning."
-            )
-        return derivative
-
-    def _proves_itself(
-        self, way: str, direction: Parameters, derivative: Tensor, *, always: bool = False
-    ) -> bool:
-        """Whether ``derivative`` adds up, where that is to be found out in this step."""
-        if not (self.is_to_prove_itself(way, direction) or (always and self.objective.self_check)):
-            return True
-        return way == "per_sample" or self.adds_up(direction, derivative)
-
-    def is_to_prove_itself(self, way: str, names: Iterable[str]) -> bool:
-        """Whether ``way`` is to prove itself in this step, for the parameters of these names."""
-        return self.objective.self_check and self.objective.verdicts.due((way, self._mode, *names))
-
-    def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
-        """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
-        return adds_up(self.objective, self.noisy, direction, self.start, derivative)
-
-    def _by(self, method: Method, direction: Parameters) -> Tensor:
         self.taken = method
         shared = self._trains_and_scores
         if method in ("forward", "double_backward"):
@@ -234,7 +175,7 @@ class NoisyPasses:
         recognise = observer.same if isinstance(observer, TangentMode) else None
         # The model may write into the batch, as in plain training; no later pass sees it.
         given, self.noisy = self.noisy, fresh(self.noisy)
-        self._training_failed = True  # until it has not
+        self.training_failed = True  # until it has not
         with (
             data_parallel_pass(
                 self._wrappers,
@@ -248,7 +189,7 @@ class NoisyPasses:
             self._watching() if hooked else _nothing_watched() as traces,
         ):
             losses = self.objective.training_losses(given)
-        self._training_failed = False
+        self.training_failed = False
         if entered():
             self.objective.verdicts.autocast_inside = True
             self._trains_and_scores = False

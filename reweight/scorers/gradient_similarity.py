@@ -172,7 +172,7 @@ class GradientSimilarity(Scorer):
             context.require_trusted()
             scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
-            if context.passes.is_to_prove_itself("unrolled", names):
+            if context.derivatives.is_to_prove_itself("unrolled", names):
                 self._check_unrolled(context, names, scores)
             return scores
         direction, factor = self._direction(context, names)
@@ -216,7 +216,7 @@ class GradientSimilarity(Scorer):
         else:
             scores = scores / self.lookahead.lr
         direction = context.trusted_gradient(names)
-        if direction and not context.passes.adds_up(direction, scores):
+        if direction and not context.derivatives.adds_up(direction, scores):
             raise does_not_add_up("unrolled")
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
