@@ -7,6 +7,8 @@ does not run, code that drops tangents) does not add up.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,17 +25,40 @@ from reweight._isolation.wrappers import whole
 _TOLERANCES = {8: (1e-6, 1e-12), 4: (1e-3, 2e-5), 2: (5e-2, 2e-2)}
 
 
-def adds_up(
-    objective: Objective, batch: Any, direction: Parameters, start: Start, derivative: Tensor
-) -> bool:
-    """Whether ``derivative`` fulfils the identity, at the price of a forward and a backward pass.
+@dataclass(frozen=True)
+class Identity:
+    """The right side, ⟨∇ Σ r_i L_i, v⟩.
+
+    Attributes:
+        value: The product.
+        reach: The product of the lengths of both gradients, of which rounding takes its share.
+        relative: How far the two sides may be apart, relative to what they are made of.
+        rounding: Which share of ``reach`` rounding may take.
+    """
+
+    value: float
+    reach: float
+    relative: float
+    rounding: float
+
+    def holds(self, derivative: Tensor) -> bool:
+        """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side."""
+        parts = (_shares(derivative) * derivative).double().cpu()
+        left = float(parts.sum())
+        if not (math.isfinite(left) and math.isfinite(self.value)):
+            return True  # refused elsewhere, by the samples at fault
+        apart = self.relative * (float(parts.abs().sum()) + abs(self.value))
+        return abs(left - self.value) <= apart + self.rounding * self.reach
+
+
+def identity(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Identity:
+    """Return the right side, by a forward and a backward pass.
 
     Args:
         objective: The losses as a function of the parameters.
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
-        derivative: ⟨∇L_i, v⟩ in the shape of the losses, as some way gave it.
 
     Raises:
         UnknownParametersError: If the losses depend on parameters of which nothing is known.
@@ -47,21 +72,15 @@ def adds_up(
         objective.known_leaves.look(values, leaves.values(), start.trainable)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         gradients = dict(zip(leaves, found, strict=True))
-        lengths = [whole(torch.linalg.vector_norm(_dense(g))) for g in found if g is not None]
-        length = float(torch.stack([x.double().cpu() for x in lengths]).norm()) if lengths else 0.0
+        length = _length([_dense(g) for g in found if g is not None])
         return inner_product(objective, gradients, direction, start, values), length
 
-    right, length = objective.evaluate(
+    value, length = objective.evaluate(
         lambda: objective.leaves(direction, start), batch, differentiate, start, first_order=True
     )
-    parts = (_shares(derivative) * derivative).double().cpu()
-    left, right = parts.sum(), right.double().cpu()
-    if not (left.isfinite() and right.isfinite()):
-        return True  # refused elsewhere, by the samples at fault
     relative, rounding = _tolerance(direction)
-    reach = float(torch.stack([_length(v) for v in direction.values()]).norm()) * length
-    allowed = relative * float(parts.abs().sum() + right.abs()) + rounding * reach
-    return abs(float(left - right)) <= allowed
+    reach = length * _length(list(direction.values()))
+    return Identity(float(value), reach, relative, rounding)
 
 
 def _shares(losses: Tensor) -> Tensor:
@@ -88,9 +107,8 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.layout == torch.strided else x.to_dense()
 
 
-def _length(v: Tensor) -> Tensor:
-    length: Tensor = whole(torch.linalg.vector_norm(v)).double().cpu()
-    return length
+def _length(tensors: list[Tensor]) -> float:
+    return math.hypot(*(float(whole(torch.linalg.vector_norm(t))) for t in tensors))
 
 
 def does_not_add_up(method: str) -> RuntimeError:

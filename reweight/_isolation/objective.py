@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -71,6 +72,7 @@ class Objective:
         self._function = function
         self._losses = losses
         self._writes = Writes()
+        self._learning = False
         self.known_leaves = KnownLeaves()
         self._checked: weakref.ref[Start] | None = None
         self._wrappers: list[nn.parallel.DistributedDataParallel] = []
@@ -198,6 +200,8 @@ class Objective:
             ValueError: If FSDP or DeepSpeed has split the parameters.
         """
         self.refuse_sharded(start)
+        if self.self_check and start.unsure and not self._learning:
+            self._learn_writes(batch, start)
 
         def attempt(eager: bool) -> T:
             while True:
@@ -235,6 +239,27 @@ class Objective:
             found = attempt(eager=False)
             self.verdicts.needs_compiler = True
             return found
+
+    def _learn_writes(self, batch: Any, start: Start) -> None:
+        """Find out what passes write into, by a forward pass on copies that records nothing.
+
+        That is the first time that a model is seen. Without it the first pass that is
+        differentiated would run on copies, with all its activations beside them.
+        """
+        self._learning = True
+        try:
+            with torch.no_grad():
+                self.evaluate(_nothing, batch, lambda *_: None, start, backward=False)
+        except REFUSALS:
+            raise
+        except NOT_THE_USERS:  # a loss that is a derivative itself, perhaps
+            return
+        finally:
+            self._learning = False
+
+
+def _nothing() -> Parameters:
+    return {}
 
 
 def _trainable(named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, nn.Parameter]:

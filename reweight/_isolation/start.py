@@ -55,7 +55,7 @@ class _Tensor:
         value: A copy of it, or an alias where nothing is expected to write into it.
         version: Its version then.
         copied: Whether ``value`` is a copy.
-        unsure: Whether it was copied since nothing is known of it yet.
+        unsure: Whether nothing is known of it yet, so that passes get copies to find out.
     """
 
     own: Tensor
@@ -119,9 +119,20 @@ class Start:
         written = self._writes.of(tensor)
         small = not parameter and tensor.numel() <= _SMALL
         unsure = not small and written is None and tensor.nbytes <= budget
-        copied = small or unsure or bool(written)
+        copied = small or bool(written)
         value = tensor.detach()
         return _Tensor(tensor, value.clone() if copied else value, _version(tensor), copied, unsure)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether there are tensors of which it is not known if passes write into them."""
+        return any(entry.unsure for entry in self._tensors.values())
+
+    def before_training(self) -> None:
+        """Take copies of what the training pass may write into, for all that is known."""
+        for entry in self._tensors.values():
+            if entry.unsure:
+                entry.value, entry.copied, entry.unsure = entry.value.clone(), True, False
 
     def value(self, tensor: Tensor) -> Tensor:
         """Return ``tensor`` as it was at the start, detached, for one pass to use up.
@@ -133,7 +144,7 @@ class Start:
         if entry is None:  # not in any slot
             return tensor.detach()
         self._refuse_if_written(entry, "the training pass")
-        if not entry.copied:
+        if not (entry.copied or entry.unsure):
             return entry.value.detach()
         copy = entry.value.clone()
         if entry.unsure:
@@ -144,13 +155,18 @@ class Start:
         """Take copies of the tensors in ``storage``: a pass is about to write into them."""
         for entry in self._tensors.values():
             if not entry.copied and storage_of(entry.value) == storage:
+                entry.unsure = False
                 self._refuse_if_written(entry, "a pass")
                 self._writes.note(entry.own, written=True)
                 entry.value, entry.copied = entry.value.clone(), True
 
     def guarded(self) -> frozenset[int]:
         """Return the storages that no scoring pass may write into, where there are any."""
-        found = (storage_of(entry.value) for entry in self._tensors.values() if not entry.copied)
+        found = (
+            storage_of(entry.value)
+            for entry in self._tensors.values()
+            if not (entry.copied or entry.unsure)
+        )
         return frozenset(storage for storage in found if storage is not None)
 
     @contextmanager
@@ -198,6 +214,9 @@ class Start:
         for entry, copy in self._handed_out:
             changed = copy.shape != entry.value.shape or not torch.equal(copy, entry.value)
             self._writes.note(entry.own, written=changed)
+            if changed and not entry.copied:
+                entry.value, entry.copied = entry.value.clone(), True
+            entry.unsure = False
         self._handed_out.clear()
         for entry in self._tensors.values():
             if not entry.copied:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from reweight._derivative.identity import adds_up, does_not_add_up
+from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.ways import PRICES, WAYS, Method, why
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import has_dtensors
@@ -16,6 +16,8 @@ from reweight._warnings import warn
 from reweight.errors import NOT_THE_USERS, REFUSALS
 
 AnyMethod = Literal["auto"] | Method
+# The one is what others are held against, the other approximate by its name.
+_NEED_NO_PROOF = ("per_sample", "finite_difference")
 
 
 class Derivatives:
@@ -29,6 +31,7 @@ class Derivatives:
     def __init__(self, objective: Objective, passes: NoisyPasses) -> None:
         self._objective = objective
         self._passes = passes
+        self._identity: Identity | None = None
 
     def take(self, direction: Parameters, method: AnyMethod) -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss, detached.
@@ -41,20 +44,22 @@ class Derivatives:
         Raises:
             RuntimeError: If the way asked for does not add up.
         """
+        self._identity = None  # it is of one direction
         if method == "auto":
             return self._cheapest(direction)
-        derivative = self._passes.derivative(method, direction)
-        if method != "finite_difference" and not self._proves_itself(direction, derivative):
+        derivative = self._proven(method, direction)
+        if derivative is None:
             raise does_not_add_up(method)
         return derivative
 
     def _cheapest(self, direction: Parameters) -> Tensor:
         verdicts = self._objective.verdicts
         first, reasons = self._where_to_begin()
+        derivative: Tensor | None = None
         for way in WAYS[first:]:
             try:
-                derivative = self._passes.derivative(way, direction)
-                if self._proves_itself(direction, derivative, always=way != WAYS[0]):
+                derivative = self._proven(way, direction, always=way != WAYS[0])
+                if derivative is not None:
                     break
                 reasons.append(f"{way} does not add up to an ordinary backward pass")
             except REFUSALS:
@@ -64,6 +69,7 @@ class Derivatives:
                 if self._passes.training_failed or way == WAYS[-1]:
                     raise
                 reasons.append(why(error, way))
+        assert derivative is not None  # the last way returns one, or raises
         if way not in (WAYS[0], verdicts.way):
             verdicts.way, verdicts.reason = way, "; ".join(dict.fromkeys(reasons))
             warn(
@@ -83,14 +89,26 @@ class Derivatives:
             return WAYS.index("double_backward"), ["a gradient hook changes gradients"]
         return 0, []
 
-    def _proves_itself(
-        self, direction: Parameters, derivative: Tensor, *, always: bool = False
-    ) -> bool:
-        """Whether ``derivative`` adds up, where that is to be found out in this step."""
-        way = self._passes.taken
-        if not (self.is_to_prove_itself(way, direction) or (always and self._objective.self_check)):
-            return True
-        return way == "per_sample" or self.adds_up(direction, derivative)
+    def _proven(self, way: Method, direction: Parameters, *, always: bool = False) -> Tensor | None:
+        """Return the derivative by ``way``, ``None`` if it was to prove itself and does not."""
+        expected = self._passes.expected(way)
+        # The other side goes first: its activations are gone before the training pass keeps its.
+        if self._checks(expected, direction) or (always and self._objective.self_check):
+            self._make_identity(way, direction)
+        derivative = self._passes.derivative(way, direction)
+        if self._passes.taken != expected and self._checks(self._passes.taken, direction):
+            self._make_identity(way, direction)
+        if self._identity is None or way in _NEED_NO_PROOF:
+            return derivative
+        return derivative if self._identity.holds(derivative) else None
+
+    def _checks(self, way: str, direction: Parameters) -> bool:
+        return way not in _NEED_NO_PROOF and self.is_to_prove_itself(way, direction)
+
+    def _make_identity(self, way: str, direction: Parameters) -> None:
+        if self._identity is None and way not in _NEED_NO_PROOF:
+            passes = self._passes
+            self._identity = identity(self._objective, passes.noisy, direction, passes.start)
 
     def is_to_prove_itself(self, way: str, names: Iterable[str]) -> bool:
         """Whether ``way`` is to prove itself in this step, for the parameters of these names."""
@@ -100,4 +118,4 @@ class Derivatives:
     def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
         passes = self._passes
-        return adds_up(self._objective, passes.noisy, direction, passes.start, derivative)
+        return identity(self._objective, passes.noisy, direction, passes.start).holds(derivative)

@@ -151,6 +151,13 @@ class NoisyPasses:
             self._for_scores = _checked(losses, traces)
         return derivative
 
+    def expected(self, method: Method) -> str:
+        """Return what ``taken`` will be after :meth:`derivative`, for all that is known."""
+        beside = self._trains_and_scores and self._for_training is None
+        if method == "forward" and beside and self.objective.verdicts.can_be_followed:
+            return "beside"
+        return method
+
     def _beside_training(self, direction: Parameters) -> Tensor | None:
         """Make the training pass and follow it, or return ``None`` where it cannot be followed."""
         verdicts = self.objective.verdicts
@@ -175,6 +182,7 @@ class NoisyPasses:
         recognise = observer.same if isinstance(observer, TangentMode) else None
         # The model may write into the batch, as in plain training; no later pass sees it.
         given, self.noisy = self.noisy, fresh(self.noisy)
+        self.start.before_training()
         self.training_failed = True  # until it has not
         with (
             data_parallel_pass(

@@ -84,6 +84,7 @@ def plain_gradients(
             for (name, p), g in zip(own.items(), found, strict=True)
         }
 
+    start.before_training()
     try:
         direction: Parameters = {}
         if trusted is not None:
