@@ -78,6 +78,11 @@ class Objective:
         self._wrappers: list[nn.parallel.DistributedDataParallel] = []
 
     @property
+    def can_be_followed(self) -> bool:
+        """Whether tangents may be computed beside the training pass, for all that is known."""
+        return self.verdicts.can_be_followed
+
+    @property
     def beside(self) -> dict[str, nn.Module]:
         """Further modules that have a part in the losses, by name."""
         if self._function is None:
