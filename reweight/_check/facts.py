@@ -33,6 +33,8 @@ def facts_of(objective: Objective) -> Iterator[str]:
         yield "Gradient hooks change gradients: both halves of a score honour them."
     if verdicts.autocast_inside:
         yield "Autocast is entered inside the model; scores are taken without it."
+    if verdicts.reentrant_inside:
+        yield "Parts are checkpointed with use_reentrant=True; scores need a pass of their own."
     if verdicts.needs_compiler:
         yield "It does not run without PyTorch's compiler (torch.cond, perhaps)."
     if uses_compiler(objective.model):

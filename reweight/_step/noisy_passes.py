@@ -21,6 +21,7 @@ from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.reentrant import reentrant_checkpoints_noticed
 from reweight._isolation.wrappers import data_parallel_wrappers, has_dtensors, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
@@ -49,7 +50,8 @@ class ForwardPass:
 class NoisyPasses:
     """The training pass, and what scores need of the noisy batch besides it.
 
-    Scores are taken from the training pass itself, unless autocast or a compiler is in it: then
+    Scores are taken from the training pass itself, unless autocast, a compiler or a reentrant
+    checkpoint is in it: then
     from the pass of a directional derivative, or else from one of their own.
 
     Attributes:
@@ -72,7 +74,7 @@ class NoisyPasses:
         self._trains_and_scores = (
             training
             and not self.precision.autocast
-            and not objective.verdicts.autocast_inside
+            and not objective.verdicts.scores_apart
             and not uses_compiler(objective.model)
             and not scores_apart(objective.model, self._wrappers)
         )
@@ -216,7 +218,7 @@ class NoisyPasses:
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
         made = self._train(mode)
-        if verdicts.autocast_inside:
+        if verdicts.scores_apart:
             return None
         try:
             return mode.tangent_of(made.losses)
@@ -239,6 +241,7 @@ class NoisyPasses:
                 compiled=uses_compiler(self.objective.model),
             ),
             autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
+            reentrant_checkpoints_noticed() if hooked else _nothing_noticed() as checkpointed,
             observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
@@ -247,7 +250,9 @@ class NoisyPasses:
         self._training_failed = False
         if entered():
             self.objective.verdicts.autocast_inside = True
-            self._trains_and_scores = False
+        if checkpointed():
+            self.objective.verdicts.reentrant_inside = True
+        self._trains_and_scores &= not self.objective.verdicts.scores_apart
         self._for_training = _checked(losses, traces)
         return self._for_training
 
