@@ -37,7 +37,7 @@ def facts_of(objective: Objective) -> Iterator[str]:
         yield "Parts are checkpointed with use_reentrant=True; scores need a pass of their own."
     if verdicts.needs_compiler:
         yield "It does not run without PyTorch's compiler (torch.cond, perhaps)."
-    if uses_compiler(objective.model):
+    if uses_compiler(objective.model) or verdicts.compiled_inside:
         yield "Parts of it are compiled; scores are taken eagerly."
     if written := [name for name, p in dict(named).items() if objective.writes_into(p)]:
         yield f"Its forward pass writes into {_listed(written)}; scoring passes into copies."

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
+from reweight._derivative.beside_training.foreign import compiled_functions_about
 from reweight._derivative.double_backward import double_backward
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
@@ -18,7 +19,7 @@ from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import PRICES, WAYS, why
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
-from reweight._isolation.compiled import uses_compiler
+from reweight._isolation.compiled import runs_compiled, uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.reentrant import reentrant_checkpoints_noticed
@@ -252,6 +253,8 @@ class NoisyPasses:
             self.objective.verdicts.autocast_inside = True
         if checkpointed():
             self.objective.verdicts.reentrant_inside = True
+        if hooked and compiled_functions_about() and runs_compiled(losses.values):
+            self.objective.verdicts.compiled_inside = True
         self._trains_and_scores &= not self.objective.verdicts.scores_apart
         self._for_training = _checked(losses, traces)
         return self._for_training
