@@ -157,6 +157,8 @@ class NoisyPasses:
                 if self._training_failed or way == WAYS[-1]:
                     raise
                 reasons.append(why(error, way))
+            # An error of the user's own ends the step here, before another way meets it again.
+            self.for_scores()
         if way != WAYS[0] and way != verdicts.way:
             verdicts.way, verdicts.reason = way, "; ".join(dict.fromkeys(reasons))
             warn(

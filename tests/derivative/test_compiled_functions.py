@@ -63,7 +63,7 @@ def two_operators(output, target):
 
 @pytest.mark.parametrize("function", [two_operators, lambda o, t: cross_entropy(o, t) * 1.5])
 def test_a_compiled_loss_that_can_run_backward_but_once(function, batches):
-    """It gives its buffers away: scores come from a pass of their own, in which it is not compiled."""
+    """It gives its buffers away: scores come from a pass in which it is not compiled."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     (x, y), (a, b) = batches
