@@ -67,5 +67,6 @@ def _refuse_constants(total: Tensor) -> None:
     """Raise what PyTorch would if it came upon the mark: no way to the cotangent leads past it."""
     if any(node.name() == "torch::autograd::Error" for node in nodes_of(total)):
         raise RuntimeError(
-            "trying to differentiate twice a function that was marked with @once_differentiable"
+            "trying to differentiate twice a function that was marked with @once_differentiable\n"
+            'Its backward pass keeps no graph. Use method="auto" or "per_sample".'
         )
