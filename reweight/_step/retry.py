@@ -85,9 +85,9 @@ def without_nonfinite(
         except Exception as error:
             if any(side.kept is not None for side in sides.values()):
                 error.add_note(
-                    'on_nonfinite="drop" had left samples out of the batch. If a sample is more than '
-                    "a row of each tensor (distances, an adjacency matrix), pass leave_out=, a "
-                    "function (batch, kept) -> batch."
+                    'on_nonfinite="drop" had left samples out of the batch. If a sample is more '
+                    "than a row of each tensor (distances, an adjacency matrix), pass leave_out=, "
+                    "a function (batch, kept) -> batch."
                 )
             raise
         else:
