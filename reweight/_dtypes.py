@@ -16,6 +16,11 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def squared(values: Tensor) -> Tensor:
+    """Return the squared magnitude of each number, real or complex."""
+    return values.abs().square() if values.is_complex() else values.square()
+
+
 def largest_or_one(values: Tensor) -> Tensor:
     """Return the largest magnitude, a scalar, or 1 where all are zero.
 

@@ -39,9 +39,11 @@ def facts_of(objective: Objective, changed: tuple[int, int]) -> Iterator[str]:
         yield "Gradient hooks change gradients: both halves of a score honour them."
     if verdicts.autocast_inside:
         yield "Autocast is entered inside the model; scores are taken without it."
+    if verdicts.reentrant_inside:
+        yield "Parts are checkpointed with use_reentrant=True; scores need a pass of their own."
     if verdicts.needs_compiler:
         yield "It does not run without PyTorch's compiler (torch.cond, perhaps)."
-    if uses_compiler(objective.model):
+    if uses_compiler(objective.model) or verdicts.compiled_inside:
         yield "Parts of it are compiled; scores are taken eagerly."
     if written := [name for name, p in dict(named).items() if objective.writes_into(p)]:
         yield f"Its forward pass writes into {_listed(written)}; scoring passes into copies."

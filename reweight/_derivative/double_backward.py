@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._isolation.graph_leaves import nodes_of
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -18,13 +19,17 @@ def double_backward(
     """Return ⟨∇L_i(θ), v⟩, detached, as the derivative by u of ⟨Σ u_i ∇L_i, v⟩, which is linear.
 
     What a backward pass computes without a graph (a kernel of its own, NumPy) is a constant in it,
-    and drops out unseen: see :mod:`reweight._derivative.identity`.
+    and drops out unseen (see :mod:`reweight._derivative.identity`), unless it is marked with
+    ``once_differentiable``, as what is a constant by mistake.
 
     Args:
         objective: The losses as a function of the parameters.
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
+
+    Raises:
+        RuntimeError: If a part of it is marked with ``once_differentiable``.
     """
 
     def differentiate(found: Losses, leaves: Parameters) -> Tensor:
@@ -46,11 +51,22 @@ def double_backward(
                 terms.append((hooked.conj() * direction[name]).real.sum())
         if not terms:
             return torch.zeros_like(losses)
+        total = torch.stack(terms).sum()
+        _refuse_constants(total)
         (derivative,) = torch.autograd.grad(
-            torch.stack(terms).sum(), cotangent, allow_unused=True, materialize_grads=True
+            total, cotangent, allow_unused=True, materialize_grads=True
         )
         return derivative
 
     return objective.evaluate(
         lambda: objective.leaves(direction, start), batch, differentiate, start
     )
+
+
+def _refuse_constants(total: Tensor) -> None:
+    """Raise what PyTorch would if it came upon the mark: no way to the cotangent leads past it."""
+    if any(node.name() == "torch::autograd::Error" for node in nodes_of(total)):
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable\n"
+            'Its backward pass keeps no graph. Use method="auto" or "per_sample".'
+        )

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from reweight._derivative.custom_operators import CustomOperatorsRefused
+from reweight._derivative.forward_rules import load_forward_rules
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -50,6 +51,7 @@ def forward_mode(
         tangent = torch.zeros_like(primal) if tangent is None else tangent.clone()
         return tangent, Losses(primal, losses.counted)
 
+    load_forward_rules()
     # The level is left before anyone calls backward: within it, backward would carry tangents
     # along and cost three times as much.
     with forward_ad.dual_level(), CustomOperatorsRefused():

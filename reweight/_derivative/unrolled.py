@@ -100,7 +100,7 @@ class _Unrolled:
         moved = [name for name in gradients if point[name].requires_grad]
         if not moved:
             return torch.zeros_like(weights), loss
-        change = sum((-gradients[name] * point[name]).sum() for name in moved)
+        change = sum((-gradients[name].conj() * point[name]).real.sum() for name in moved)
         assert isinstance(change, Tensor)
         (gradient,) = torch.autograd.grad(change, weights, allow_unused=True)
         return torch.zeros_like(weights) if gradient is None else gradient, loss

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from torch import nn
+from torch import Tensor, nn
+
+from reweight._isolation.graph_leaves import nodes_of
 
 
 def compiler_is_loaded() -> bool:
@@ -22,3 +24,8 @@ def uses_compiler(module: nn.Module) -> bool:
         or getattr(part, "_compiled_call_impl", None) is not None
         for part in module.modules()
     )
+
+
+def runs_compiled(value: Tensor) -> bool:
+    """Whether a part of the graph of ``value`` runs compiled: it may run backward once only."""
+    return any("CompiledFunction" in node.name() for node in nodes_of(value))

@@ -14,13 +14,19 @@ def leaves_of(value: Tensor) -> Iterator[Tensor]:
         if value.requires_grad:
             yield value
         return
-    stack: list[Any] = [value.grad_fn]
-    seen = {value.grad_fn}
-    while stack:
-        node = stack.pop()
+    for node in nodes_of(value):
         variable = getattr(node, "variable", None)
         if isinstance(variable, Tensor):
             yield variable
+
+
+def nodes_of(value: Tensor) -> Iterator[Any]:
+    """Yield the nodes of the graph of ``value``, each once."""
+    stack: list[Any] = [] if value.grad_fn is None else [value.grad_fn]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)

@@ -239,11 +239,12 @@ class Objective:
         except REFUSALS:
             raise
         except NOT_THE_USERS:
-            # Control flow of PyTorch's own (torch.cond) cannot do without its compiler, and a
-            # first derivative of compiled code is right.
-            found = attempt(eager=False)
-            self.verdicts.needs_compiler = True
-            return found
+            pass  # and out of this block: the next error, if it is the user's, comes alone
+        # Control flow of PyTorch's own (torch.cond) cannot do without its compiler, and a first
+        # derivative of compiled code is right.
+        found = attempt(eager=False)
+        self.verdicts.needs_compiler = True
+        return found
 
     def _learn_writes(self, batch: Any, start: Start) -> None:
         """Find out what passes write into, by a forward pass on copies that records nothing.

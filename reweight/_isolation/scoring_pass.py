@@ -1,4 +1,4 @@
-"""How a scoring pass runs: on the start's random numbers, and eagerly.
+"""How a scoring pass runs: on the start's random numbers, eagerly, by one backward pass.
 
 A scoring pass runs the user's model once more, for its derivatives only.
 """
@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.random_state import RandomState
+from reweight._isolation.reentrant import without_reentrant_checkpoints
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def scoring_pass(
     with ExitStack() as stack:
         stack.callback(random.now().restore)
         random.restore()
+        stack.enter_context(without_reentrant_checkpoints())
         if not fused_attention:
             stack.enter_context(differentiable_attention())
         fast_path = torch.backends.mha.get_fastpath_enabled()

@@ -18,6 +18,9 @@ class Verdicts:
         can_be_followed: Whether tangents may be computed beside the training pass; false from the
             first pass on in which they could not.
         autocast_inside: Whether autocast was seen to be entered inside the model.
+        reentrant_inside: Whether a part of it was seen to be checkpointed the reentrant way, in
+            which nothing can be watched.
+        compiled_inside: Whether a compiled function that is no module was seen in a graph.
         needs_compiler: Whether the model does not run where everything is to run eagerly.
         hooks_change: Whether a gradient hook was seen to change a gradient.
         way: The exact way that derivatives are taken by; empty for the cheapest.
@@ -28,12 +31,19 @@ class Verdicts:
 
     can_be_followed: bool = True
     autocast_inside: bool = False
+    reentrant_inside: bool = False
+    compiled_inside: bool = False
     needs_compiler: bool = False
     hooks_change: bool = False
     way: str = ""
     reason: str = ""
     not_followed: str = ""
     checked: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def scores_apart(self) -> bool:
+        """Whether scores cannot be taken from the training pass."""
+        return self.autocast_inside or self.reentrant_inside or self.compiled_inside
 
     def due(self, situation: Iterable[str]) -> bool:
         """Return whether ``situation`` is still to be checked, and count it."""

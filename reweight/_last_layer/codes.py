@@ -70,7 +70,7 @@ def scaled_by_code(
     """
     eps = torch.finfo(rows.dtype).eps
     units = 64 if not exact_codes else 4 if is_half(rows) else 16
-    difference = (at_least_float32(rows) * codes).sub_(scaled).abs_()
+    difference = (at_least_float32(rows) * codes).sub_(scaled).abs()
     limit = codes * reach * (units * eps)
     limit = limit + torch.where(codes > 0, codes, _LARGEST_CODE) * least(rows) * 2
     return bool((difference <= limit).all())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._dtypes import at_least_float32, largest_or_one, squared
 from reweight._last_layer.element_owners import Owned, channel_dimension, owned_parts
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.one_by_one import one_by_one
@@ -76,14 +76,14 @@ def _why_no_formula(trace: LayerTrace) -> str:
 
 def _norms_of_owned(losses: Tensor, owned: Owned, trace: LayerTrace) -> Tensor:
     layer, rows = trace.layer, at_least_float32(owned.rows)
-    sizes = rows.new_zeros([1] * rows.dim())
+    sizes = rows.real.new_zeros([1] * rows.dim())
     if "weight" in trace.parameters:
         inputs = trace.calls[0].args[0].detach()
         sizes = sizes + _squared_patches(at_least_float32(inputs), layer)
     if "bias" in trace.parameters:
         sizes = sizes + 1
     scale = largest_or_one(rows)  # squares of tiny gradients must not underflow
-    squares = (rows / scale).square() * sizes
+    squares = squared(rows / scale) * sizes
     if owned.by_position:
         squares = squares.sum(dim=channel_dimension(layer), keepdim=True)
     if owned.in_order:
@@ -96,7 +96,7 @@ def _norms_of_owned(losses: Tensor, owned: Owned, trace: LayerTrace) -> Tensor:
 
 def _squared_patches(inputs: Tensor, layer: Any) -> Tensor:
     """Squared norm of what each output number was computed from, in the output's shape or 1."""
-    squares = inputs.square()
+    squares = squared(inputs)
     if isinstance(layer, nn.Linear):
         return squares.sum(dim=-1, keepdim=True)
     dimensions, groups = len(layer.kernel_size), layer.groups

@@ -142,6 +142,8 @@ def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Ten
     z = at_least_float32(rows).reshape(count, -1, rows.shape[-1])
     if a.shape[1] * (a.shape[2] + z.shape[2]) > a.shape[2] * z.shape[2]:
         return None
+    if z.is_complex():
+        return None
     scale = largest_or_one(z)  # squares of tiny gradients must not underflow
     z = z / scale
     products = torch.zeros_like(z[:, :1, :1])

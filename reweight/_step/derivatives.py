@@ -69,6 +69,8 @@ class Derivatives:
                 if self._passes.training_failed or way == WAYS[-1]:
                     raise
                 reasons.append(why(error, way))
+            # An error of the user's own ends the step here, before another way meets it again.
+            self._passes.for_scores()
         assert derivative is not None  # the last way returns one, or raises
         if way not in (WAYS[0], verdicts.way):
             verdicts.way, verdicts.reason = way, "; ".join(dict.fromkeys(reasons))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from reweight._isolation.fields import fields_of, is_opaque
@@ -52,10 +52,17 @@ def _sides(value: Any, seen: dict[int, Any]) -> Iterator[int]:
 
 
 class OnePerSample:
-    """Says, once, if the losses are not as many as the samples that the batch seems to hold."""
+    """Says, once, if the losses are not as many as the samples that the batch seems to hold.
 
-    def __init__(self) -> None:
+    Args:
+        loss: The loss function. One that says of itself that it sums over the batch, as MONAI's
+            do by ``batch=True``, may have as many classes as there are samples.
+    """
+
+    def __init__(self, loss: Any = None) -> None:
         self._said = False
+        parts = list(loss.modules()) if isinstance(loss, nn.Module) else []
+        self._over_batch = any(getattr(part, "batch", None) is True for part in parts)
 
     def check(self, count: int, batch: Any) -> None:
         """Warn if nothing in ``batch`` has ``count`` for its first side.
@@ -67,7 +74,11 @@ class OnePerSample:
             return
         pair = isinstance(batch, tuple | list) and len(batch) == 2
         target = batch[1] if pair else batch
-        if isinstance(target, Tensor) and target.dim() > 0 and target.shape[0] == count:
+        alike = isinstance(target, Tensor) and target.dim() > 0 and target.shape[0] == count
+        if alike and self._over_batch and count > 1:
+            self._said = True
+            warnings.warn(_OVER_BATCH, UserWarning, stacklevel=_to_the_caller())
+        if alike:
             return
         if pair:
             expected = first_sides(target)
@@ -84,6 +95,13 @@ class OnePerSample:
         if expected:
             self._said = True
             warnings.warn(_message(count, expected), UserWarning, stacklevel=_to_the_caller())
+
+
+_OVER_BATCH = (
+    "the loss returned as many values as there are samples, and has batch=True: its values are of "
+    "classes, each over the whole batch, and the weights of samples would go to classes. Build it "
+    "with batch=False."
+)
 
 
 def _message(count: int, expected: set[int]) -> str:

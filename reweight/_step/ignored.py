@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,6 +27,28 @@ def ignored_values(loss: Any) -> tuple[int, ...]:
         found.append(keywords.get("ignore_index"))
     whole = {each for each in found if isinstance(each, int) and not isinstance(each, bool)}
     return tuple(sorted(whole)) or (_DEFAULT,)
+
+
+def ignored_in(losses: Any, batch: Any) -> Tensor | None:
+    """Return the same as :func:`ignored_targets` of a batch in which any tensor may be the target.
+
+    The target may also be one longer than a sample's losses, the next token's.
+
+    Args:
+        losses: ``(C, ...)``, as a ``forward=`` returned them.
+        batch: A mapping, tuple or list of tensors, among other things.
+    """
+    if not isinstance(losses, Tensor) or losses.dim() == 0:
+        return None
+    values = batch.values() if isinstance(batch, Mapping) else batch
+    for value in values if isinstance(batch, Mapping | tuple | list) else ():
+        if not isinstance(value, Tensor) or value.dim() == 0:
+            continue
+        shifted = (*value.shape[:-1], value.shape[-1] - 1)
+        rest = value[..., 1:] if losses.numel() == math.prod(shifted) else value
+        if (found := ignored_targets(losses, rest, (_DEFAULT,))) is not None:
+            return found
+    return None
 
 
 def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:

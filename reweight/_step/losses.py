@@ -12,6 +12,7 @@ from reweight._isolation.losses import Losses
 from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
+from reweight._step.ignored import ignored_in
 
 Granularity = Literal["sample", "element"]
 
@@ -27,13 +28,19 @@ def check_reduction(loss: Any) -> None:
     Raises:
         ValueError: If ``loss.reduction`` is ``"mean"``, ``"sum"`` or ``"batchmean"``.
     """
-    reduction = getattr(loss, "reduction", None)
-    reduction = getattr(reduction, "value", reduction)
+    reduction = _reduction(loss)
+    if isinstance(loss, nn.Module) and "none" in map(_reduction, loss.modules()):
+        return  # made of others, and its own may say nothing (MONAI's DiceFocalLoss)
     if reduction in ("mean", "sum", "batchmean"):
         raise ValueError(
             f'the loss has reduction="{reduction}": it returns one value for the whole batch, '
             f"and samples cannot be weighted. {_MEND}"
         )
+
+
+def _reduction(loss: Any) -> Any:
+    reduction = getattr(loss, "reduction", None)
+    return getattr(reduction, "value", reduction)
 
 
 def per_unit(value: Any, granularity: Granularity, counted: Any = None) -> Losses:
@@ -118,17 +125,18 @@ class UnitLosses:
     def __init__(self, forward: Forward, granularity: Granularity) -> None:
         self.forward = forward
         self.granularity: Granularity = granularity
-        self._one_per_sample = OnePerSample()
+        self._one_per_sample = OnePerSample(getattr(forward, "loss", None))
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
         found = self.forward(model, batch)
         if isinstance(found, tuple) and len(found) == 2:
             return per_unit(found[0], self.granularity, found[1])
-        counted = None
         if isinstance(self.forward, SupervisedForward):
             ignored = self.forward.ignored(found, batch)
-            counted = None if ignored is None else ~ignored
+        else:
+            ignored = ignored_in(found, batch)
+        counted = None if ignored is None else ~ignored
         losses = per_unit(found, self.granularity, counted)
         self._one_per_sample.check(len(losses.values), batch)
         return losses

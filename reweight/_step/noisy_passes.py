@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
+from reweight._derivative.beside_training.foreign import compiled_functions_about
 from reweight._derivative.double_backward import double_backward
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
@@ -17,9 +18,10 @@ from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
-from reweight._isolation.compiled import uses_compiler
+from reweight._isolation.compiled import runs_compiled, uses_compiler
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.reentrant import reentrant_checkpoints_noticed
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
@@ -46,7 +48,8 @@ class ForwardPass:
 class NoisyPasses:
     """The training pass, and what scores need of the noisy batch besides it.
 
-    Scores are taken from the training pass itself, unless autocast or a compiler is in it: then
+    Scores are taken from the training pass itself, unless autocast, a compiler or a reentrant
+    checkpoint is in it: then
     from the pass of a directional derivative, or else from one of their own.
 
     Attributes:
@@ -72,7 +75,7 @@ class NoisyPasses:
         self._trains_and_scores = (
             training
             and not self.precision.autocast
-            and not objective.verdicts.autocast_inside
+            and not objective.verdicts.scores_apart
             and not uses_compiler(objective.model)
             and not scores_apart(objective.model, self._wrappers)
         )
@@ -168,7 +171,7 @@ class NoisyPasses:
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
         made = self._train(mode)
-        if verdicts.autocast_inside:
+        if verdicts.scores_apart:
             return None
         try:
             return mode.tangent_of(made.losses)
@@ -192,6 +195,7 @@ class NoisyPasses:
                 compiled=uses_compiler(self.objective.model),
             ),
             autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
+            reentrant_checkpoints_noticed() if hooked else _nothing_noticed() as checkpointed,
             observer,
             self.precision.for_training(),
             self._watching() if hooked else _nothing_watched() as traces,
@@ -200,7 +204,11 @@ class NoisyPasses:
         self.training_failed = False
         if entered():
             self.objective.verdicts.autocast_inside = True
-            self._trains_and_scores = False
+        if checkpointed():
+            self.objective.verdicts.reentrant_inside = True
+        if hooked and compiled_functions_about() and runs_compiled(losses.values):
+            self.objective.verdicts.compiled_inside = True
+        self._trains_and_scores &= not self.objective.verdicts.scores_apart
         self._for_training = _checked(losses, traces)
         return self._for_training
 

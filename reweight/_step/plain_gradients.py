@@ -13,6 +13,7 @@ from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.batches import fresh
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Parameters
+from reweight._isolation.reentrant import without_reentrant_checkpoints
 from reweight._isolation.scoring_pass import differentiable_attention
 from reweight._isolation.start import Start
 
@@ -62,7 +63,7 @@ def plain_gradients(
     """Make C + 1 plain backward passes, and put everything back.
 
     Nothing is substituted and nothing is watched here: the model runs as in ordinary training, but
-    for autocast.
+    for autocast, fused attention and reentrant checkpoints.
 
     Args:
         losses_of: ``(module, batch) -> losses``.
@@ -74,7 +75,7 @@ def plain_gradients(
     own = start.trainable
 
     def run(batch: Any) -> Losses:
-        with autocast_inside_off(), differentiable_attention():
+        with autocast_inside_off(), without_reentrant_checkpoints(), differentiable_attention():
             return losses_of(module, fresh(batch))
 
     def gradients(value: Tensor, *, keep: bool) -> Parameters:

@@ -82,6 +82,14 @@ def without_nonfinite(
                 raise
             else:
                 return _nothing_left(objective, names, kept.numel())
+        except Exception as error:
+            if any(side.kept is not None for side in sides.values()):
+                error.add_note(
+                    'on_nonfinite="drop" had left samples out of the batch. If a sample is more '
+                    "than a row of each tensor (distances, an adjacency matrix), pass leave_out=, "
+                    "a function (batch, kept) -> batch."
+                )
+            raise
         else:
             side = sides["noisy"]
             side.check(step.losses.shape[0])

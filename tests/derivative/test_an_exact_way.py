@@ -390,3 +390,27 @@ def test_the_user_s_own_errors_stay_theirs(error):
     with pytest.raises(type(error)) as raised:
         weigh(*batches)
     assert raised.value is error
+
+
+@pytest.mark.filterwarnings("ignore:GradientSimilarity")
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, IndexError])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_error_of_the_users_own_is_met_twice_at_most_and_comes_through_alone(
+    training, kind, tmp_path
+):
+    calls, model = tmp_path / "calls", nn.Linear(4, 3)
+    noisy, trusted = ((torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(2))
+
+    def losses_of(model, batch):
+        with calls.open("a") as file:
+            file.write("x")
+        if torch.equal(batch[0], noisy[0]):
+            raise kind("the user's own")
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    weigh = MetaReweighter(model, forward=losses_of, scorer=GradientSimilarity())
+    with pytest.raises(kind, match=r"^the user's own$") as found:
+        (weigh if training else weigh.score)(noisy, trusted)
+    assert found.value.__context__ is None
+    # The trusted batch once; and what may need the compiler, where that is loaded, once more.
+    assert len(calls.read_text()) <= 4

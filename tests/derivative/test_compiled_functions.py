@@ -55,3 +55,23 @@ def test_scores_and_weights_are_those_of_the_plain_function(where, batches):
     for name, scores in expected.scores.items():
         assert_same(step.scores[name], scores, 1e-9)
     assert_same(step.weights, expected.weights, 1e-9)
+
+
+def two_operators(output, target):
+    return cross_entropy(output, target).exp().sin()
+
+
+@pytest.mark.parametrize("function", [two_operators, lambda o, t: cross_entropy(o, t) * 1.5])
+def test_a_compiled_loss_that_can_run_backward_but_once(function, batches):
+    """It gives its buffers away: scores come from a pass in which it is not compiled."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    (x, y), (a, b) = batches
+    noisy, trusted = (x.float(), y), (a.float(), b)
+    expected = MetaReweighter(model, function)(noisy, trusted)
+    weigh = MetaReweighter(model, torch.compile(function, backend="aot_eager"))
+    for _ in range(3):
+        step = weigh(noisy, trusted)
+        step.loss.backward()
+        for name, scores in expected.scores.items():
+            assert_same(step.scores[name], scores, 1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -221,3 +223,58 @@ def test_it_can_be_turned_off_and_costs_one_pass_in_the_first_steps():
         assert counts == expected
         # before the first one, a pass that records nothing finds out what passes write into
         assert trusted == ([2, 1, 1, 1] if self_check else [1, 1, 1, 1])
+
+
+@pytest.mark.filterwarnings("ignore:GradientSimilarity")
+@pytest.mark.parametrize("share", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("name", ["Buffer", "Numpy", "Detached"])
+def test_a_small_part_that_is_lost_is_found_out_in_float32(name, share):
+    def part(x):
+        return torch.tanh(x) + share * FUNCTIONS[name].apply(x)
+
+    with float64():
+        model, noisy, trusted = Net(part, residual=False), data(5), data(4)
+    expected = similarity_on_copies(model, cross_entropy, noisy, trusted)
+    model, noisy, trusted = model.float(), (noisy[0].float(), noisy[1]), trusted
+    trusted = trusted[0].float(), trusted[1]
+    weigh = MetaReweighter(model, forward=cross_entropy, scorer=GradientSimilarity())
+    step = weigh.score(noisy, trusted)
+    assert_same(step.scores["gradient_similarity"].double(), expected, 5e-4)
+
+
+@pytest.mark.filterwarnings("ignore:GradientSimilarity")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_is_marked_once_differentiable_is_found_out_in_any_precision(dtype):
+    torch.manual_seed(0)
+    model = Net(lambda x: torch.tanh(x) + 0.1 * Once.apply(x), residual=False).to(dtype)
+    weigh = MetaReweighter(model, forward=cross_entropy, scorer=GradientSimilarity())
+    noisy, trusted = ((x.to(dtype), y) for x, y in (data(5), data(4)))
+    weigh.score(noisy, trusted)
+    assert weigh.state_dict()["objective"]["way"] == "per_sample"
+
+
+SETTINGS = {
+    "nothing": "pass",
+    "legacy": "torch.set_float32_matmul_precision('high')",
+    "everything": "torch.backends.fp32_precision = 'tf32'",
+    "products": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    "cuDNN": "torch.backends.cudnn.fp32_precision = 'ieee'",
+    "mkldnn": "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
+}
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends, "fp32_precision"), reason="PyTorch 2.9 has them first"
+)
+def test_no_way_of_asking_for_short_products_ends_a_step():
+    """PyTorch raises where flags of the old kind are read after one of the new was set."""
+    lines = ["import torch", "from reweight._isolation.short_products import short_products"]
+    for setting in SETTINGS.values():
+        lines += [setting, "print(short_products(['cuda', 'cpu']), short_products([]))"]
+    for number in range(len(SETTINGS)):
+        order = "\n".join(lines[:2] + lines[2 + 2 * number : 4 + 2 * number])
+        found = subprocess.run(
+            [sys.executable, "-c", order], capture_output=True, text=True, check=False
+        )
+        assert not found.returncode, found.stderr
+        assert found.stdout.split()[1] == "False"

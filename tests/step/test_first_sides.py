@@ -195,3 +195,44 @@ def test_a_batch_of_one(batch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         weigh(forward=forward).score(batch, batch)
+
+
+class BatchDice(nn.Module):
+    """As MONAI's: it says of itself that it sums over the batch."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch, self.reduction = batch, "none"
+
+    def forward(self, output, target):
+        if self.batch:
+            return batch_dice(output, target)
+        return 1 - (output.softmax(1) * one_hot(target, output)).mean((2, 3))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_as_many_classes_as_samples_are_told_apart_where_the_loss_says_so(inside):
+    loss = nn.Sequential() if inside else BatchDice(batch=True)
+    if inside:
+        loss.inner = BatchDice(batch=True)
+        loss.forward = loss.inner.forward
+    reweighter = weigh(loss=loss, model=nn.Conv2d(1, 3, 1))
+    with pytest.warns(UserWarning, match="batch=True") as said:
+        reweighter(images(3), images(3))
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reweighter(images(3), images(3))
+        weigh(loss=BatchDice(batch=False), model=nn.Conv2d(1, 3, 1))(images(3), images(3))
+
+
+def test_a_loss_made_of_others_is_judged_by_what_they_say_of_their_reductions():
+    class Sum(nn.modules.loss._Loss):  # its own reduction is "mean", and means nothing
+        def __init__(self):
+            super().__init__()
+            self.one = nn.CrossEntropyLoss(reduction="none")
+
+        def forward(self, output, target):
+            return 2 * self.one(output, target)
+
+    weigh(loss=Sum())((torch.randn(5, 6), torch.randint(3, (5,))), None)

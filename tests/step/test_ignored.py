@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import UserDict
 
 import pytest
 import torch
@@ -325,3 +326,44 @@ def test_a_mask_of_samples_for_a_map_of_losses():
         )
         assert not step.weights[0].any()
         assert bool((step.weights[1:] > 0).all())
+
+
+NEXT_TOKEN = {
+    "map": lambda o, y: token_losses(o, y),
+    "shifted map": lambda o, y: token_losses(o[:, :-1], y[:, 1:]),
+    "flattened": lambda o, y: token_losses(o, y).flatten(),
+    "flattened and shifted": lambda o, y: token_losses(o[:, :-1], y[:, 1:]).flatten(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the loss returned")  # flattened
+@pytest.mark.parametrize("kind", NEXT_TOKEN)
+@pytest.mark.parametrize("batches", [dict, UserDict, tuple])
+def test_a_forward_function_s_labels_of_minus_100_do_not_count(kind, batches):
+    """As the Hugging Face's collators make them; what returns losses alone says nothing of them."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3).double()
+    labels = torch.where(torch.rand(2, 4, 6) < 0.4, -100, torch.randint(3, (2, 4, 6)))
+    labels[:, :, 1] = 1  # of every sample something counts
+
+    def losses_of(model, batch):
+        x, y = batch if isinstance(batch, tuple) else (batch["x"], batch["labels"])
+        return NEXT_TOKEN[kind](model(x), y)
+
+    def said(model, batch):
+        y = batch[1] if isinstance(batch, tuple) else batch["labels"]
+        shown = y[:, 1:] if "shifted" in kind else y
+        return losses_of(model, batch), shown.reshape(losses_of(model, batch).shape) != -100
+
+    given = [
+        (torch.randn(4, 6, 5).double(), y)
+        if batches is tuple
+        else batches(x=torch.randn(4, 6, 5).double(), labels=y)
+        for y in labels
+    ]
+    torch.manual_seed(1)
+    found = MetaReweighter(model, forward=losses_of, scorer=LossMagnitude())(*given)
+    expected = MetaReweighter(model, forward=said, scorer=LossMagnitude())(*given)
+    assert_same(found.losses, expected.losses, 1e-12)
+    assert_same(found.weights, expected.weights, 1e-12)
+    assert torch.equal(found.counted, expected.counted)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from reweight import GradientSimilarity, KeepAll, LossMagnitude, NonFiniteError, Uniform
+from reweight import (
+    GradientSimilarity,
+    KeepAll,
+    LossMagnitude,
+    MetaReweighter,
+    NonFiniteError,
+    Uniform,
+)
 from tests import oracle
 from tests.comparing import assert_same
 from tests.device import random_state
@@ -326,3 +334,24 @@ def test_padding_that_the_model_ignores_is_no_reason_to_drop():
         weigh = reweighter(case, scorer=GradientSimilarity(), on_nonfinite=policy)
         step = weigh(case.noisy, case.trusted)
         assert_same(step.scores["gradient_similarity"], expected, 1e-9)
+
+
+def test_an_error_after_samples_were_left_out_says_so():
+    """Both sides of an adjacency matrix are samples, and only one can be known to be."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3)
+
+    def losses_of(model, batch):
+        x, neighbours, y = batch
+        return F.cross_entropy(model(neighbours @ x), y, reduction="none")
+
+    batch = (torch.randn(4, 5), torch.eye(4), torch.randint(3, (4,)))
+    bad = (torch.cat([torch.full((1, 5), float("nan")), batch[0][1:]]), *batch[1:])
+    bad[1][1:, 0] = 0
+    weigh = MetaReweighter(model, forward=losses_of, on_nonfinite="drop")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as found:
+        weigh(bad, batch)
+    assert any("leave_out=" in note for note in found.value.__notes__)
+    with pytest.raises(RuntimeError) as other:
+        weigh((batch[0][:, :2], *batch[1:]), batch)
+    assert not getattr(other.value, "__notes__", [])

@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from reweight._derivative.beside_training.arguments import tensors_in, with_tensors
+from reweight._derivative.forward_rules import load_forward_rules
 from reweight._isolation.random_state import DeviceRandomState
 from reweight._isolation.scoring_mode import ConstantUnderNoGrad, works_in_place
 from reweight._isolation.scoring_pass import differentiable_attention
@@ -90,6 +91,7 @@ class Rerun:
             if self._func in _ATTENTION:
                 stack.enter_context(differentiable_attention())
             stack.enter_context(torch.enable_grad())
+            load_forward_rules()
             stack.enter_context(forward_ad.dual_level())
             args, kwargs = with_tensors((self._args, self._kwargs), self._dual)
             with ConstantUnderNoGrad():
