@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reweight import GradientSimilarity, MetaReweighter
+from reweight._isolation.compiled import compiler_is_loaded
 from tests.comparing import assert_same
 from tests.isolation.reference import similarity_on_copies
 from tests.problems import float64
@@ -402,9 +403,9 @@ def test_an_error_of_the_users_own_is_met_twice_at_most_and_comes_through_alone(
     noisy, trusted = ((torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(2))
 
     def losses_of(model, batch):
-        with calls.open("a") as file:
-            file.write("x")
         if torch.equal(batch[0], noisy[0]):
+            with calls.open("a") as file:
+                file.write("x")
             raise kind("the user's own")
         return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
@@ -412,5 +413,5 @@ def test_an_error_of_the_users_own_is_met_twice_at_most_and_comes_through_alone(
     with pytest.raises(kind, match=r"^the user's own$") as found:
         (weigh if training else weigh.score)(noisy, trusted)
     assert found.value.__context__ is None
-    # The trusted batch once; and what may need the compiler, where that is loaded, once more.
-    assert len(calls.read_text()) <= 4
+    # What may need the compiler, where that is loaded, is tried once more.
+    assert len(calls.read_text()) <= (4 if compiler_is_loaded() else 2)
