@@ -7,21 +7,28 @@ everything as it was.
 
 from __future__ import annotations
 
+import copy
+import itertools
 import random
 import sys
 import threading
+from array import array
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.weak import WeakIdKeyDictionary, WeakIdRef
 
 from reweight._isolation.gradient_hooks import OF_MODULES
-from reweight._isolation.owners import Variable
+from reweight._isolation.holders import Holder, Slots, Values, slots_of
 
 _ATOMS = frozenset(
     {int, float, str, bool, bytes, complex, type(None), type, range, slice, type(Ellipsis)}
@@ -42,6 +49,14 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Thread)
 _LARGE = 4096
 _PLAIN_DICTS = (OrderedDict, defaultdict)
 _MOST = 20_000
+_MOST_VALUES = 2**20
+_NO_MEMORY = (Dataset, DataLoader, Sampler, torch.optim.Optimizer)
+_LRU = type(lru_cache(maxsize=1)(lambda: None))
+# Iterators that can be copied. One that cannot (a generator) shows in the losses' comparison.
+_ITERATORS = (itertools.count, itertools.cycle, itertools.repeat, itertools.chain, zip, enumerate)
+_ITERATORS += tuple(type(iter(x)) for x in ([], (), range(0), range(2**65), "", b""))  # type: ignore[call-overload]
+_LEAST_ADDRESS = 2**16
+_WEAK = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
 Container = Any
 Key = Any
@@ -60,7 +75,12 @@ class Containers:
         outside: Modules that are kept in a list or an object, unknown to ``modules()``.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], variables: Iterable[Variable] = ()) -> None:
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        holders: Iterable[Holder] = (),
+        objects: Iterable[Any] = (),
+    ) -> None:
         given = list(modules)
         self._known = {id(module) for module in given}
         self.slots: list[Slot] = []
@@ -70,17 +90,20 @@ class Containers:
         self._backward: list[dict[int, Any]] = []
         self.outside: list[nn.Module] = []
         self._stood: list[tuple[Container, Any]] = []
+        self._anew: list[tuple[Container, Key, Callable[[], Any]]] = []
+        self._by_identity: list[tuple[dict[Any, Any], Any]] = []
         self._seen: set[int] = set()
         self._kept_alive: list[Any] = []
         for module in given:
             self._look_at_module(module)
-        for variable in variables:
-            value = variable.value
-            if type(value) in _ATOMS or isinstance(value, nn.Module):
-                continue
-            if isinstance(value, Tensor | tuple):
-                self._keep(variable)
-            self._look_at(value, variable, None)
+        for holder in holders:
+            self._keep(holder)
+            for key, value in holder.contents().items():
+                # What a function calls was found by whoever found its variables.
+                if type(value) not in _ATOMS and not isinstance(value, nn.Module):
+                    self._look_at(value, holder, key)
+        for value in objects:
+            self._look_at(value, None, None)
         for module in self.outside:  # grows meanwhile
             for part in module.modules():
                 self._look_at_module(part)
@@ -113,6 +136,7 @@ class Containers:
 
     def replace(self, replacement: Callable[[Tensor], Tensor]) -> None:
         """Put ``replacement(tensor)`` where each tensor stood in the beginning."""
+        by_id = {id(value): value for _, _, value in self.slots} if self._by_identity else {}
         for container, key, value in self.slots:
             new = _replaced(value, replacement)
             if new is not value:
@@ -121,12 +145,39 @@ class Containers:
             new = replacement(tensor)
             if new is not tensor:
                 module._c.setattr(name, new)
+        for container, key, made in self._anew:
+            _set(container, key, made())
+        for known, key in self._by_identity:
+            # What is kept for a parameter, or for its id(), is for what stands in its place too.
+            tensor = by_id.get(key) if type(key) is int else key
+            tensor = tensor() if isinstance(tensor, ref | WeakIdRef) else tensor
+            new = None if tensor is None else replacement(tensor)
+            if new is not None and new is not tensor and key in known:
+                another = id(new) if type(key) is int else new if key is tensor else type(key)(new)
+                known[another] = known[key]
 
     def put_scripted_back(self) -> None:
         """Put the tensors of TorchScript modules back."""
         for module, name, tensor in self.scripted:
             if getattr(module, name) is not tensor:
                 module._c.setattr(name, tensor)
+
+    def bare_parameters(self, known: set[int]) -> list[tuple[str, Any]]:
+        """Return trained tensors that no module holds (a temperature in a closure), by name.
+
+        Args:
+            known: The ``id`` of parameters that are known already; grows.
+        """
+        found: dict[str, Any] = {}
+        for _, key, value in self.slots:
+            for tensor in (value,) if isinstance(value, Tensor) else _tensors(value):
+                if tensor.requires_grad and tensor.is_leaf and id(tensor) not in known:
+                    known.add(id(tensor))
+                    name, number = f"beside.{key}", 2
+                    while name in found:
+                        name, number = f"beside.{key}{number}", number + 1
+                    found[name] = tensor
+        return list(found.items())
 
     def _look_at_module(self, module: nn.Module) -> None:
         if id(module) in self._seen:
@@ -178,20 +229,37 @@ class Containers:
         self._kept_alive.append(value)  # so that no other object gets its id
         if isinstance(value, torch.Generator) or _is_generator(value):
             self.generators.append(value)
+        elif isinstance(value, _ITERATORS):
+            self._anew.append((container, key, partial(copy.copy, copy.copy(value))))
+        elif isinstance(value, _LRU):
+            empty = lru_cache(**value.cache_parameters())
+            self._anew.append((container, key, partial(empty, value.__wrapped__)))
+        elif _is_an_array(value):
+            self._keep(Values(value))
+        elif isinstance(value, _WEAK):
+            self._look_at(value.data, None, None)
         elif isinstance(value, dict):
             self._keep(value)
             self._look_inside(value, value.items())
+            if len(value) <= _LARGE:
+                self._by_identity += [(value, key) for key in value if _is_an_identity(key)]
         elif isinstance(value, list | deque):
             self._keep(value)
             self._look_inside(value, enumerate(value))
         elif isinstance(value, set):
             self._keep(value)
         elif _is_a_memory(value):
-            self._keep(value.__dict__)
-            self._look_inside(value.__dict__, value.__dict__.items())
+            if slots_of(type(value)):
+                slots = Slots(value)
+                self._keep(slots)
+                self._look_inside(slots, slots.contents().items())
+            own = getattr(value, "__dict__", None)
+            if own is not None:
+                self._keep(own)
+                self._look_inside(own, own.items())
 
     def _look_inside(self, container: Container, items: Iterable[tuple[Key, Any]]) -> None:
-        if len(container) > _LARGE:
+        if not isinstance(container, Holder) and len(container) > _LARGE:
             return
         for key, value in items:
             if type(value) not in _ATOMS:
@@ -203,8 +271,8 @@ class Containers:
 
 def _copy(container: Container) -> Any:
     # Plain kinds: a subclass may do more when it is copied or updated than hold values.
-    if isinstance(container, Variable):
-        return [container.value]
+    if isinstance(container, Holder):
+        return container.contents()
     if isinstance(container, dict):
         return dict(container)
     if isinstance(container, set):
@@ -213,12 +281,13 @@ def _copy(container: Container) -> Any:
 
 
 def _same(container: Container, stood: Any) -> bool:
-    if isinstance(container, Variable):
-        return bool(container.value is stood[0])
+    if isinstance(container, Holder):
+        return container.same(stood)
     if len(container) != len(stood):
         return False
     if isinstance(container, dict):
-        return container.keys() == stood.keys() and all(
+        # By identity: a key may be a tensor, which has an equality of its own.
+        return all(map(is_, container, stood)) and all(
             map(is_, container.values(), stood.values())
         )
     if isinstance(container, set):
@@ -227,14 +296,14 @@ def _same(container: Container, stood: Any) -> bool:
 
 
 def _fill(container: Container, stood: Any) -> None:
-    if isinstance(container, Variable):
-        container.value = stood[0]
+    if isinstance(container, Holder):
+        container.fill(stood)
     elif type(container) is dict or isinstance(container, _PLAIN_DICTS):
-        if list(container) != list(stood):
+        if not _same_keys(container, stood):
             container.clear()
         container.update(stood)
     elif isinstance(container, dict):  # a kind that may do more than hold values
-        if list(container) != list(stood):
+        if not _same_keys(container, stood):
             dict.clear(container)
         dict.update(container, stood)
     elif isinstance(container, list):
@@ -244,6 +313,10 @@ def _fill(container: Container, stood: Any) -> None:
         (container.update if isinstance(container, set) else container.extend)(stood)
 
 
+def _same_keys(container: Container, stood: Any) -> bool:
+    return len(container) == len(stood) and all(map(is_, container, stood))
+
+
 def _set(container: Container, key: Key, value: Any) -> None:
     if (
         isinstance(container, dict)
@@ -251,8 +324,8 @@ def _set(container: Container, key: Key, value: Any) -> None:
         and not isinstance(container, _PLAIN_DICTS)
     ):
         dict.__setitem__(container, key, value)
-    elif isinstance(container, Variable):
-        container.value = value
+    elif isinstance(container, Holder):
+        container.put(key, value)
     elif container is not None:
         container[key] = value
 
@@ -286,10 +359,31 @@ def _is_generator(value: Any) -> bool:
     )
 
 
+def _is_an_identity(key: Key) -> bool:
+    if isinstance(key, ref | WeakIdRef):
+        return isinstance(key(), Tensor)
+    return isinstance(key, Tensor) or (type(key) is int and key > _LEAST_ADDRESS)
+
+
+def _is_an_array(value: Any) -> bool:
+    if isinstance(value, bytearray | array):
+        return len(value) <= _MOST_VALUES
+    numpy = sys.modules.get("numpy")
+    return (
+        numpy is not None
+        and isinstance(value, numpy.ndarray)
+        and value.flags.writeable
+        and value.size <= _MOST_VALUES
+    )
+
+
 def _is_a_memory(value: Any) -> bool:
     """Whether an object may be what a model keeps things in, and nobody else's at the same time."""
-    if not hasattr(value, "__dict__") or callable(getattr(value, "cell_contents", None)):
+    own = getattr(value, "__dict__", None)
+    if own is None and not slots_of(type(value)):
+        return False
+    if callable(getattr(value, "cell_contents", None)) or isinstance(value, (type, *_NO_MEMORY)):
         return False
     if type(value).__module__.partition(".")[0] in _MACHINERY:
         return False
-    return not any(isinstance(inside, _LOCKS) for inside in vars(value).values())
+    return not any(isinstance(inside, _LOCKS) for inside in (own or {}).values())

@@ -20,7 +20,8 @@ from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
 from reweight._isolation.losses import Losses
-from reweight._isolation.owners import modules_beside, variables_of
+from reweight._isolation.owners import modules_beside
+from reweight._isolation.reach import Reach
 from reweight._isolation.scoring_mode import ScoringMode, WritesInto
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Start, Writes
@@ -130,8 +131,10 @@ class Objective:
         """
         modules = list(self.module.modules())
         modules += [part for module in self.beside.values() for part in module.modules()]
-        containers = Containers(modules, variables_of(self._function))
+        reach = Reach(self._function, modules)
+        containers = Containers(modules, reach.holders, reach.objects)
         named = self.named_parameters(containers.outside)
+        named += containers.bare_parameters({id(p) for _, p in named})
         return Start(containers, self._writes, named, _trainable(named))
 
     def values(self, names: Iterable[str], start: Start) -> Parameters:
