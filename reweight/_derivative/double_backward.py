@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,11 @@ from reweight._isolation.start import Start
 
 
 def double_backward(
-    objective: Objective, batch: Any, direction: Parameters, start: Start
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    note: Callable[[Tensor], None] = lambda _: None,
 ) -> Tensor:
     """Return ⟨∇L_i(θ), v⟩, detached, as the derivative by u of ⟨Σ u_i ∇L_i, v⟩, which is linear.
 
@@ -25,10 +30,12 @@ def double_backward(
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
+        note: Is given the losses of the forward pass.
     """
 
     def differentiate(found: Losses, leaves: Parameters) -> Tensor:
         losses = found.values
+        note(losses)
         if not losses.requires_grad:
             return torch.zeros_like(losses)
         cotangent = torch.zeros_like(losses, requires_grad=True)

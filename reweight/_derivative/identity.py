@@ -7,12 +7,14 @@ does not run, code that drops tangents) does not add up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from reweight._derivative.per_sample import inner_product
+from reweight._isolation.first_derivatives import first_derivatives
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -24,7 +26,12 @@ _TOLERANCES = {8: (1e-6, 1e-12), 4: (1e-3, 2e-5), 2: (5e-2, 2e-2)}
 
 
 def adds_up(
-    objective: Objective, batch: Any, direction: Parameters, start: Start, derivative: Tensor
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    derivative: Tensor,
+    note: Callable[[Tensor], None] = lambda _: None,
 ) -> bool:
     """Whether ``derivative`` fulfils the identity, at the price of a forward and a backward pass.
 
@@ -34,6 +41,7 @@ def adds_up(
         direction: v by parameter name.
         start: What the pass starts from.
         derivative: ⟨∇L_i, v⟩ in the shape of the losses, as some way gave it.
+        note: Is given the losses of that forward pass.
 
     Raises:
         UnknownParametersError: If the losses depend on parameters of which nothing is known.
@@ -41,11 +49,12 @@ def adds_up(
 
     def differentiate(losses: Losses, leaves: Parameters) -> tuple[Tensor, float]:
         values = losses.values
+        note(values)
         total = (_shares(values) * values).sum()
         if not total.requires_grad:
             return torch.zeros_like(values).sum(), 0.0
-        objective.known_leaves.look(values, leaves.values(), start.trainable)
-        found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        objective.look(values, leaves.values(), start)
+        found = first_derivatives(objective.verdicts, total, list(leaves.values()))
         gradients = dict(zip(leaves, found, strict=True))
         lengths = [whole(torch.linalg.vector_norm(_dense(g))) for g in found if g is not None]
         length = float(torch.stack([x.double().cpu() for x in lengths]).norm()) if lengths else 0.0

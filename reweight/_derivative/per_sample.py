@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from reweight._isolation.first_derivatives import first_derivatives
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
 from reweight._isolation.wrappers import whole
 
 
-def per_sample(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Tensor:
+def per_sample(
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    note: Callable[[Tensor], None] = lambda _: None,
+) -> Tensor:
     """Return ⟨∇L_i(θ), v⟩, detached, by C first-order backward passes.
 
     Args:
@@ -22,17 +29,19 @@ def per_sample(objective: Objective, batch: Any, direction: Parameters, start: S
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
+        note: Is given the losses of the forward pass.
     """
 
     def differentiate(found: Losses, leaves: Parameters) -> Tensor:
+        note(found.values)
         losses = found.values.flatten()
         derivative = torch.zeros_like(losses).detach()
         if not losses.requires_grad:
             return derivative.reshape(found.values.shape)
         last = len(losses) - 1
         for i, loss in enumerate(losses):
-            gradients = torch.autograd.grad(
-                loss, list(leaves.values()), retain_graph=i < last, allow_unused=True
+            gradients = first_derivatives(
+                objective.verdicts, loss, list(leaves.values()), retain_graph=i < last
             )
             derivative[i] = inner_product(
                 objective, dict(zip(leaves, gradients, strict=True)), direction, start, losses

@@ -18,6 +18,7 @@ from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
+from reweight._isolation.graph_leaves import recomputes
 from reweight._isolation.known_leaves import KnownLeaves
 from reweight._isolation.losses import Losses
 from reweight._isolation.owners import modules_beside
@@ -153,6 +154,20 @@ class Objective:
     def training_losses(self, batch: Any) -> Losses:
         """Run the ordinary training forward pass and return its losses with their graph."""
         return self._losses(self.model, batch)
+
+    def look(self, losses: Tensor, given: Iterable[Tensor], start: Start) -> None:
+        """Look at the graph of the losses of a scoring pass, before it is differentiated.
+
+        Args:
+            losses: Of the pass.
+            given: What they are to be differentiated by.
+            start: What the pass started from.
+
+        Raises:
+            UnknownParametersError: If it leads to parameters that no score would take into account.
+        """
+        self.verdicts.reentrant |= recomputes(losses)
+        self.known_leaves.look(losses, given, start.trainable)
 
     def refuse_sharded(self, start: Start) -> None:
         """Refuse to differentiate what other ranks have a share in. Looks once a ``start``.

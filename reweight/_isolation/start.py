@@ -148,6 +148,11 @@ class Start:
                 self._writes.note(entry.own, written=True)
                 entry.value, entry.copied = entry.value.clone(), True
 
+    @property
+    def has_backward_hooks(self) -> bool:
+        """Whether a module has a hook for its backward passes."""
+        return any(self._containers.backward_hooks())
+
     def guarded(self) -> frozenset[int]:
         """Return the storages that no scoring pass may write into, where there are any."""
         found = (storage_of(entry.value) for entry in self._tensors.values() if not entry.copied)
@@ -171,7 +176,7 @@ class Start:
             found = given.get(id(tensor))
             if found is None:
                 if id(tensor) not in self._tensors:
-                    return tensor
+                    return _view_of(tensor, given)
                 found = given[id(tensor)] = self.value(tensor)
             return found
 
@@ -224,6 +229,16 @@ class Start:
                     entry.own.copy_(entry.value)
                 self._refuse_if_written(entry, "the training pass")
         self.random.restore()
+
+
+def _view_of(tensor: Tensor, given: Mapping[int, Tensor]) -> Tensor:
+    """Return the same view into what stands in its base's place, where ``tensor`` is such a one."""
+    base = tensor._base if tensor._is_view() and not tensor.is_leaf else None
+    found = None if base is None else given.get(id(base))
+    if base is None or found is None or found.stride() != base.stride():
+        return tensor
+    offset = tensor.storage_offset() - base.storage_offset() + found.storage_offset()
+    return found.as_strided(tensor.shape, tensor.stride(), offset)
 
 
 def _stands_by_itself(tensor: Tensor) -> bool:

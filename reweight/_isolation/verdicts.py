@@ -20,6 +20,7 @@ class Verdicts:
         autocast_inside: Whether autocast was seen to be entered inside the model.
         needs_compiler: Whether the model does not run where everything is to run eagerly.
         hooks_change: Whether a gradient hook was seen to change a gradient.
+        reentrant: Whether a reentrant checkpoint was seen in a graph.
         way: The exact way that derivatives are taken by; empty for the cheapest.
         reason: Why it is not the cheapest.
         not_followed: Why tangents could not be computed beside the training pass.
@@ -30,6 +31,7 @@ class Verdicts:
     autocast_inside: bool = False
     needs_compiler: bool = False
     hooks_change: bool = False
+    reentrant: bool = False
     way: str = ""
     reason: str = ""
     not_followed: str = ""

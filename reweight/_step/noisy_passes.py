@@ -24,6 +24,7 @@ from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import data_parallel_wrappers, has_dtensors, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
+from reweight._step.repeated import Repeated
 from reweight._warnings import warn
 from reweight.errors import NOT_THE_USERS, REFUSALS, check_finite
 
@@ -79,6 +80,7 @@ class NoisyPasses:
         self.also_used: list[Tensor] = []
         self._mode = "train" if objective.module.training else "eval"
         self.look = objective.self_check and objective.verdicts.due(("look", self._mode))
+        self._repeated = Repeated()
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self._training_failed = False
         self._for_training: ForwardPass | None = None
@@ -177,16 +179,18 @@ class NoisyPasses:
 
     def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
-        return adds_up(self.objective, self.noisy, direction, self.start, derivative)
+        return adds_up(
+            self.objective, self.noisy, direction, self.start, derivative, self._note
+        )
 
     def _by(self, method: Method, direction: Parameters) -> Tensor:
         shared = self._trains_and_scores
         if method in ("forward", "double_backward"):
             refuse_spread(self.objective.module, method)
         if method == "double_backward":
-            return double_backward(self.objective, self.noisy, direction, self.start)
+            return double_backward(self.objective, self.noisy, direction, self.start, self._note)
         if method == "per_sample":
-            return per_sample(self.objective, self.noisy, direction, self.start)
+            return per_sample(self.objective, self.noisy, direction, self.start, self._note)
         if method == "finite_difference":
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
@@ -203,7 +207,7 @@ class NoisyPasses:
                 self.objective, self.noisy, direction, self.start, self._watched_parameters()
             )
         if self._as_expected(traces):
-            self._for_scores = _checked(losses, traces)
+            self._for_scores = self._checked(losses, traces)
         return derivative
 
     def _beside_training(self, direction: Parameters) -> Tensor | None:
@@ -248,7 +252,7 @@ class NoisyPasses:
         if entered():
             self.objective.verdicts.autocast_inside = True
             self._trains_and_scores = False
-        self._for_training = _checked(losses, traces)
+        self._for_training = self._checked(losses, traces, noted=self._trains_and_scores)
         return self._for_training
 
     def _pass_of_its_own(self) -> ForwardPass:
@@ -258,7 +262,7 @@ class NoisyPasses:
             # A layer asked for as «the last one» is not known yet, or is another one now.
             with self._watching() as traces:
                 losses = self._recorded(frozenset(self.start.trainable))
-        return _checked(losses, traces)
+        return self._checked(losses, traces)
 
     def _recorded(self, names: frozenset[str]) -> Losses:
         return self.objective.evaluate(
@@ -272,6 +276,8 @@ class NoisyPasses:
     def _watched_parameters(self) -> frozenset[str]:
         """Return the watched layers' parameters: nothing before them is recorded."""
         layers = [layer for layer in self._watched.values() if layer is not None]
+        if layers and self.start.has_backward_hooks:  # they expect what a whole pass gives them
+            return frozenset(self.start.trainable)
         inside = {id(p) for layer in layers for p in layer.parameters()}
         return frozenset(name for name, p in self.start.trainable.items() if id(p) in inside)
 
@@ -281,6 +287,16 @@ class NoisyPasses:
             for asked, hint in self._watched.items()
         )
 
+    def _checked(self, losses: Losses, traces: _Traces, *, noted: bool = True) -> ForwardPass:
+        check_finite(losses.values, "loss", "noisy")
+        if noted:
+            self._note(losses.values)
+        return ForwardPass(losses.values, losses.counted, traces)
+
+    def _note(self, losses: Tensor) -> None:
+        if self.look:
+            self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
+
     @contextmanager
     def _watching(self) -> Iterator[_Traces]:
         with ExitStack() as stack:
@@ -288,11 +304,6 @@ class NoisyPasses:
                 layer: stack.enter_context(trace_last_layer(self.objective.module, layer))
                 for layer in self._watched
             }
-
-
-def _checked(losses: Losses, traces: _Traces) -> ForwardPass:
-    check_finite(losses.values, "loss", "noisy")
-    return ForwardPass(losses.values, losses.counted, traces)
 
 
 @contextmanager

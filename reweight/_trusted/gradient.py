@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._isolation.first_derivatives import first_derivatives
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -67,8 +68,8 @@ def trusted_gradient(
         if not mean.requires_grad:
             return TrustedGradient(mean.detach(), {}, {})
         if look:
-            objective.known_leaves.look(losses.values, given.values(), start.trainable)
-        found = torch.autograd.grad(mean, list(given.values()), allow_unused=True)
+            objective.look(losses.values, given.values(), start)
+        found = first_derivatives(objective.verdicts, mean, list(given.values()))
         plain = {name: g for name, g in zip(given, found, strict=True) if g is not None}
         compared = {}
         for name, gradient in plain.items():
