@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.weak import WeakIdKeyDictionary, WeakIdRef
 
 from reweight._isolation.gradient_hooks import OF_MODULES
-from reweight._isolation.holders import Holder, Slots, Values, slots_of
+from reweight._isolation.holders import Holder, Slots, Values, Variable, slots_of
 
 _ATOMS = frozenset(
     {int, float, str, bool, bytes, complex, type(None), type, range, slice, type(Ellipsis)}
@@ -40,7 +40,7 @@ _OF_MODULES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_s
 _HOOKS = tuple(name for name in vars(nn.Module()) if "hooks" in name)
 _SKIPPED = frozenset({*_OF_MODULES, *_HOOKS})
 # Objects of these packages are not a model's memory: a trainer, a logger, a data loader.
-_MACHINERY = frozenset(sys.stdlib_module_names) | {
+_MACHINERY = (frozenset(sys.stdlib_module_names) - {"types", "argparse"}) | {
     *("torch", "numpy", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate"),
     *("ignite", "wandb", "mlflow", "tensorboard", "deepspeed", "datasets", "tokenizers"),
 }
@@ -55,6 +55,7 @@ _LRU = type(lru_cache(maxsize=1)(lambda: None))
 # Iterators that can be copied. One that cannot (a generator) shows in the losses' comparison.
 _ITERATORS = (itertools.count, itertools.cycle, itertools.repeat, itertools.chain, zip, enumerate)
 _ITERATORS += tuple(type(iter(x)) for x in ([], (), range(0), range(2**65), "", b""))  # type: ignore[call-overload]
+_REPLACED = (Tensor, tuple, _LRU, *_ITERATORS)
 _LEAST_ADDRESS = 2**16
 _WEAK = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
@@ -97,8 +98,12 @@ class Containers:
         for module in given:
             self._look_at_module(module)
         for holder in holders:
-            self._keep(holder)
-            for key, value in holder.contents().items():
+            found = holder.contents()
+            assigned = not isinstance(holder, Variable) or holder.assigned
+            # Names that nobody assigns to are kept where something is put in their place.
+            if assigned or any(isinstance(value, _REPLACED) for value in found.values()):
+                self._keep(holder)
+            for key, value in found.items():
                 # What a function calls was found by whoever found its variables.
                 if type(value) not in _ATOMS and not isinstance(value, nn.Module):
                     self._look_at(value, holder, key)
@@ -171,7 +176,7 @@ class Containers:
         found: dict[str, Any] = {}
         for _, key, value in self.slots:
             for tensor in (value,) if isinstance(value, Tensor) else _tensors(value):
-                if tensor.requires_grad and tensor.is_leaf and id(tensor) not in known:
+                if id(tensor) not in known and _is_a_trained_leaf(tensor):
                     known.add(id(tensor))
                     name, number = f"beside.{key}", 2
                     while name in found:
@@ -287,9 +292,7 @@ def _same(container: Container, stood: Any) -> bool:
         return False
     if isinstance(container, dict):
         # By identity: a key may be a tensor, which has an equality of its own.
-        return all(map(is_, container, stood)) and all(
-            map(is_, container.values(), stood.values())
-        )
+        return all(map(is_, container, stood)) and all(map(is_, container.values(), stood.values()))
     if isinstance(container, set):
         return bool(container == stood)
     return all(map(is_, container, stood))
@@ -348,6 +351,13 @@ def _replaced(value: Any, replacement: Callable[[Tensor], Tensor]) -> Any:
         return value
     kind: Any = type(value)
     return kind(*parts) if hasattr(value, "_fields") else tuple(parts)
+
+
+def _is_a_trained_leaf(tensor: Tensor) -> bool:
+    try:
+        return tensor.requires_grad and tensor.is_leaf
+    except RuntimeError:  # a view into what FSDP holds the parameters in
+        return False
 
 
 def _is_generator(value: Any) -> bool:

@@ -44,14 +44,25 @@ class Variable(Holder):
         cell: The cell, or
         scope: the names, and
         name: the one among them.
+        assigned: Whether the function assigns to it.
+
+    Attributes:
+        name: Its name.
+        assigned: Whether the function assigns to it.
     """
 
     def __init__(
-        self, cell: CellType | None = None, scope: dict[str, Any] | None = None, name: str = ""
+        self,
+        cell: CellType | None = None,
+        scope: dict[str, Any] | None = None,
+        name: str = "",
+        *,
+        assigned: bool = True,
     ) -> None:
         self._cell = cell
         self._scope = scope
         self.name = name
+        self.assigned = assigned
 
     def contents(self) -> dict[str, Any]:
         if self._scope is not None:

@@ -15,6 +15,7 @@ from torch import nn
 from reweight._isolation.holders import Variable
 
 _DEPTH = 3
+_ASSIGN = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "monai", "torchvision"}
 
 
@@ -107,28 +108,31 @@ def _of_the_user(value: Any) -> bool:
 def variables_of(function: FunctionType) -> Iterator[Variable]:
     """Yield the variables that ``function`` closes over, and the global ones it mentions."""
     code = function.__code__
+    read, assigned = _variables_in(code)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        yield Variable(cell, name=name)
-    read, written = _globals_of(code)
+        yield Variable(cell, name=name, assigned=name in assigned)
     scope = function.__globals__
     for name in read:
-        if name in written or name in scope:
-            yield Variable(scope=scope, name=name)
+        if name in assigned or name in scope:
+            yield Variable(scope=scope, name=name, assigned=name in assigned)
 
 
 @functools.lru_cache(maxsize=4096)
-def _globals_of(code: CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the global names that the code, functions inside it included, reads and writes."""
+def _variables_in(code: CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the global names that the code reads, and the names, cells too, that it assigns to.
+
+    Functions inside it are included.
+    """
     read: dict[str, None] = {}
-    written: set[str] = set()
+    assigned: set[str] = set()
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            written.add(instruction.argval)
+        if instruction.opname in _ASSIGN:
+            assigned.add(instruction.argval)
         if instruction.opname.endswith("_GLOBAL") or instruction.opname == "LOAD_NAME":
             read[instruction.argval] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            more, stored = _globals_of(constant)
+            more, stored = _variables_in(constant)
             read |= dict.fromkeys(more)
-            written |= stored
-    return tuple(read), frozenset(written)
+            assigned |= stored
+    return tuple(read), frozenset(assigned)

@@ -52,8 +52,11 @@ class Reach:
             self._look(value.__func__)
         elif isinstance(value, FunctionType):
             self._seen.add(id(value))
-            if _is_the_users(value.__module__):
+            # By where its code is from: a wrapper bears the name of what it wraps.
+            if _is_the_users(value.__globals__.get("__name__")):
                 self._look_at_function(value)
+            else:
+                self._look(value.__dict__.get("__wrapped__"))
         elif isinstance(value, _LRU | staticmethod | classmethod):
             self._look(value.__wrapped__)
         elif isinstance(value, property):

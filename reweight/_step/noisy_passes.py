@@ -179,9 +179,7 @@ class NoisyPasses:
 
     def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
-        return adds_up(
-            self.objective, self.noisy, direction, self.start, derivative, self._note
-        )
+        return adds_up(self.objective, self.noisy, direction, self.start, derivative, self._note)
 
     def _by(self, method: Method, direction: Parameters) -> Tensor:
         shared = self._trains_and_scores
