@@ -37,7 +37,7 @@ _ATOMS = frozenset(
 )
 # Of a module's own attributes these are looked into.
 _OF_MODULES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-_HOOKS = tuple(name for name in vars(nn.Module()) if "hooks" in name)
+_HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
 _SKIPPED = frozenset({*_OF_MODULES, *_HOOKS})
 # Objects of these packages are not a model's memory: a trainer, a logger, a data loader.
 _MACHINERY = (frozenset(sys.stdlib_module_names) - {"types", "argparse"}) | {
@@ -57,6 +57,7 @@ _ITERATORS = (itertools.count, itertools.cycle, itertools.repeat, itertools.chai
 _ITERATORS += tuple(type(iter(x)) for x in ([], (), range(0), range(2**65), "", b""))  # type: ignore[call-overload]
 _REPLACED = (Tensor, tuple, _LRU, *_ITERATORS)
 _LEAST_ADDRESS = 2**16
+_NOTHING: dict[Any, Any] = {}
 _WEAK = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
 Container = Any
@@ -119,11 +120,16 @@ class Containers:
         """Return where modules keep the hooks of their backward passes."""
         return self._backward
 
-    def contents(self) -> list[tuple[Container, Any]]:
-        """Return every container, of hooks too, with a copy of what stands in it now."""
-        containers = [container for container, _ in self._stood]
-        containers += [hooks for hooks in self.hooks if hooks]
-        return [(container, _copy(container)) for container in containers]
+    def exchanged(self) -> list[tuple[Container, Any]]:
+        """Put everything where it stood, and return what had stood there meanwhile, hooks too."""
+        now: list[tuple[Container, Any]] = []
+        for container, stood in self._stood:
+            if _same(container, stood):
+                now.append((container, stood))
+            else:
+                now.append((container, _copy(container)))
+                _fill(container, stood)
+        return now + [(hooks, _copy(hooks)) for hooks in self.hooks if hooks]
 
     def put_back(self, contents: list[tuple[Container, Any]] | None = None) -> None:
         """Put ``contents`` back where they stood; by default those found in the beginning.
@@ -201,13 +207,17 @@ class Containers:
             inside = own.get(name)
             if inside is None:
                 continue
-            self._keep(inside)
-            if name in ("_parameters", "_buffers"):
+            self._stood.append((inside, _copy(inside) if inside else _NOTHING))
+            if inside and name in ("_parameters", "_buffers"):
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
-        self.hooks += [own[name] for name in _HOOKS if own.get(name) is not None]
-        self._backward += [own[name] for name in OF_MODULES if own.get(name)]
         for name, value in own.items():
-            if type(value) not in _ATOMS and name not in _SKIPPED:
+            if type(value) in _ATOMS:
+                continue
+            if name in _HOOKS:
+                self.hooks.append(value)
+                if value and name in OF_MODULES:
+                    self._backward.append(value)
+            elif name not in _SKIPPED:
                 self._look_at(value, own, name)
 
     def _look_at(self, value: Any, container: Container, key: Key) -> None:
@@ -275,6 +285,8 @@ class Containers:
 
 
 def _copy(container: Container) -> Any:
+    if type(container) is dict:  # nearly all are
+        return container.copy()
     # Plain kinds: a subclass may do more when it is copied or updated than hold values.
     if isinstance(container, Holder):
         return container.contents()
@@ -288,11 +300,13 @@ def _copy(container: Container) -> Any:
 def _same(container: Container, stood: Any) -> bool:
     if isinstance(container, Holder):
         return container.same(stood)
+    if not container:  # as most modules' buffers and submodules are
+        return not stood
     if len(container) != len(stood):
         return False
     if isinstance(container, dict):
         # By identity: a key may be a tensor, which has an equality of its own.
-        return all(map(is_, container, stood)) and all(map(is_, container.values(), stood.values()))
+        return all(map(is_, container.values(), stood.values())) and all(map(is_, container, stood))
     if isinstance(container, set):
         return bool(container == stood)
     return all(map(is_, container, stood))

@@ -80,10 +80,13 @@ class Objective:
     @property
     def beside(self) -> dict[str, nn.Module]:
         """Further modules that have a part in the losses, by name."""
+        return self._beside(list(self.module.modules()))
+
+    def _beside(self, modules: list[nn.Module]) -> dict[str, nn.Module]:
         if self._function is None:
             return {}
-        own = {name for name, _ in self.module.named_children()}
-        found = modules_beside(self.module, self._function)
+        own = self.module._modules
+        found = modules_beside(self.module, self._function, modules)
         return {f"{name}_" if name in own else name: part for name, part in found.items()}
 
     def named_parameters(self, hidden: Iterable[nn.Module] = ()) -> list[tuple[str, nn.Parameter]]:
@@ -92,8 +95,13 @@ class Objective:
         Args:
             hidden: Further modules, that the model keeps in a list or an object of its own.
         """
+        return self._named(self.beside, hidden)
+
+    def _named(
+        self, beside: dict[str, nn.Module], hidden: Iterable[nn.Module]
+    ) -> list[tuple[str, nn.Parameter]]:
         found = list(self.module.named_parameters(remove_duplicate=False))
-        parts = self.beside | {f"hidden.{number}": part for number, part in enumerate(hidden)}
+        parts = beside | {f"hidden.{number}": part for number, part in enumerate(hidden)}
         for label, module in parts.items():
             found += module.named_parameters(prefix=label, remove_duplicate=False)
         return found
@@ -131,10 +139,11 @@ class Objective:
             ValueError: If no parameter requires a gradient, or some have no values yet.
         """
         modules = list(self.module.modules())
-        modules += [part for module in self.beside.values() for part in module.modules()]
+        beside = self._beside(modules)
+        modules += [part for module in beside.values() for part in module.modules()]
         reach = Reach(self._function, modules)
         containers = Containers(modules, reach.holders, reach.objects)
-        named = self.named_parameters(containers.outside)
+        named = self._named(beside, containers.outside)
         named += containers.bare_parameters({id(p) for _, p in named})
         return Start(containers, self._writes, named, _trainable(named))
 

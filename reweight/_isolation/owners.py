@@ -6,7 +6,7 @@ import dis
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -19,7 +19,9 @@ _ASSIGN = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "monai", "torchvision"}
 
 
-def modules_beside(model: nn.Module, function: Any) -> dict[str, nn.Module]:
+def modules_beside(
+    model: nn.Module, function: Any, parts: Iterable[nn.Module] = ()
+) -> dict[str, nn.Module]:
     """Return the modules that ``function`` uses and ``model`` does not hold, by a name for each.
 
     They are looked for where a function may have them from: the function itself or its object, what
@@ -29,8 +31,9 @@ def modules_beside(model: nn.Module, function: Any) -> dict[str, nn.Module]:
     Args:
         model: The bare model.
         function: A loss, or a forward function ``(model, batch) -> losses``.
+        parts: All modules in the model, where they are known.
     """
-    known = {id(part) for part in model.modules()}
+    known = {id(part) for part in parts or model.modules()}
     found: dict[str, nn.Module] = {}
     for name, module in _reachable(function, _DEPTH, set()):
         # A wrapper around the model, or a trainer that holds it, brings along what else it has.

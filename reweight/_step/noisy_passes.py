@@ -70,11 +70,12 @@ class NoisyPasses:
         self.precision = Precision(self.start.devices)
         self.noisy = noisy
         self._training = training
+        self._compiled = training and uses_compiler(objective.model)
         self._trains_and_scores = (
             training
             and not self.precision.autocast
             and not objective.verdicts.autocast_inside
-            and not uses_compiler(objective.model)
+            and not self._compiled
             and not scores_apart(objective.model, self._wrappers)
         )
         self.also_used: list[Tensor] = []
@@ -238,7 +239,7 @@ class NoisyPasses:
                 self._wrappers,
                 recognise=recognise,
                 also_used=self.also_used,
-                compiled=uses_compiler(self.objective.model),
+                compiled=self._compiled,
             ),
             autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
             observer,
@@ -247,6 +248,7 @@ class NoisyPasses:
         ):
             losses = self.objective.training_losses(given)
         self._training_failed = False
+        self.start.learn_from_training()
         if entered():
             self.objective.verdicts.autocast_inside = True
             self._trains_and_scores = False

@@ -1,5 +1,7 @@
 """Memories outside a module's own attributes: classes, functions, objects, caches, iterators."""
 
+# ruff: noqa: ARG002, RUF012
+
 from __future__ import annotations
 
 import copy
@@ -52,7 +54,7 @@ class Model(nn.Module):
         return output * self.remembered(output.detach())
 
 
-def remembering(how: str) -> tuple[nn.Module, Callable[[], Any]]:  # noqa: C901, PLR0915
+def remembering(how: str) -> tuple[nn.Module, Callable[[], Any]]:
     """A model that remembers, and what shows what it does."""
 
     class Own(Model):
@@ -160,7 +162,7 @@ def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
 
-def reference(make: Callable[[], nn.Module], noisy: Any, trusted: Any, **state: Any) -> Tensor:
+def reference(make: Callable[[], nn.Module], noisy: Any, trusted: Any) -> Tensor:
     """C + 1 backward passes, each of a model made anew."""
 
     def gradient(batch: Any, which: int | None) -> Tensor:
