@@ -53,12 +53,14 @@ _MOST_VALUES = 2**20
 _NO_MEMORY = (Dataset, DataLoader, Sampler, torch.optim.Optimizer)
 _LRU = type(lru_cache(maxsize=1)(lambda: None))
 # Iterators that can be copied. One that cannot (a generator) shows in the losses' comparison.
-_ITERATORS = (itertools.count, itertools.cycle, itertools.repeat, itertools.chain, zip, enumerate)
-_ITERATORS += tuple(type(iter(x)) for x in ([], (), range(0), range(2**65), "", b""))  # type: ignore[call-overload]
-_REPLACED = (Tensor, tuple, _LRU, *_ITERATORS)
+_ITERATORS: tuple[type, ...] = (
+    *(itertools.count, itertools.cycle, itertools.repeat, itertools.chain, zip, enumerate),
+    *map(type, (iter([]), iter(()), iter(range(0)), iter(range(2**65)), iter(""), iter(b""))),
+)
+_REPLACED: tuple[Any, ...] = (Tensor, tuple, _LRU, *_ITERATORS)
 _LEAST_ADDRESS = 2**16
 _NOTHING: dict[Any, Any] = {}
-_WEAK = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
+_WEAK: tuple[Any, ...] = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
 Container = Any
 Key = Any
@@ -160,11 +162,11 @@ class Containers:
             _set(container, key, made())
         for known, key in self._by_identity:
             # What is kept for a parameter, or for its id(), is for what stands in its place too.
-            tensor = by_id.get(key) if type(key) is int else key
-            tensor = tensor() if isinstance(tensor, ref | WeakIdRef) else tensor
-            new = None if tensor is None else replacement(tensor)
-            if new is not None and new is not tensor and key in known:
-                another = id(new) if type(key) is int else new if key is tensor else type(key)(new)
+            own: Any = by_id.get(key) if type(key) is int else key
+            own = own() if isinstance(own, ref | WeakIdRef) else own
+            new = None if own is None else replacement(own)
+            if new is not None and new is not own and key in known:
+                another = id(new) if type(key) is int else new if key is own else type(key)(new)
                 known[another] = known[key]
 
     def put_scripted_back(self) -> None:
@@ -264,7 +266,8 @@ class Containers:
         elif isinstance(value, set):
             self._keep(value)
         elif _is_a_memory(value):
-            if slots_of(type(value)):
+            kind: Any = type(value)
+            if slots_of(kind):
                 slots = Slots(value)
                 self._keep(slots)
                 self._look_inside(slots, slots.contents().items())
@@ -404,7 +407,8 @@ def _is_an_array(value: Any) -> bool:
 def _is_a_memory(value: Any) -> bool:
     """Whether an object may be what a model keeps things in, and nobody else's at the same time."""
     own = getattr(value, "__dict__", None)
-    if own is None and not slots_of(type(value)):
+    kind: Any = type(value)
+    if own is None and not slots_of(kind):
         return False
     if callable(getattr(value, "cell_contents", None)) or isinstance(value, (type, *_NO_MEMORY)):
         return False

@@ -92,7 +92,8 @@ class Slots(Holder):
 
     def __init__(self, owner: Any) -> None:
         self._owner = owner
-        self._slots = slots_of(type(owner))
+        kind: Any = type(owner)
+        self._slots = slots_of(kind)
 
     def contents(self) -> dict[str, Any]:
         found = {}
@@ -131,7 +132,7 @@ class ClassAttributes(Holder):
         return {
             name: value
             for name, value in vars(self._kind).items()
-            if not (name.startswith("__") or name.startswith("_abc_"))
+            if not name.startswith(("__", "_abc_"))
             and not hasattr(type(value), "__set__")
             and not isinstance(value, FunctionType | staticmethod | classmethod)
         }
@@ -155,10 +156,11 @@ class Bound(Holder):
             return {"args": function.args}
         return {"args": function.__defaults__}
 
-    def put(self, name: str, value: Any) -> None:
-        function = self._function
+    def put(self, name: str, value: Any) -> None:  # noqa: ARG002
+        function: Any = self._function
         if isinstance(function, functools.partial):
-            function.__setstate__((function.func, value, function.keywords, vars(function)))
+            put: Any = function.__setstate__  # type: ignore[attr-defined]
+            put((function.func, value, function.keywords, vars(function)))
         else:
             function.__defaults__ = value
 
@@ -173,7 +175,7 @@ class Values(Holder):
         owner = self._owner
         return owner[:] if isinstance(owner, bytearray | array) else owner.copy()
 
-    def same(self, stood: Any) -> bool:
+    def same(self, stood: Any) -> bool:  # noqa: ARG002
         return False
 
     def fill(self, stood: Any) -> None:
