@@ -18,6 +18,10 @@ class UnguardedWriteError(RuntimeError):
     """A pass wrote into a tensor of the model's that it could not be kept from."""
 
 
+class UnrepeatableError(RuntimeError):
+    """Two passes of one batch, from one state, gave different losses."""
+
+
 class NonFiniteError(ValueError):
     """A sample loss or a score is NaN or infinite.
 
@@ -66,5 +70,8 @@ def check_finite(values: Tensor, what: str, batch: BatchName) -> None:
 NOT_THE_USERS = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
 """What PyTorch raises where a derivative is missing. Other errors are those of the user's code."""
 
-REFUSALS = (NonFiniteError, UnknownParametersError, UnguardedWriteError, torch.OutOfMemoryError)
+REFUSALS = (
+    *(NonFiniteError, UnknownParametersError, UnguardedWriteError, UnrepeatableError),
+    torch.OutOfMemoryError,
+)
 """What another way to take a derivative would not mend."""

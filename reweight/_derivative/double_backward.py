@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,11 @@ from reweight._isolation.start import Start
 
 
 def double_backward(
-    objective: Objective, batch: Any, direction: Parameters, start: Start
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    note: Callable[[Tensor], None] = lambda _: None,
 ) -> Tensor:
     """Return ⟨∇L_i(θ), v⟩, detached, as the derivative by u of ⟨Σ u_i ∇L_i, v⟩, which is linear.
 
@@ -27,6 +32,7 @@ def double_backward(
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
+        note: Is given the losses of the pass.
 
     Raises:
         RuntimeError: If a part of it is marked with ``once_differentiable``.
@@ -34,6 +40,7 @@ def double_backward(
 
     def differentiate(found: Losses, leaves: Parameters) -> Tensor:
         losses = found.values
+        note(losses)
         if not losses.requires_grad:
             return torch.zeros_like(losses)
         cotangent = torch.zeros_like(losses, requires_grad=True)

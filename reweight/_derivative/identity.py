@@ -36,12 +36,14 @@ class Identity:
         reach: The product of the lengths of both gradients, of which rounding takes its share.
         relative: How far the two sides may be apart, relative to what they are made of.
         rounding: Which share of ``reach`` rounding may take.
+        losses: The losses of that forward pass.
     """
 
     value: float
     reach: float
     relative: float
     rounding: float
+    losses: Tensor
 
     def holds(self, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side."""
@@ -66,23 +68,24 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
         UnknownParametersError: If the losses depend on parameters of which nothing is known.
     """
 
-    def differentiate(losses: Losses, leaves: Parameters) -> tuple[Tensor, float]:
+    def differentiate(losses: Losses, leaves: Parameters) -> tuple[Tensor, float, Tensor]:
         values = losses.values
         total = (_shares(values) * values).sum()
         if not total.requires_grad:
-            return torch.zeros_like(values).sum(), 0.0
+            return torch.zeros_like(values).sum(), 0.0, values
         objective.known_leaves.look(values, leaves.values(), start.trainable)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         gradients = dict(zip(leaves, found, strict=True))
         length = _length([_dense(g) for g in found if g is not None])
-        return inner_product(objective, gradients, direction, start, values), length
+        product = inner_product(objective, gradients, direction, start, values)
+        return product, length, values.detach()
 
-    value, length = objective.evaluate(
+    value, length, losses = objective.evaluate(
         lambda: objective.leaves(direction, start), batch, differentiate, start, first_order=True
     )
     relative, rounding = _tolerance(direction)
     reach = length * _length(list(direction.values()))
-    return Identity(float(value), reach, relative, rounding)
+    return Identity(float(value), reach, relative, rounding, losses)
 
 
 def _shares(losses: Tensor) -> Tensor:

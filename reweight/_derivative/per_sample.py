@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,13 @@ from reweight._isolation.start import Start
 from reweight._isolation.wrappers import whole
 
 
-def per_sample(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Tensor:
+def per_sample(
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    note: Callable[[Tensor], None] = lambda _: None,
+) -> Tensor:
     """Return ⟨∇L_i(θ), v⟩, detached, by C first-order backward passes.
 
     Args:
@@ -22,9 +28,11 @@ def per_sample(objective: Objective, batch: Any, direction: Parameters, start: S
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
+        note: Is given the losses of the pass.
     """
 
     def differentiate(found: Losses, leaves: Parameters) -> Tensor:
+        note(found.values)
         losses = found.values.flatten()
         derivative = torch.zeros_like(losses).detach()
         if not losses.requires_grad:

@@ -7,21 +7,28 @@ everything as it was.
 
 from __future__ import annotations
 
+import copy
+import itertools
 import random
 import sys
 import threading
+from array import array
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.weak import WeakIdKeyDictionary, WeakIdRef
 
 from reweight._isolation.gradient_hooks import OF_MODULES
-from reweight._isolation.owners import Variable
+from reweight._isolation.holders import Holder, Slots, Values, Variable, slots_of
 
 _ATOMS = frozenset(
     {int, float, str, bool, bytes, complex, type(None), type, range, slice, type(Ellipsis)}
@@ -30,10 +37,10 @@ _ATOMS = frozenset(
 )
 # Of a module's own attributes these are looked into.
 _OF_MODULES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-_HOOKS = tuple(name for name in vars(nn.Module()) if "hooks" in name)
+_HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
 _SKIPPED = frozenset({*_OF_MODULES, *_HOOKS})
 # Objects of these packages are not a model's memory: a trainer, a logger, a data loader.
-_MACHINERY = frozenset(sys.stdlib_module_names) | {
+_MACHINERY = (frozenset(sys.stdlib_module_names) - {"types", "argparse"}) | {
     *("torch", "numpy", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate"),
     *("ignite", "wandb", "mlflow", "tensorboard", "deepspeed", "datasets", "tokenizers"),
 }
@@ -42,6 +49,18 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Thread)
 _LARGE = 4096
 _PLAIN_DICTS = (OrderedDict, defaultdict)
 _MOST = 20_000
+_MOST_VALUES = 2**20
+_NO_MEMORY = (Dataset, DataLoader, Sampler, torch.optim.Optimizer)
+_LRU = type(lru_cache(maxsize=1)(lambda: None))
+# Iterators that can be copied. One that cannot (a generator) shows in the losses' comparison.
+_ITERATORS: tuple[type, ...] = (
+    *(itertools.count, itertools.cycle, itertools.repeat, itertools.chain, zip, enumerate),
+    *map(type, (iter([]), iter(()), iter(range(0)), iter(range(2**65)), iter(""), iter(b""))),
+)
+_REPLACED: tuple[Any, ...] = (Tensor, tuple, _LRU, *_ITERATORS)
+_LEAST_ADDRESS = 2**16
+_NOTHING: dict[Any, Any] = {}
+_WEAK: tuple[Any, ...] = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
 Container = Any
 Key = Any
@@ -60,7 +79,12 @@ class Containers:
         outside: Modules that are kept in a list or an object, unknown to ``modules()``.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], variables: Iterable[Variable] = ()) -> None:
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        holders: Iterable[Holder] = (),
+        objects: Iterable[Any] = (),
+    ) -> None:
         given = list(modules)
         self._known = {id(module) for module in given}
         self.slots: list[Slot] = []
@@ -70,17 +94,24 @@ class Containers:
         self._backward: list[dict[int, Any]] = []
         self.outside: list[nn.Module] = []
         self._stood: list[tuple[Container, Any]] = []
+        self._anew: list[tuple[Container, Key, Callable[[], Any]]] = []
+        self._by_identity: list[tuple[dict[Any, Any], Any]] = []
         self._seen: set[int] = set()
         self._kept_alive: list[Any] = []
         for module in given:
             self._look_at_module(module)
-        for variable in variables:
-            value = variable.value
-            if type(value) in _ATOMS or isinstance(value, nn.Module):
-                continue
-            if isinstance(value, Tensor | tuple):
-                self._keep(variable)
-            self._look_at(value, variable, None)
+        for holder in holders:
+            found = holder.contents()
+            assigned = not isinstance(holder, Variable) or holder.assigned
+            # Names that nobody assigns to are kept where something is put in their place.
+            if assigned or any(isinstance(value, _REPLACED) for value in found.values()):
+                self._keep(holder)
+            for key, value in found.items():
+                # What a function calls was found by whoever found its variables.
+                if type(value) not in _ATOMS and not isinstance(value, nn.Module):
+                    self._look_at(value, holder, key)
+        for value in objects:
+            self._look_at(value, None, None)
         for module in self.outside:  # grows meanwhile
             for part in module.modules():
                 self._look_at_module(part)
@@ -91,11 +122,16 @@ class Containers:
         """Return where modules keep the hooks of their backward passes."""
         return self._backward
 
-    def contents(self) -> list[tuple[Container, Any]]:
-        """Return every container, of hooks too, with a copy of what stands in it now."""
-        containers = [container for container, _ in self._stood]
-        containers += [hooks for hooks in self.hooks if hooks]
-        return [(container, _copy(container)) for container in containers]
+    def exchanged(self) -> list[tuple[Container, Any]]:
+        """Put everything where it stood, and return what had stood there meanwhile, hooks too."""
+        now: list[tuple[Container, Any]] = []
+        for container, stood in self._stood:
+            if _same(container, stood):
+                now.append((container, stood))
+            else:
+                now.append((container, _copy(container)))
+                _fill(container, stood)
+        return now + [(hooks, _copy(hooks)) for hooks in self.hooks if hooks]
 
     def changed(self) -> int:
         """Return how many containers hold something else than in the beginning."""
@@ -117,6 +153,7 @@ class Containers:
 
     def replace(self, replacement: Callable[[Tensor], Tensor]) -> None:
         """Put ``replacement(tensor)`` where each tensor stood in the beginning."""
+        by_id = {id(value): value for _, _, value in self.slots} if self._by_identity else {}
         for container, key, value in self.slots:
             new = _replaced(value, replacement)
             if new is not value:
@@ -125,12 +162,39 @@ class Containers:
             new = replacement(tensor)
             if new is not tensor:
                 module._c.setattr(name, new)
+        for container, key, made in self._anew:
+            _set(container, key, made())
+        for known, key in self._by_identity:
+            # What is kept for a parameter, or for its id(), is for what stands in its place too.
+            own: Any = by_id.get(key) if type(key) is int else key
+            own = own() if isinstance(own, ref | WeakIdRef) else own
+            new = None if own is None else replacement(own)
+            if new is not None and new is not own and key in known:
+                another = id(new) if type(key) is int else new if key is own else type(key)(new)
+                known[another] = known[key]
 
     def put_scripted_back(self) -> None:
         """Put the tensors of TorchScript modules back."""
         for module, name, tensor in self.scripted:
             if getattr(module, name) is not tensor:
                 module._c.setattr(name, tensor)
+
+    def bare_parameters(self, known: set[int]) -> list[tuple[str, Any]]:
+        """Return trained tensors that no module holds (a temperature in a closure), by name.
+
+        Args:
+            known: The ``id`` of parameters that are known already; grows.
+        """
+        found: dict[str, Any] = {}
+        for _, key, value in self.slots:
+            for tensor in (value,) if isinstance(value, Tensor) else _tensors(value):
+                if id(tensor) not in known and _is_a_trained_leaf(tensor):
+                    known.add(id(tensor))
+                    name, number = f"beside.{key}", 2
+                    while name in found:
+                        name, number = f"beside.{key}{number}", number + 1
+                    found[name] = tensor
+        return list(found.items())
 
     def _look_at_module(self, module: nn.Module) -> None:
         if id(module) in self._seen:
@@ -149,13 +213,17 @@ class Containers:
             inside = own.get(name)
             if inside is None:
                 continue
-            self._keep(inside)
-            if name in ("_parameters", "_buffers"):
+            self._stood.append((inside, _copy(inside) if inside else _NOTHING))
+            if inside and name in ("_parameters", "_buffers"):
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
-        self.hooks += [own[name] for name in _HOOKS if own.get(name) is not None]
-        self._backward += [own[name] for name in OF_MODULES if own.get(name)]
         for name, value in own.items():
-            if type(value) not in _ATOMS and name not in _SKIPPED:
+            if type(value) in _ATOMS:
+                continue
+            if name in _HOOKS:
+                self.hooks.append(value)
+                if value and name in OF_MODULES:
+                    self._backward.append(value)
+            elif name not in _SKIPPED:
                 self._look_at(value, own, name)
 
     def _look_at(self, value: Any, container: Container, key: Key) -> None:
@@ -182,20 +250,38 @@ class Containers:
         self._kept_alive.append(value)  # so that no other object gets its id
         if isinstance(value, torch.Generator) or _is_generator(value):
             self.generators.append(value)
+        elif isinstance(value, _ITERATORS):
+            self._anew.append((container, key, partial(copy.copy, copy.copy(value))))
+        elif isinstance(value, _LRU):
+            empty = lru_cache(**value.cache_parameters())
+            self._anew.append((container, key, partial(empty, value.__wrapped__)))
+        elif _is_an_array(value):
+            self._keep(Values(value))
+        elif isinstance(value, _WEAK):
+            self._look_at(value.data, None, None)
         elif isinstance(value, dict):
             self._keep(value)
             self._look_inside(value, value.items())
+            if len(value) <= _LARGE:
+                self._by_identity += [(value, key) for key in value if _is_an_identity(key)]
         elif isinstance(value, list | deque):
             self._keep(value)
             self._look_inside(value, enumerate(value))
         elif isinstance(value, set):
             self._keep(value)
         elif _is_a_memory(value):
-            self._keep(value.__dict__)
-            self._look_inside(value.__dict__, value.__dict__.items())
+            kind: Any = type(value)
+            if slots_of(kind):
+                slots = Slots(value)
+                self._keep(slots)
+                self._look_inside(slots, slots.contents().items())
+            own = getattr(value, "__dict__", None)
+            if own is not None:
+                self._keep(own)
+                self._look_inside(own, own.items())
 
     def _look_inside(self, container: Container, items: Iterable[tuple[Key, Any]]) -> None:
-        if len(container) > _LARGE:
+        if not isinstance(container, Holder) and len(container) > _LARGE:
             return
         for key, value in items:
             if type(value) not in _ATOMS:
@@ -206,9 +292,11 @@ class Containers:
 
 
 def _copy(container: Container) -> Any:
+    if type(container) is dict:  # nearly all are
+        return container.copy()
     # Plain kinds: a subclass may do more when it is copied or updated than hold values.
-    if isinstance(container, Variable):
-        return [container.value]
+    if isinstance(container, Holder):
+        return container.contents()
     if isinstance(container, dict):
         return dict(container)
     if isinstance(container, set):
@@ -217,28 +305,29 @@ def _copy(container: Container) -> Any:
 
 
 def _same(container: Container, stood: Any) -> bool:
-    if isinstance(container, Variable):
-        return bool(container.value is stood[0])
+    if isinstance(container, Holder):
+        return container.same(stood)
+    if not container:  # as most modules' buffers and submodules are
+        return not stood
     if len(container) != len(stood):
         return False
     if isinstance(container, dict):
-        return container.keys() == stood.keys() and all(
-            map(is_, container.values(), stood.values())
-        )
+        # By identity: a key may be a tensor, which has an equality of its own.
+        return all(map(is_, container.values(), stood.values())) and all(map(is_, container, stood))
     if isinstance(container, set):
         return bool(container == stood)
     return all(map(is_, container, stood))
 
 
 def _fill(container: Container, stood: Any) -> None:
-    if isinstance(container, Variable):
-        container.value = stood[0]
+    if isinstance(container, Holder):
+        container.fill(stood)
     elif type(container) is dict or isinstance(container, _PLAIN_DICTS):
-        if list(container) != list(stood):
+        if not _same_keys(container, stood):
             container.clear()
         container.update(stood)
     elif isinstance(container, dict):  # a kind that may do more than hold values
-        if list(container) != list(stood):
+        if not _same_keys(container, stood):
             dict.clear(container)
         dict.update(container, stood)
     elif isinstance(container, list):
@@ -248,6 +337,10 @@ def _fill(container: Container, stood: Any) -> None:
         (container.update if isinstance(container, set) else container.extend)(stood)
 
 
+def _same_keys(container: Container, stood: Any) -> bool:
+    return len(container) == len(stood) and all(map(is_, container, stood))
+
+
 def _set(container: Container, key: Key, value: Any) -> None:
     if (
         isinstance(container, dict)
@@ -255,8 +348,8 @@ def _set(container: Container, key: Key, value: Any) -> None:
         and not isinstance(container, _PLAIN_DICTS)
     ):
         dict.__setitem__(container, key, value)
-    elif isinstance(container, Variable):
-        container.value = value
+    elif isinstance(container, Holder):
+        container.put(key, value)
     elif container is not None:
         container[key] = value
 
@@ -281,6 +374,13 @@ def _replaced(value: Any, replacement: Callable[[Tensor], Tensor]) -> Any:
     return kind(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 
+def _is_a_trained_leaf(tensor: Tensor) -> bool:
+    try:
+        return tensor.requires_grad and tensor.is_leaf
+    except RuntimeError:  # a view into what FSDP holds the parameters in
+        return False
+
+
 def _is_generator(value: Any) -> bool:
     if isinstance(value, random.Random):
         return True
@@ -290,10 +390,32 @@ def _is_generator(value: Any) -> bool:
     )
 
 
+def _is_an_identity(key: Key) -> bool:
+    if isinstance(key, ref | WeakIdRef):
+        return isinstance(key(), Tensor)
+    return isinstance(key, Tensor) or (type(key) is int and key > _LEAST_ADDRESS)
+
+
+def _is_an_array(value: Any) -> bool:
+    if isinstance(value, bytearray | array):
+        return len(value) <= _MOST_VALUES
+    numpy = sys.modules.get("numpy")
+    return (
+        numpy is not None
+        and isinstance(value, numpy.ndarray)
+        and value.flags.writeable
+        and value.size <= _MOST_VALUES
+    )
+
+
 def _is_a_memory(value: Any) -> bool:
     """Whether an object may be what a model keeps things in, and nobody else's at the same time."""
-    if not hasattr(value, "__dict__") or callable(getattr(value, "cell_contents", None)):
+    own = getattr(value, "__dict__", None)
+    kind: Any = type(value)
+    if own is None and not slots_of(kind):
+        return False
+    if callable(getattr(value, "cell_contents", None)) or isinstance(value, (type, *_NO_MEMORY)):
         return False
     if type(value).__module__.partition(".")[0] in _MACHINERY:
         return False
-    return not any(isinstance(inside, _LOCKS) for inside in vars(value).values())
+    return not any(isinstance(inside, _LOCKS) for inside in (own or {}).values())

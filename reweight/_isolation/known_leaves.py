@@ -21,10 +21,12 @@ class KnownLeaves:
 
     def __init__(self) -> None:
         self._strangers: dict[int, Tensor] = {}
+        self._given: dict[int, Tensor] = {}
 
     def forget(self) -> None:
         """Forget the leaves of earlier passes, at the beginning of a step."""
         self._strangers.clear()
+        self._given.clear()
 
     def look(
         self, losses: Tensor, given: Iterable[Tensor], own: Mapping[str, nn.Parameter]
@@ -39,8 +41,17 @@ class KnownLeaves:
         Raises:
             UnknownParametersError: If it leads to parameters that no score would take into account.
         """
-        known = {id(tensor) for tensor in given}
+        known = {id(tensor): tensor for tensor in given}
         strangers = [leaf for leaf in leaves_of(losses) if id(leaf) not in known]
+        earlier = [leaf for leaf in strangers if id(leaf) in self._given]
+        self._given.update(known)
+        if earlier:
+            raise UnknownParametersError(
+                f"a pass used what another pass had computed from a parameter of shape "
+                f"{tuple(earlier[0].shape)} and kept where it cannot be told from the user's own "
+                f"(an object of another library, a generator). Keep it in an attribute of a "
+                f"module, in a dict or a list, or compute it anew in every forward pass."
+            )
         if not strangers:
             return
         names = {id(p): name for name, p in own.items()}

@@ -21,7 +21,8 @@ from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
 from reweight._isolation.losses import Losses
-from reweight._isolation.owners import modules_beside, variables_of
+from reweight._isolation.owners import modules_beside
+from reweight._isolation.reach import Reach
 from reweight._isolation.scoring_mode import ScoringMode, WritesInto
 from reweight._isolation.scoring_pass import scoring_pass
 from reweight._isolation.start import Start, Writes
@@ -85,10 +86,13 @@ class Objective:
     @property
     def beside(self) -> dict[str, nn.Module]:
         """Further modules that have a part in the losses, by name."""
+        return self._beside(list(self.module.modules()))
+
+    def _beside(self, modules: list[nn.Module]) -> dict[str, nn.Module]:
         if self._function is None:
             return {}
-        own = {name for name, _ in self.module.named_children()}
-        found = modules_beside(self.module, self._function)
+        own = self.module._modules
+        found = modules_beside(self.module, self._function, modules)
         return {f"{name}_" if name in own else name: part for name, part in found.items()}
 
     def named_parameters(self, hidden: Iterable[nn.Module] = ()) -> list[tuple[str, nn.Parameter]]:
@@ -97,8 +101,13 @@ class Objective:
         Args:
             hidden: Further modules, that the model keeps in a list or an object of its own.
         """
+        return self._named(self.beside, hidden)
+
+    def _named(
+        self, beside: dict[str, nn.Module], hidden: Iterable[nn.Module]
+    ) -> list[tuple[str, nn.Parameter]]:
         found = list(self.module.named_parameters(remove_duplicate=False))
-        parts = self.beside | {f"hidden.{number}": part for number, part in enumerate(hidden)}
+        parts = beside | {f"hidden.{number}": part for number, part in enumerate(hidden)}
         for label, module in parts.items():
             found += module.named_parameters(prefix=label, remove_duplicate=False)
         return found
@@ -140,9 +149,12 @@ class Objective:
             ValueError: If no parameter requires a gradient, or some have no values yet.
         """
         modules = list(self.module.modules())
-        modules += [part for module in self.beside.values() for part in module.modules()]
-        containers = Containers(modules, variables_of(self._function))
-        named = self.named_parameters(containers.outside)
+        beside = self._beside(modules)
+        modules += [part for module in beside.values() for part in module.modules()]
+        reach = Reach(self._function, modules)
+        containers = Containers(modules, reach.holders, reach.objects)
+        named = self._named(beside, containers.outside)
+        named += containers.bare_parameters({id(p) for _, p in named})
         return Start(containers, self._writes, named, _trainable(named))
 
     def values(self, names: Iterable[str], start: Start) -> Parameters:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
-from types import CellType, CodeType, FunctionType, MethodType
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
 
+from reweight._isolation.holders import Variable
+
 _DEPTH = 3
-_LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "monai", "torchvision"}
+_ASSIGN = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
+LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "monai", "torchvision"}
 
 
-def modules_beside(model: nn.Module, function: Any) -> dict[str, nn.Module]:
+def modules_beside(
+    model: nn.Module, function: Any, parts: Iterable[nn.Module] = ()
+) -> dict[str, nn.Module]:
     """Return the modules that ``function`` uses and ``model`` does not hold, by a name for each.
 
     They are looked for where a function may have them from: the function itself or its object, what
@@ -25,8 +31,9 @@ def modules_beside(model: nn.Module, function: Any) -> dict[str, nn.Module]:
     Args:
         model: The bare model.
         function: A loss, or a forward function ``(model, batch) -> losses``.
+        parts: All modules in the model, where they are known.
     """
-    known = {id(part) for part in model.modules()}
+    known = {id(part) for part in parts or model.modules()}
     found: dict[str, nn.Module] = {}
     for name, module in _reachable(function, _DEPTH, set()):
         # A wrapper around the model, or a trainer that holds it, brings along what else it has.
@@ -81,69 +88,13 @@ def _in_values(values: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, n
             yield own, module
 
 
-class Variable:
-    """A variable that a function reads: a cell of its closure, or a global name.
-
-    Args:
-        cell: The cell, or
-        scope: the names, and
-        name: the one among them.
-    """
-
-    def __init__(
-        self, cell: CellType | None = None, scope: dict[str, Any] | None = None, name: str = ""
-    ) -> None:
-        self._cell = cell
-        self._scope = scope
-        self.name = name
-
-    @property
-    def value(self) -> Any:
-        """What it holds now."""
-        if self._cell is not None:
-            return self._cell.cell_contents
-        assert self._scope is not None
-        return self._scope[self.name]
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        if self._cell is not None:
-            self._cell.cell_contents = value
-        else:
-            assert self._scope is not None
-            self._scope[self.name] = value
-
-
-def variables_of(function: Any) -> list[Variable]:
-    """Return the variables that ``function``, if it is the user's own, closes over or mentions."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    if isinstance(function, MethodType):
-        function = function.__func__
-    if not isinstance(function, FunctionType) or not _of_the_user(function):
-        return []
-    found: list[Variable] = []
-    code = function.__code__
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        variable = Variable(cell, name=name)
-        try:
-            variable.value  # noqa: B018 - it may not be assigned yet
-        except ValueError:
-            continue
-        found.append(variable)
-    found += [
-        Variable(scope=function.__globals__, name=name)
-        for name in dict.fromkeys(_names(code))
-        if name in function.__globals__
-    ]
-    return found
-
-
 def _mentioned(function: FunctionType) -> dict[str, Any]:
     """Return what a function closes over, has for defaults, and mentions of its globals."""
     if not _of_the_user(function):
         return {}
-    found = {variable.name: variable.value for variable in variables_of(function)}
+    found: dict[str, Any] = {}
+    for variable in variables_of(function):
+        found |= variable.contents()
     found |= {str(n): value for n, value in enumerate(function.__defaults__ or ())}
     found |= function.__kwdefaults__ or {}
     wrapped = inspect.unwrap(function)
@@ -152,13 +103,39 @@ def _mentioned(function: FunctionType) -> dict[str, Any]:
     return found
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):  # a lambda or function inside
-            yield from _names(constant)
-
-
 def _of_the_user(value: Any) -> bool:
     module = getattr(value, "__module__", None) or type(value).__module__
-    return str(module).partition(".")[0] not in _LIBRARIES
+    return str(module).partition(".")[0] not in LIBRARIES
+
+
+def variables_of(function: FunctionType) -> Iterator[Variable]:
+    """Yield the variables that ``function`` closes over, and the global ones it mentions."""
+    code = function.__code__
+    read, assigned = _variables_in(code)
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        yield Variable(cell, name=name, assigned=name in assigned)
+    scope = function.__globals__
+    for name in read:
+        if name in assigned or name in scope:
+            yield Variable(scope=scope, name=name, assigned=name in assigned)
+
+
+@functools.lru_cache(maxsize=4096)
+def _variables_in(code: CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the global names that the code reads, and the names, cells too, that it assigns to.
+
+    Functions inside it are included.
+    """
+    read: dict[str, None] = {}
+    assigned: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _ASSIGN:
+            assigned.add(instruction.argval)
+        if instruction.opname.endswith("_GLOBAL") or instruction.opname == "LOAD_NAME":
+            read[instruction.argval] = None
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            more, stored = _variables_in(constant)
+            read |= dict.fromkeys(more)
+            assigned |= stored
+    return tuple(read), frozenset(assigned)

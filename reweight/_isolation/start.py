@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.weak import WeakIdKeyDictionary
 
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
@@ -22,28 +22,35 @@ from reweight.errors import UnguardedWriteError
 _SMALL = 2**20
 # Until it is known what the passes write into, up to this much is copied, in bytes.
 _MOST_BYTES = 2**31
+_MOST_KNOWN = 100_000
 
 
 class Writes:
     """Which tensors of a model its forward passes are known to write into, or not to."""
 
     def __init__(self) -> None:
-        self._known: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
+        self._known: dict[int, tuple[weakref.ref[Tensor], bool]] = {}
 
     def of(self, tensor: Tensor) -> bool | None:
         """Return whether passes write into ``tensor``; ``None`` where that is not known yet."""
-        return self._known.get(tensor)
+        known = self._known.get(id(tensor))
+        return None if known is None or known[0]() is not tensor else known[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies know nothing yet: they are of other tensors."""
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._known = WeakIdKeyDictionary()
+        self._known = {}
 
     def note(self, tensor: Tensor, written: bool) -> None:
         """Remember whether a pass wrote into ``tensor``."""
-        self._known[tensor] = written or bool(self._known.get(tensor))
+        written = written or bool(self.of(tensor))
+        if len(self._known) > _MOST_KNOWN:  # a model that makes its tensors anew in every step
+            self._known = {
+                key: known for key, known in self._known.items() if known[0]() is not None
+            }
+        self._known[id(tensor)] = weakref.ref(tensor), written
 
 
 @dataclass(slots=True)
@@ -107,6 +114,7 @@ class Start:
         self.devices = accelerators(entry.own for entry in self._tensors.values())
         self.random = RandomState(self.devices, self._containers.generators)
         self._handed_out: list[tuple[_Tensor, Tensor]] = []
+        self._of_training: list[_Tensor] = []
 
     def _all_tensors(self) -> Iterator[Tensor]:
         for _, _, value in self._containers.slots:
@@ -133,6 +141,7 @@ class Start:
         for entry in self._tensors.values():
             if entry.unsure:
                 entry.value, entry.copied, entry.unsure = entry.value.clone(), True, False
+                self._of_training.append(entry)
 
     def value(self, tensor: Tensor) -> Tensor:
         """Return ``tensor`` as it was at the start, detached, for one pass to use up.
@@ -159,6 +168,11 @@ class Start:
                 self._refuse_if_written(entry, "a pass")
                 self._writes.note(entry.own, written=True)
                 entry.value, entry.copied = entry.value.clone(), True
+
+    @property
+    def has_backward_hooks(self) -> bool:
+        """Whether a module has a hook for its backward passes."""
+        return any(self._containers.backward_hooks())
 
     def guarded(self) -> frozenset[int]:
         """Return the storages that no scoring pass may write into, where there are any."""
@@ -187,15 +201,14 @@ class Start:
             found = given.get(id(tensor))
             if found is None:
                 if id(tensor) not in self._tensors:
-                    return tensor
+                    return _view_of(tensor, given)
                 found = given[id(tensor)] = self.value(tensor)
             return found
 
-        now = self._containers.contents()
         # PyTorch keeps these in one place for all models.
         cached = parametrize._cache
+        now = self._containers.exchanged()
         try:
-            self._containers.put_back()
             self._containers.replace(replacement)
             for container in self._containers.backward_hooks():
                 watched = {k: hooks.watched(hook) for k, hook in container.items()}
@@ -208,6 +221,12 @@ class Start:
             self._containers.put_scripted_back()
             self._containers.put_back(now)
         self._learn()
+
+    def learn_from_training(self) -> None:
+        """Look at what the training pass wrote into, where no scoring pass has told."""
+        for entry in self._of_training:
+            self._writes.note(entry.own, written=not _unchanged(entry))
+        self._of_training.clear()
 
     def _learn(self) -> None:
         """Look at what the pass wrote into, and refuse what could not be kept from it."""
@@ -248,6 +267,16 @@ class Start:
                     entry.own.copy_(entry.value)
                 self._refuse_if_written(entry, "the training pass")
         self.random.restore()
+
+
+def _view_of(tensor: Tensor, given: Mapping[int, Tensor]) -> Tensor:
+    """Return the same view into what stands in its base's place, where ``tensor`` is such a one."""
+    base = tensor._base if tensor._is_view() and not tensor.is_leaf else None
+    found = None if base is None else given.get(id(base))
+    if base is None or found is None or found.stride() != base.stride():
+        return tensor
+    offset = tensor.storage_offset() - base.storage_offset() + found.storage_offset()
+    return found.as_strided(tensor.shape, tensor.stride(), offset)
 
 
 def _stands_by_itself(tensor: Tensor) -> bool:

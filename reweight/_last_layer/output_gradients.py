@@ -59,7 +59,8 @@ def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> li
     # As a scalar: to give grad() a cotangent loads PyTorch's symbolic shapes, a second and 40 MiB.
     total = (cotangent * losses).sum()
     found = torch.autograd.grad(total, edges, retain_graph=True, allow_unused=True)
+    like = next(iter(trace.parameters.values()), losses)  # losses may be wider than the layer
     return [
-        losses.new_zeros(shape) if gradient is None else gradient
+        torch.zeros(shape, dtype=like.dtype, device=losses.device) if gradient is None else gradient
         for shape, gradient in zip(shapes, found, strict=True)
     ]

@@ -111,6 +111,7 @@ class Derivatives:
         if self._identity is None and way not in _NEED_NO_PROOF:
             passes = self._passes
             self._identity = identity(self._objective, passes.noisy, direction, passes.start)
+            passes.note(self._identity.losses)
 
     def is_to_prove_itself(self, way: str, names: Iterable[str]) -> bool:
         """Whether ``way`` is to prove itself in this step, for the parameters of these names."""

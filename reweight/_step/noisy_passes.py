@@ -25,6 +25,7 @@ from reweight._isolation.reentrant import reentrant_checkpoints_noticed
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
+from reweight._step.repeated import Repeated
 from reweight.errors import check_finite
 
 _Traces = dict[nn.Module | None, LayerTrace]
@@ -72,16 +73,18 @@ class NoisyPasses:
         self.precision = Precision(self.start.devices)
         self.noisy = noisy
         self._training = training
+        self._compiled = training and uses_compiler(objective.model)
         self._trains_and_scores = (
             training
             and not self.precision.autocast
             and not objective.verdicts.scores_apart
-            and not uses_compiler(objective.model)
+            and not self._compiled
             and not scores_apart(objective.model, self._wrappers)
         )
         self.also_used: list[Tensor] = []
         self.mode = "train" if objective.module.training else "eval"
         self.look = objective.self_check and objective.verdicts.due(("look", self.mode))
+        self._repeated = Repeated()
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self.taken = ""
         self.training_failed = False
@@ -131,9 +134,9 @@ class NoisyPasses:
         if method in ("forward", "double_backward"):
             refuse_spread(self.objective.module, method)
         if method == "double_backward":
-            return double_backward(self.objective, self.noisy, direction, self.start)
+            return double_backward(self.objective, self.noisy, direction, self.start, self.note)
         if method == "per_sample":
-            return per_sample(self.objective, self.noisy, direction, self.start)
+            return per_sample(self.objective, self.noisy, direction, self.start, self.note)
         if method == "finite_difference":
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
@@ -151,7 +154,7 @@ class NoisyPasses:
                 self.objective, self.noisy, direction, self.start, self._watched_parameters()
             )
         if self._as_expected(traces):
-            self._for_scores = _checked(losses, traces)
+            self._for_scores = self._checked(losses, traces)
         return derivative
 
     def expected(self, method: Method) -> str:
@@ -192,7 +195,7 @@ class NoisyPasses:
                 self._wrappers,
                 recognise=recognise,
                 also_used=self.also_used,
-                compiled=uses_compiler(self.objective.model),
+                compiled=self._compiled,
             ),
             autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
             reentrant_checkpoints_noticed() if hooked else _nothing_noticed() as checkpointed,
@@ -202,6 +205,7 @@ class NoisyPasses:
         ):
             losses = self.objective.training_losses(given)
         self.training_failed = False
+        self.start.learn_from_training()
         if entered():
             self.objective.verdicts.autocast_inside = True
         if checkpointed():
@@ -209,7 +213,7 @@ class NoisyPasses:
         if hooked and compiled_functions_about() and runs_compiled(losses.values):
             self.objective.verdicts.compiled_inside = True
         self._trains_and_scores &= not self.objective.verdicts.scores_apart
-        self._for_training = _checked(losses, traces)
+        self._for_training = self._checked(losses, traces, noted=self._trains_and_scores)
         return self._for_training
 
     def _pass_of_its_own(self) -> ForwardPass:
@@ -219,7 +223,7 @@ class NoisyPasses:
             # A layer asked for as «the last one» is not known yet, or is another one now.
             with self._watching() as traces:
                 losses = self._recorded(frozenset(self.start.trainable))
-        return _checked(losses, traces)
+        return self._checked(losses, traces)
 
     def _recorded(self, names: frozenset[str]) -> Losses:
         return self.objective.evaluate(
@@ -233,6 +237,8 @@ class NoisyPasses:
     def _watched_parameters(self) -> frozenset[str]:
         """Return the watched layers' parameters: nothing before them is recorded."""
         layers = [layer for layer in self._watched.values() if layer is not None]
+        if layers and self.start.has_backward_hooks:  # they expect what a whole pass gives them
+            return frozenset(self.start.trainable)
         inside = {id(p) for layer in layers for p in layer.parameters()}
         return frozenset(name for name, p in self.start.trainable.items() if id(p) in inside)
 
@@ -242,6 +248,17 @@ class NoisyPasses:
             for asked, hint in self._watched.items()
         )
 
+    def _checked(self, losses: Losses, traces: _Traces, *, noted: bool = True) -> ForwardPass:
+        check_finite(losses.values, "loss", "noisy")
+        if noted:
+            self.note(losses.values)
+        return ForwardPass(losses.values, losses.counted, traces)
+
+    def note(self, losses: Tensor) -> None:
+        """Compare the losses of a pass with those of others, where there is something to prove."""
+        if self.look:
+            self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
+
     @contextmanager
     def _watching(self) -> Iterator[_Traces]:
         with ExitStack() as stack:
@@ -249,11 +266,6 @@ class NoisyPasses:
                 layer: stack.enter_context(trace_last_layer(self.objective.module, layer))
                 for layer in self._watched
             }
-
-
-def _checked(losses: Losses, traces: _Traces) -> ForwardPass:
-    check_finite(losses.values, "loss", "noisy")
-    return ForwardPass(losses.values, losses.counted, traces)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import types
 from typing import Any
 
 import pytest
@@ -170,17 +172,62 @@ def test_an_encoder_in_front_of_the_model_is_refused(problem):
     weigh((encoder(noisy[0]).detach(), noisy[1]), (encoder(trusted[0]).detach(), trusted[1]))
 
 
-def test_a_bare_tensor_that_is_trained_is_refused(problem):
+class Slotted:
+    __slots__ = ("temperature",)
+
+
+@pytest.mark.parametrize("parameter", [True, False])
+@pytest.mark.parametrize(
+    "how", ["closure", "slots", "object", "list", "tuple", "partial", "default", "method", "loss"]
+)
+def test_a_trained_tensor_that_no_module_holds(problem, how, parameter):
     model, _, noisy, trusted = problem
+    own = torch.full((), 1.3, dtype=torch.float64, requires_grad=True)
+    own = nn.Parameter(own.detach()) if parameter else own
 
-    class Hidden:
-        __slots__ = ("temperature",)
+    def divided(model: nn.Module, batch: Any, by: Tensor) -> Tensor:
+        return F.cross_entropy(model(batch[0]) / by, batch[1], reduction="none")
 
-    hidden = Hidden()
-    hidden.temperature = torch.ones((), dtype=torch.float64, requires_grad=True)
+    slotted, record = Slotted(), types.SimpleNamespace(temperature=own)
+    slotted.temperature = own
+    listed, fixed = [own], (own,)
+
+    class Owner:
+        def __init__(self) -> None:
+            self.temperature = own
+
+        def forward(self, model: nn.Module, batch: Any) -> Tensor:
+            return divided(model, batch, self.temperature)
+
+        def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+            return self.forward(model, batch)
+
+    forward = {
+        "closure": lambda model, batch: divided(model, batch, own),
+        "slots": lambda model, batch: divided(model, batch, slotted.temperature),
+        "object": lambda model, batch: divided(model, batch, record.temperature),
+        "list": lambda model, batch: divided(model, batch, listed[0]),
+        "tuple": lambda model, batch: divided(model, batch, fixed[0]),
+        "partial": functools.partial(divided, by=own),
+        "default": lambda model, batch, by=own: divided(model, batch, by),
+        "method": Owner().forward,
+        "loss": Owner(),
+    }[how]
+    weigh = MetaReweighter(model, forward=forward, **options())
+    held = nn.ParameterList() if parameter else types.SimpleNamespace(parameters=lambda: [own])
+    if parameter:
+        held.append(own)
+    compare(weigh, lambda batch: forward(model, batch), [model, held], noisy, trusted)
+
+
+def test_a_trained_tensor_that_cannot_be_found_is_refused(problem):
+    model, _, noisy, trusted = problem
+    own = torch.ones((), dtype=torch.float64, requires_grad=True)
+    temperatures = (tensor for tensor in itertools.repeat(own))
+    del own
 
     def forward(model: nn.Module, batch: Any) -> Tensor:
-        return F.cross_entropy(model(batch[0]) / hidden.temperature, batch[1], reduction="none")
+        return F.cross_entropy(model(batch[0]) / next(temperatures), batch[1], reduction="none")
 
     weigh = MetaReweighter(model, forward=forward, **options())
     with pytest.raises(UnknownParametersError, match="neither the model nor the loss holds"):

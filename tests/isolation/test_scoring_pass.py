@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import warnings
 
@@ -173,11 +174,12 @@ class Failing:
     """A loss that fails at its n-th call."""
 
     def __init__(self, loss, call):
-        self.loss, self.left = loss, call
+        self.loss = loss
+        # A number would be put back after every scoring pass; a generator cannot be.
+        self.due = (number == call for number in itertools.count(1))
 
     def __call__(self, output, target):
-        self.left -= 1
-        if self.left == 0:
+        if next(self.due):
             raise ArithmeticError("as arranged")
         return self.loss(output, target)
 

@@ -85,7 +85,8 @@ def test_switches_after_an_exception(call):
     import torch._dynamo
 
     model, noisy, trusted = problem(0)
-    calls = itertools.count(1)  # a list would be put back after every scoring pass
+    # Anything but a generator would be put back after every scoring pass.
+    calls = (number for number in itertools.count(1))
 
     def losses(output: Tensor, target: Tensor) -> Tensor:
         if next(calls) == call:
