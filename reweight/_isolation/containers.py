@@ -20,8 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
-from reweight._isolation.gradient_hooks import OF_MODULES
 from reweight._isolation.owners import Variable
+from reweight._torch_internals import (
+    BACKWARD_HOOK_SLOTS,
+    HOOK_SLOTS,
+    SLOTS,
+    TENSOR_SLOTS,
+    set_scripted,
+)
 
 _ATOMS = frozenset(
     {int, float, str, bool, bytes, complex, type(None), type, range, slice, type(Ellipsis)}
@@ -29,9 +35,7 @@ _ATOMS = frozenset(
     | {FunctionType, BuiltinFunctionType, MethodType, ModuleType, property}
 )
 # Of a module's own attributes these are looked into.
-_OF_MODULES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-_HOOKS = tuple(name for name in vars(nn.Module()) if "hooks" in name)
-_SKIPPED = frozenset({*_OF_MODULES, *_HOOKS})
+_SKIPPED = frozenset({*SLOTS, *HOOK_SLOTS})
 # Objects of these packages are not a model's memory: a trainer, a logger, a data loader.
 _MACHINERY = frozenset(sys.stdlib_module_names) | {
     *("torch", "numpy", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate"),
@@ -124,13 +128,13 @@ class Containers:
         for module, name, tensor in self.scripted:
             new = replacement(tensor)
             if new is not tensor:
-                module._c.setattr(name, new)
+                set_scripted(module, name, new)
 
     def put_scripted_back(self) -> None:
         """Put the tensors of TorchScript modules back."""
         for module, name, tensor in self.scripted:
             if getattr(module, name) is not tensor:
-                module._c.setattr(name, tensor)
+                set_scripted(module, name, tensor)
 
     def _look_at_module(self, module: nn.Module) -> None:
         if id(module) in self._seen:
@@ -145,15 +149,15 @@ class Containers:
             return
         own = module.__dict__
         self._keep(own)
-        for name in _OF_MODULES:
+        for name in SLOTS:
             inside = own.get(name)
             if inside is None:
                 continue
             self._keep(inside)
-            if name in ("_parameters", "_buffers"):
+            if name in TENSOR_SLOTS:
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
-        self.hooks += [own[name] for name in _HOOKS if own.get(name) is not None]
-        self._backward += [own[name] for name in OF_MODULES if own.get(name)]
+        self.hooks += [own[name] for name in HOOK_SLOTS if own.get(name) is not None]
+        self._backward += [own[name] for name in BACKWARD_HOOK_SLOTS if own.get(name)]
         for name, value in own.items():
             if type(value) not in _ATOMS and name not in _SKIPPED:
                 self._look_at(value, own, name)

@@ -15,7 +15,6 @@ from torch.nn.parameter import is_lazy
 
 from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.batches import fresh
-from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
@@ -32,6 +31,7 @@ from reweight._isolation.wrappers import (
     refuse_sharded,
     unwrapped,
 )
+from reweight._torch_internals import compiler_loaded
 from reweight.errors import NOT_THE_USERS, REFUSALS
 
 __all__ = ["LossFunction", "Objective", "Parameters", "unwrapped"]
@@ -221,7 +221,7 @@ class Objective:
                 except WritesInto as found:
                     start.copy_from_now_on(found.storage)
 
-        if not first_order or not compiler_is_loaded():
+        if not first_order or not compiler_loaded():
             return attempt(eager=True)
         if self.verdicts.needs_compiler:
             return attempt(eager=False)

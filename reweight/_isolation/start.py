@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.utils.weak import WeakIdKeyDictionary
 
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.random_state import RandomState, accelerators
-from reweight._isolation.scoring_mode import storage_of
+from reweight._torch_internals import (
+    WeakIdKeyDictionary,
+    nothing_cached_by_parametrize,
+    storage_of,
+    version,
+)
 from reweight.errors import UnguardedWriteError
 
 # Buffers and plain tensors up to this size are copied for every pass, whatever it does to them.
@@ -176,8 +179,6 @@ class Start:
             return found
 
         now = self._containers.contents()
-        # PyTorch keeps these in one place for all models.
-        cached = parametrize._cache
         try:
             self._containers.put_back()
             self._containers.replace(replacement)
@@ -185,10 +186,9 @@ class Start:
                 watched = {k: hooks.watched(hook) for k, hook in container.items()}
                 container.clear()
                 container.update(watched if backward else {})
-            parametrize._cache = {}
-            yield
+            with nothing_cached_by_parametrize():
+                yield
         finally:
-            parametrize._cache = cached
             self._containers.put_scripted_back()
             self._containers.put_back(now)
         self._learn()
@@ -244,7 +244,7 @@ def _unchanged(entry: _Tensor) -> bool:
 
 
 def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+    return None if tensor.is_inference() else version(tensor)
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:

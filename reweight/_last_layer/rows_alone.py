@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from reweight._last_layer.private_torch import output_shape, saved_dimensions
 from reweight._last_layer.trace import LayerTrace
+from reweight._torch_internals import output_shape, saved_dimensions
 
 # More nodes than this are not looked at: the walk has to cost less than a backward pass.
 _MOST_NODES = 100
