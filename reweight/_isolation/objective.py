@@ -63,15 +63,15 @@ class Objective:
         self, model: nn.Module, losses: LossFunction, function: Callable[..., Any] | None = None
     ) -> None:
         self.model = model
-        self.module = unwrapped(model)[-1]
-        self.verdicts = Verdicts()
+        self.module: nn.Module = unwrapped(model)[-1]
+        self.verdicts: Verdicts = Verdicts()
         self.self_check = True
-        self.hooks = GradientHooks(self.verdicts)
+        self.hooks: GradientHooks = GradientHooks(self.verdicts)
         self.passes = 0
         self._function = function
         self._losses = losses
         self._writes = Writes()
-        self.known_leaves = KnownLeaves()
+        self.known_leaves: KnownLeaves = KnownLeaves()
         self._checked: weakref.ref[Start] | None = None
         self._wrappers: list[nn.parallel.DistributedDataParallel] = []
 

@@ -107,8 +107,10 @@ class Start:
             if entry.unsure:
                 budget -= tensor.nbytes
             self._tensors[id(tensor)] = entry
-        self.devices = accelerators(entry.own for entry in self._tensors.values())
-        self.random = RandomState(self.devices, self._containers.generators)
+        self.devices: list[torch.device] = accelerators(
+            entry.own for entry in self._tensors.values()
+        )
+        self.random: RandomState = RandomState(self.devices, self._containers.generators)
         self._handed_out: list[tuple[_Tensor, Tensor]] = []
 
     def _all_tensors(self) -> Iterator[Tensor]:

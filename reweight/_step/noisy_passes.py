@@ -19,6 +19,7 @@ from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
@@ -65,9 +66,9 @@ class NoisyPasses:
         self.objective = objective
         self._wrappers = data_parallel_wrappers(objective.model) if training else []
         broadcast_buffers(self._wrappers)
-        self.start = objective.start()
-        self.precision = Precision(self.start.devices)
-        self.noisy = noisy
+        self.start: Start = objective.start()
+        self.precision: Precision = Precision(self.start.devices)
+        self.noisy: Any = noisy
         self._training = training
         self._trains_and_scores = (
             training
@@ -78,10 +79,10 @@ class NoisyPasses:
         )
         self.also_used: list[Tensor] = []
         self.mode = "train" if objective.module.training else "eval"
-        self.look = objective.self_check and objective.verdicts.due(("look", self.mode))
+        self.look: bool = objective.self_check and objective.verdicts.due(("look", self.mode))
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
-        self.taken = ""
-        self.training_failed = False
+        self.taken: str = ""
+        self.training_failed: bool = False
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
