@@ -54,7 +54,7 @@ def adds_up(
     right, length = objective.evaluate(
         lambda: objective.leaves(direction, start), batch, differentiate, start, first_order=True
     )
-    parts = (_shares(derivative) * derivative).double().cpu()
+    parts = (_shares(derivative) * derivative).detach().double().cpu()
     left, right = parts.sum(), right.double().cpu()
     if not (left.isfinite() and right.isfinite()):
         return True  # refused elsewhere, by the samples at fault

@@ -114,11 +114,13 @@ def test_unused_parameters_are_looked_for_at_no_further_pass(two_ranks, model):
 
 @pytest.mark.parametrize("scorer", ["default", "similarity", "last_layer"])
 def test_static_graph_takes_further_passes_in_the_first_step_alone(two_ranks, scorer):
-    plain = two_ranks(train, "plain", "plain", scorer, 0.0)
-    static = two_ranks(train, "plain", "static_graph", scorer, 0.0)
+    plain = two_ranks(train, "plain", "plain", scorer, 0.0, 5)
+    static = two_ranks(train, "plain", "static_graph", scorer, 0.0, 5)
     for one, other in zip(plain, static, strict=True):
         assert other["ran"][0] > one["ran"][0]
-        assert other["ran"][1:] == one["ran"][1:]
+        # The way taken from the second step on is proven in two steps, as without it.
+        assert other["ran"][1:3] == one["ran"][:2]
+        assert other["ran"][3:] == one["ran"][3:]
         assert other["followed"]
 
 
