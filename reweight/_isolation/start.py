@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.random_state import RandomState, accelerators
+from reweight._isolation.tensor_copies import bytes_of, equal
 from reweight._torch_internals import (
     WeakIdKeyDictionary,
     nothing_cached_by_parametrize,
@@ -105,7 +106,7 @@ class Start:
                 continue
             entry = self._entry(tensor, budget)
             if entry.unsure:
-                budget -= tensor.nbytes
+                budget -= bytes_of(tensor)
             self._tensors[id(tensor)] = entry
         self.devices: list[torch.device] = accelerators(
             entry.own for entry in self._tensors.values()
@@ -123,7 +124,7 @@ class Start:
         parameter = isinstance(tensor, nn.Parameter)
         written = self._writes.of(tensor)
         small = not parameter and tensor.numel() <= _SMALL
-        unsure = not small and written is None and tensor.nbytes <= budget
+        unsure = not small and written is None and bytes_of(tensor) <= budget
         copied = small or unsure or bool(written)
         value = tensor.detach()
         return _Tensor(tensor, value.clone() if copied else value, _version(tensor), copied, unsure)
@@ -198,7 +199,7 @@ class Start:
     def _learn(self) -> None:
         """Look at what the pass wrote into, and refuse what could not be kept from it."""
         for entry, copy in self._handed_out:
-            changed = copy.shape != entry.value.shape or not torch.equal(copy, entry.value)
+            changed = copy.shape != entry.value.shape or not equal(copy, entry.value)
             self._writes.note(entry.own, written=changed)
         self._handed_out.clear()
         for entry in self._tensors.values():
@@ -242,7 +243,7 @@ def _stands_by_itself(tensor: Tensor) -> bool:
 
 
 def _unchanged(entry: _Tensor) -> bool:
-    return _version(entry.own) == entry.version and torch.equal(entry.own, entry.value)
+    return _version(entry.own) == entry.version and equal(entry.own, entry.value)
 
 
 def _version(tensor: Tensor) -> int | None:

@@ -318,3 +318,39 @@ def test_memories_of_the_loss_move_once_a_step_and_not_in_score():
     assert torch.equal(loss.means, other.means)
     assert torch.equal(loss.queue, other.queue)
     assert loss.by_class == other.by_class
+
+
+class Spread(nn.Module):
+    """A graph's edges as a sparse matrix, small or large, which the forward pass may write into."""
+
+    def __init__(self, layout: torch.layout, nodes: int, writes: bool) -> None:
+        super().__init__()
+        self.head, self.writes = nn.Linear(6, 3), writes
+        edges = torch.zeros(nodes, nodes).index_put_(
+            (torch.arange(8), torch.arange(8)), torch.ones(8)
+        )
+        self.register_buffer("edges", edges.to_sparse(layout=layout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.writes:
+            self.edges.mul_(0.5)
+        nodes = torch.zeros(len(self.edges), x.shape[1]).index_copy(0, torch.arange(len(x)), x)
+        return self.head((self.edges @ nodes)[: len(x)])
+
+
+@pytest.mark.filterwarnings("ignore:GradientSimilarity", "ignore:Sparse")
+@pytest.mark.parametrize("writes", [False, True])
+@pytest.mark.parametrize("nodes", [10, 1100])
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_sparse_buffers_are_put_back(layout, nodes, writes):
+    with float64():
+        model, noisy, trusted = Spread(layout, nodes, writes), data(5), data(4)
+        dense = model.edges.to_dense()
+        weigh = MetaReweighter(model, forward=cross_entropy, scorer=GradientSimilarity())
+        report = weigh.check(noisy, trusted)
+        assert report.ok, report
+        for _ in range(3):
+            weigh.score(noisy, trusted)
+            assert torch.equal(model.edges.to_dense(), dense)
+        weigh(noisy, trusted)
+        assert torch.equal(model.edges.to_dense(), dense * (0.5 if writes else 1.0))
