@@ -22,18 +22,23 @@ AREAS = {
     "operator": "Operators",
     "wrapper": "Wrappers",
     "precision": "Precisions",
-    "framework": "Frameworks",
-    "model": "What models do",
-    "batch": "Batches",
+    "hook": "Hooks",
+    "memory": "What models keep and change",
     "loss": "Losses",
+    "batch": "Batches",
+    "framework": "Frameworks",
 }
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "timm", "monai")
 INTRODUCTION = """\
 # Compatibility
 
 What was tried, and with which result. *Exact* means that the scores equal those of plain autograd,
-one backward pass a sample, to rounding; *refused* that the library raises an error that says what
-to do, in the words given. This page is written by `make compatibility`, from the tests that passed.
+one backward pass a sample, to rounding; where another way than the cheapest is taken, it is named.
+*As in training*: it happens once a step, in the training pass, and never while scoring.
+*Warned of*: it runs, and the library says once what looks wrong, in the words given. *Refused*: the
+library raises an error that says what to do, in the words given. This page is written by
+`make compatibility`, from the tests that passed; `MetaReweighter.check` tells the same of a model
+of your own.
 """
 
 

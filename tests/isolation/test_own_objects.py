@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from reweight import GradientSimilarity, MetaReweighter
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.isolation.reference import similarity_on_copies
 from tests.problems import float64
 from tests.snapshot import Snapshot
@@ -152,6 +153,17 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+ABOUT = {
+    name: {
+        "shared": "Layers and parameters under several names, in any container",
+        "max": "Embeddings with max_norm",
+        "clamped": "Parameters clamped or rescaled in forward",
+        "momentum": "Frozen parameters written in forward (a momentum encoder)",
+    }[name.partition("_")[0]]
+    for name in MODELS
+}
+
+
 def problem(name: str) -> tuple[nn.Module, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     with float64():
         words = name.startswith("max_norm")
@@ -175,7 +187,7 @@ def test_score_leaves_the_model_bit_for_bit_and_is_exact(name, method):
 
 
 @pytest.mark.filterwarnings("ignore:GradientSimilarity")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", rows("memory", MODELS, ABOUT))
 def test_a_step_trains_as_without_scores(name):
     """Same parameter objects under every name, and values that plain training would have."""
     model, noisy, trusted = problem(name)
@@ -256,6 +268,9 @@ class Registering(nn.Module):
         return self.head(x / self.scale)
 
 
+@pytest.mark.compatibility(
+    "memory", "Buffers, layers and hooks that the first forward registers", "exact"
+)
 def test_what_a_forward_registers_is_the_training_pass_s_own():
     with float64():
         model, noisy, trusted = Registering(), data(5), data(4)
@@ -297,6 +312,7 @@ class RememberingLoss(nn.Module):
         )
 
 
+@pytest.mark.compatibility("memory", "Buffers and lists of the loss", "exact")
 def test_memories_of_the_loss_move_once_a_step_and_not_in_score():
     with float64():
         model, loss, noisy, trusted = nn.Linear(6, 3), RememberingLoss(), data(5), data(4)
@@ -339,6 +355,7 @@ class Spread(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:GradientSimilarity", "ignore:Sparse")
+@pytest.mark.compatibility("memory", "Sparse buffers, written in forward or not", "exact")
 @pytest.mark.parametrize("writes", [False, True])
 @pytest.mark.parametrize("nodes", [10, 1100])
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
