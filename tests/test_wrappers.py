@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_distributed_data_parallel_accumulates_without_syncing():
     assert_same(flat_grad(case), flat_grad(bare), 1e-9)
 
 
-@pytest.mark.compatibility("wrapper", "DistributedDataParallel, on_nonfinite drop", "refused")
+@pytest.mark.compatibility("wrapper", 'DistributedDataParallel, on_nonfinite="drop"', "refused")
 @pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_dropping_samples_under_distributed_data_parallel_is_refused(compiled, record_property):
@@ -201,7 +202,9 @@ def test_deepspeed_is_refused_where_a_gradient_is_needed(shard, options, record_
     case = PROBLEMS["mlp"]()
     with pytest.raises(ValueError, match="DeepSpeed") as error:
         MetaReweighter(shard(case.model), case.loss, **options)
-    record_property("reason", str(error.value).replace("DeepSpeed ZeRO", "DeepSpeed"))
+    record_property(
+        "reason", re.sub("sharded by .*? cannot", "sharded by … cannot", str(error.value))
+    )
 
 
 @pytest.mark.parametrize("shard", [deepspeed_engine, deepspeed_zero])

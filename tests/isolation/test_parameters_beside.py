@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -169,7 +170,7 @@ def test_an_encoder_in_front_of_the_model_is_refused(problem, record_property):
     weigh = MetaReweighter(model, loss, **options())
     with pytest.raises(UnknownParametersError, match="belongs into the model") as error:
         weigh((encoder(noisy[0]), noisy[1]), (encoder(trusted[0]), trusted[1]))
-    record_property("reason", str(error.value))
+    record_property("reason", re.sub(r"of shape .*?:", "of shape …:", str(error.value)))
     # a frozen one, or one whose output is cut off, is an input like any other
     weigh((encoder(noisy[0]).detach(), noisy[1]), (encoder(trusted[0]).detach(), trusted[1]))
 
@@ -192,7 +193,7 @@ def test_a_bare_tensor_that_is_trained_is_refused(problem, record_property):
         UnknownParametersError, match="neither the model nor the loss holds"
     ) as error:
         weigh(noisy, trusted)
-    record_property("reason", str(error.value))
+    record_property("reason", re.sub(r"of shape .*?:", "of shape …:", str(error.value)))
 
 
 @pytest.mark.compatibility("loss", "A loss that differentiates by its inputs", "exact")
@@ -211,9 +212,7 @@ def test_leaves_that_a_pass_makes_itself_are_no_parameters(problem):
     compare(weigh, lambda batch: forward(model, batch), [model], noisy, trusted)
 
 
-@pytest.mark.compatibility(
-    "framework", "Lightning, a LightningModule's own loss as forward=", "exact"
-)
+@pytest.mark.compatibility("framework", "A LightningModule's own loss as forward=", "exact")
 def test_a_module_that_wraps_the_model_brings_the_rest_along(problem):
     """A LightningModule's own loss and metrics, its method being the forward function."""
     _, _, noisy, trusted = problem

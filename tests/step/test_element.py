@@ -44,7 +44,7 @@ def map_shape(case):
 
 
 @pytest.mark.compatibility(
-    "loss", "Loss maps weighed element by element (granularity element)", "exact"
+    "loss", 'Loss maps weighed element by element (granularity="element")', "exact"
 )
 @pytest.mark.parametrize("method", ["forward", "double_backward", "unrolled"])
 def test_similarity_equals_the_loop(case, method):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import namedtuple
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def test_another_number_of_losses_than_of_samples_is_said_once(kind, as_pair, re
     with pytest.warns(UserWarning, match=SAYS) as said:
         reweighter(given, given)
     assert len(said) == 1
-    record_property("reason", str(said[0].message))
+    record_property("reason", re.sub(r"\d+ (value|sample)", r"… \1", str(said[0].message)))
     assert f"returned {losses} value" in str(said[0].message)
     assert f" {samples} " in str(said[0].message)
     assert "counted" in str(said[0].message)

@@ -176,7 +176,7 @@ def test_a_sample_is_the_mean_of_those_of_its_tokens_that_count(method, loss):
     assert step.losses[2] == step.weights[2] == step.scores["gradient_similarity"][2] == 0
 
 
-@pytest.mark.compatibility("loss", "Tokens weighed one by one, some ignored", "exact")
+@pytest.mark.compatibility("loss", "Tokens weighed one by one, some of them ignored", "exact")
 @pytest.mark.parametrize("scorer", [GradientSimilarity, LastLayerGradient, Uniform])
 def test_every_token_by_itself(scorer):
     """Padding has no weight, and 1/N and the trusted mean are over the tokens that there are."""
