@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import sys
@@ -121,17 +122,20 @@ def test_distributed_data_parallel_accumulates_without_syncing():
     assert_same(flat_grad(case), flat_grad(bare), 1e-9)
 
 
+@pytest.mark.compatibility("wrapper", 'DistributedDataParallel, on_nonfinite="drop"', "refused")
 @pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("compiled", [False, True])
-def test_dropping_samples_under_distributed_data_parallel_is_refused(compiled):
+def test_dropping_samples_under_distributed_data_parallel_is_refused(compiled, record_property):
     # Running one rank's batch twice would leave the others waiting.
     model = nn.parallel.DistributedDataParallel(PROBLEMS["mlp"]().model)
     if compiled:
         model = torch.compile(model, backend="eager")
-    with pytest.raises(ValueError, match="data loader"):
+    with pytest.raises(ValueError, match="data loader") as error:
         MetaReweighter(model, nn.CrossEntropyLoss(reduction="none"), on_nonfinite="drop")
+    record_property("reason", str(error.value))
 
 
+@pytest.mark.compatibility("wrapper", "DataParallel", "exact")
 def test_data_parallel():
     assert_same_steps(nn.DataParallel, "batchnorm_train")
 
@@ -157,6 +161,7 @@ class OverTwoDevices(nn.DataParallel):
         return copies[self.module]
 
 
+@pytest.mark.compatibility("wrapper", "DataParallel over several devices", "exact")
 @pytest.mark.parametrize("name", ["mlp", "inplace_relu_last"])
 @pytest.mark.parametrize("scorer", [BOTH, LastLayerGradient(), GradientSimilarity()])
 def test_data_parallel_over_several_devices(name, scorer):
@@ -181,6 +186,7 @@ def deepspeed_zero(model):
     return model
 
 
+@pytest.mark.compatibility("wrapper", "DeepSpeed, scores by gradients", "refused")
 @pytest.mark.parametrize("shard", [deepspeed_engine, deepspeed_zero])
 @pytest.mark.parametrize(
     "options",
@@ -192,10 +198,13 @@ def deepspeed_zero(model):
     ],
     ids=["default", "similarity", "last_layer", "trusted_term"],
 )
-def test_deepspeed_is_refused_where_a_gradient_is_needed(shard, options):
+def test_deepspeed_is_refused_where_a_gradient_is_needed(shard, options, record_property):
     case = PROBLEMS["mlp"]()
-    with pytest.raises(ValueError, match="DeepSpeed"):
+    with pytest.raises(ValueError, match="DeepSpeed") as error:
         MetaReweighter(shard(case.model), case.loss, **options)
+    record_property(
+        "reason", re.sub("sharded by .*? cannot", "sharded by … cannot", str(error.value))
+    )
 
 
 @pytest.mark.parametrize("shard", [deepspeed_engine, deepspeed_zero])
@@ -235,16 +244,18 @@ def test_a_model_sharded_after_the_reweighter_was_built_is_refused_then(monkeypa
             one(case.noisy, case.trusted)
 
 
+@pytest.mark.compatibility("wrapper", "DistributedDataParallel, its own mixed_precision", "refused")
 @pytest.mark.usefixtures("process_group")
-def test_ddps_own_mixed_precision_is_refused():
+def test_ddps_own_mixed_precision_is_refused(record_property):
     class Mixed(nn.parallel.DistributedDataParallel):
         def __init__(self, module):
             nn.Module.__init__(self)
             self.module, self.mixed_precision = module, object()
 
     case = PROBLEMS["mlp"]()
-    with pytest.raises(ValueError, match="autocast"):
+    with pytest.raises(ValueError, match="autocast") as error:
         MetaReweighter(Mixed(case.model), case.loss)
+    record_property("reason", str(error.value))
 
 
 @pytest.mark.usefixtures("process_group")
@@ -256,6 +267,7 @@ def test_one_rank_alone_is_not_warned_of():
 
 
 @pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.compatibility("wrapper", "torch.compile(model)", "exact", "scores are taken eagerly")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("name", ["mlp", "batchnorm_train", "frozen"])
 def test_compiled(name, backend):
@@ -276,6 +288,7 @@ def test_compiled_with_other_methods(method):
     assert_same_steps(wrap, "mlp", scorer=GradientSimilarity(method=method), beta=0.0)
 
 
+@pytest.mark.compatibility("wrapper", "model.compile()", "exact", "scores are taken eagerly")
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_in_place():
     def wrap(model):
@@ -285,6 +298,9 @@ def test_compiled_in_place():
     assert_same_steps(wrap, "mlp")
 
 
+@pytest.mark.compatibility(
+    "wrapper", "torch.compile, a part of the model", "exact", "scores are taken eagerly"
+)
 @pytest.mark.usefixtures("fresh_compiler")
 def test_a_compiled_submodule():
     def wrap(model):
@@ -294,6 +310,7 @@ def test_a_compiled_submodule():
     assert_same_steps(wrap, "batchnorm_train")
 
 
+@pytest.mark.compatibility("wrapper", "torch.compile around DistributedDataParallel", "exact")
 @pytest.mark.usefixtures("fresh_compiler", "process_group")
 def test_compiled_and_distributed():
     def wrap(model):
@@ -353,6 +370,12 @@ def single_precision(name):
     return case
 
 
+@pytest.mark.compatibility(
+    "precision",
+    "autocast around the step",
+    "exact",
+    "scores are taken in full precision, training runs under autocast",
+)
 @pytest.mark.parametrize("name", ["mlp", "batchnorm_train", "unet3d"])
 def test_autocast_does_not_change_the_scores(name):
     case = single_precision(name)
@@ -380,6 +403,7 @@ def test_training_itself_runs_under_autocast():
     assert step.weights.dtype == step.losses.dtype == torch.float32
 
 
+@pytest.mark.compatibility("precision", "A scaled loss (GradScaler)", "exact")
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 def test_the_loss_scale_does_not_change_the_scores(beta):
     scaled, plain = single_precision("mlp"), single_precision("mlp")

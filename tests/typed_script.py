@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import assert_type
+from typing import Any, assert_type
 
 import torch
 from torch import Tensor, nn
 
 from reweight import (
+    CheckReport,
     GradientSimilarity,
     KeepAll,
     LastLayerGradient,
@@ -19,9 +20,12 @@ from reweight import (
     Rectify,
     ReweightedStep,
     Scorer,
+    ScorerCheck,
     ScoringContext,
     TopK,
+    UnguardedWriteError,
     Uniform,
+    UnknownParametersError,
     as_scorer,
     normalize,
 )
@@ -90,6 +94,7 @@ def scoring() -> list[ScorerLike]:
         RandomWeights(seed=3),
         sum([Uniform(), RandomWeights()], start=Uniform() * 0.5),
         GradientSimilarity(parameters="2.*", method="double_backward"),
+        GradientSimilarity(method="per_sample"),
         GradientSimilarity(lookahead=SGD(lr=0.1)),
         LastLayerGradient(layer="2"),
     ]
@@ -107,9 +112,54 @@ def report(step: ReweightedStep) -> float:
     assert_type(step.kept, int)
     assert_type(step.empty, bool)
     assert_type(step.dropped, tuple[int, ...])
+    if step.counted is not None:
+        assert_type(step.counted, Tensor)
     if step.trusted_loss is not None:
         assert_type(step.trusted_loss, Tensor)
     return step.effective_sample_size
+
+
+def keep(batch: Any, kept: Tensor) -> Any:
+    """Leave samples out of a batch whose form only its owner knows."""
+    inputs, target = batch
+    return inputs[kept], target[kept]
+
+
+def masked(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Losses, and which of them count."""
+    values = forward(model, batch)
+    return values, torch.arange(len(values)) > 0
+
+
+def checked(reweighter: MetaReweighter, noisy: Batch, trusted: Batch) -> bool:
+    found = reweighter.check(noisy, trusted)
+    assert_type(found, CheckReport)
+    for row in found.scorers:
+        assert_type(row, ScorerCheck)
+        assert_type(row.error, float | None)
+        assert_type(row.way, str)
+        assert_type(row.agrees, bool)
+    assert_type(found.facts, tuple[str, ...])
+    assert_type(found.samples, int)
+    print(found)
+    return found.ok
+
+
+def resumed(before: MetaReweighter, after: MetaReweighter) -> MetaReweighter:
+    state = before.state_dict()
+    assert_type(state, dict[str, Any])
+    after.load_state_dict(state)
+    return after
+
+
+def refused(reweighter: MetaReweighter, noisy: Batch, trusted: Batch) -> str:
+    try:
+        reweighter.score(noisy, trusted)
+    except UnknownParametersError as error:
+        return str(error)
+    except UnguardedWriteError as error:
+        return f"once more: {error}"
+    return ""
 
 
 def train(scorer: ScorerLike, selector: Selector) -> list[float]:
@@ -123,6 +173,8 @@ def train(scorer: ScorerLike, selector: Selector) -> list[float]:
         trusted_coefficient=0.5,
         on_empty="uniform",
         on_nonfinite="drop",
+        leave_out=keep,
+        self_check=False,
     )
     sizes: list[float] = []
     for noisy, trusted in zip(batches(2), batches(2), strict=True):
@@ -152,6 +204,10 @@ def main() -> None:
     noisy, trusted = next(batches(1)), next(batches(1))
     weights = published.score(noisy, trusted).weights
     assert_type(normalize(weights), Tensor)
+    assert checked(published, noisy, trusted)
+    assert refused(published, noisy, trusted) == ""
+    some = MetaReweighter(model, forward=masked, scorer=LossMagnitude())
+    report(resumed(some, MetaReweighter(model, forward=masked, scorer=LossMagnitude()))(noisy))
     try:
         published.score((torch.full((4, 3), torch.nan), noisy[1]), trusted)
     except NonFiniteError as error:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from reweight._isolation.compiled import uses_compiler
 from reweight._isolation.objective import Objective
+from reweight._torch_internals import gradient_hooks, has_hooks, uses_compiler
 
 
 def facts_of(objective: Objective, changed: tuple[int, int]) -> Iterator[str]:
@@ -31,9 +31,9 @@ def facts_of(objective: Objective, changed: tuple[int, int]) -> Iterator[str]:
     parts = objective.beside.items()
     if beside := [name for name, part in parts if any(True for _ in part.parameters())]:
         yield f"The loss or forward function brings modules along: {_listed(beside)}."
-    if hooks := [name or "the model" for name, part in module.named_modules() if _hooked(part)]:
+    if hooks := [name or "the model" for name, part in module.named_modules() if has_hooks(part)]:
         yield f"Hooks on {_listed(hooks)}; they run in scoring passes too."
-    if seen := [name for name, p in named if p._backward_hooks]:
+    if seen := [name for name, p in named if gradient_hooks(p)]:
         yield f"Gradient hooks on {_listed(seen)}."
     if objective.hooks.change:
         yield "Gradient hooks change gradients: both halves of a score honour them."
@@ -65,15 +65,6 @@ def _several_names(
     for name, thing in named:
         names[id(thing)].append(name)
     return [" = ".join(same) for same in names.values() if len(same) > 1]
-
-
-def _hooked(part: nn.Module) -> bool:
-    return bool(
-        part._forward_hooks
-        or part._forward_pre_hooks
-        or part._backward_hooks
-        or part._backward_pre_hooks
-    )
 
 
 def _listed(names: list[str]) -> str:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch._ops import OpOverload, OpOverloadPacket
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
-_OWN = ("aten", "prim", "prims")
-
-
-def is_custom(func: object) -> bool:
-    """Whether an operator is not PyTorch's own."""
-    if isinstance(func, OpOverload):
-        return func.namespace not in _OWN
-    return isinstance(func, OpOverloadPacket) and func._qualified_op_name.split("::")[0] not in _OWN
+from reweight._torch_internals import is_custom_operator, without_function_modes
 
 
 class CustomOperatorsRefused(TorchFunctionMode):
@@ -30,7 +21,7 @@ class CustomOperatorsRefused(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         given = (*args, *(kwargs or {}).values())
-        if is_custom(func) and any(_has_tangent(value) for value in given):
+        if is_custom_operator(func) and any(_has_tangent(value) for value in given):
             raise NotImplementedError(
                 f"Trying to use forward AD with {func} that does not support it"
             )
@@ -42,5 +33,5 @@ def _has_tangent(value: Any) -> bool:
         return any(map(_has_tangent, value))
     if not isinstance(value, Tensor):
         return False
-    with torch._C.DisableTorchFunction():
+    with without_function_modes():
         return forward_ad.unpack_dual(value).tangent is not None  # type: ignore[no-untyped-call]

@@ -47,7 +47,7 @@ class Identity:
 
     def holds(self, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side."""
-        parts = (_shares(derivative) * derivative).double().cpu()
+        parts = (_shares(derivative) * derivative).detach().double().cpu()
         left = float(parts.sum())
         if not (math.isfinite(left) and math.isfinite(self.value)):
             return True  # refused elsewhere, by the samples at fault

@@ -7,12 +7,13 @@ thread that runs the pass.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+
+from reweight._torch_internals import enables_autocast, entering_autocast, turned_off
 
 
 class Precision:
@@ -60,15 +61,12 @@ def autocast_inside_off() -> Iterator[Callable[[], bool]]:
     seen: list[bool] = []
 
     def enter(enter: Callable[[Any], Any], context: Any) -> Any:
-        wanted, context._enabled = context._enabled, False
-        if wanted:
+        if enables_autocast(context):
             seen.append(True)
-        try:
+        with turned_off(context):
             return enter(context)
-        finally:
-            context._enabled = wanted
 
-    with _entering(enter):
+    with entering_autocast(enter):
         yield lambda: bool(seen)
 
 
@@ -78,26 +76,9 @@ def autocast_inside_noticed() -> Iterator[Callable[[], bool]]:
     seen: list[bool] = []
 
     def enter(enter: Callable[[Any], Any], context: Any) -> Any:
-        if context._enabled:
+        if enables_autocast(context):
             seen.append(True)
         return enter(context)
 
-    with _entering(enter):
+    with entering_autocast(enter):
         yield lambda: bool(seen)
-
-
-@contextmanager
-def _entering(way: Callable[[Callable[[Any], Any], Any], Any]) -> Iterator[None]:
-    original: Any = torch.autocast.__enter__
-    thread = threading.get_ident()
-
-    def enter(context: Any) -> Any:
-        if threading.get_ident() != thread:
-            return original(context)
-        return way(original, context)
-
-    torch.autocast.__enter__ = enter  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.autocast.__enter__ = original  # type: ignore[method-assign]

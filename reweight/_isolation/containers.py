@@ -27,8 +27,14 @@ from torch.jit import ScriptModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.weak import WeakIdKeyDictionary, WeakIdRef
 
-from reweight._isolation.gradient_hooks import OF_MODULES
 from reweight._isolation.holders import Holder, Slots, Values, Variable, slots_of
+from reweight._torch_internals import (
+    BACKWARD_HOOK_SLOTS,
+    HOOK_SLOTS,
+    SLOTS,
+    TENSOR_SLOTS,
+    set_scripted,
+)
 
 _ATOMS = frozenset(
     {int, float, str, bool, bytes, complex, type(None), type, range, slice, type(Ellipsis)}
@@ -36,9 +42,7 @@ _ATOMS = frozenset(
     | {FunctionType, BuiltinFunctionType, MethodType, ModuleType, property}
 )
 # Of a module's own attributes these are looked into.
-_OF_MODULES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-_HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
-_SKIPPED = frozenset({*_OF_MODULES, *_HOOKS})
+_SKIPPED = frozenset({*SLOTS, *HOOK_SLOTS})
 # Objects of these packages are not a model's memory: a trainer, a logger, a data loader.
 _MACHINERY = (frozenset(sys.stdlib_module_names) - {"types", "argparse"}) | {
     *("torch", "numpy", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate"),
@@ -161,7 +165,7 @@ class Containers:
         for module, name, tensor in self.scripted:
             new = replacement(tensor)
             if new is not tensor:
-                module._c.setattr(name, new)
+                set_scripted(module, name, new)
         for container, key, made in self._anew:
             _set(container, key, made())
         for known, key in self._by_identity:
@@ -177,7 +181,7 @@ class Containers:
         """Put the tensors of TorchScript modules back."""
         for module, name, tensor in self.scripted:
             if getattr(module, name) is not tensor:
-                module._c.setattr(name, tensor)
+                set_scripted(module, name, tensor)
 
     def bare_parameters(self, known: set[int]) -> list[tuple[str, Any]]:
         """Return trained tensors that no module holds (a temperature in a closure), by name.
@@ -209,19 +213,19 @@ class Containers:
             return
         own = module.__dict__
         self._keep(own)
-        for name in _OF_MODULES:
+        for name in SLOTS:
             inside = own.get(name)
             if inside is None:
                 continue
             self._stood.append((inside, _copy(inside) if inside else _NOTHING))
-            if inside and name in ("_parameters", "_buffers"):
+            if inside and name in TENSOR_SLOTS:
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
         for name, value in own.items():
             if type(value) in _ATOMS:
                 continue
-            if name in _HOOKS:
+            if name in HOOK_SLOTS:
                 self.hooks.append(value)
-                if value and name in OF_MODULES:
+                if value and name in BACKWARD_HOOK_SLOTS:
                     self._backward.append(value)
             elif name not in _SKIPPED:
                 self._look_at(value, own, name)

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.nn.modules import module as torch_module
 
 from reweight._isolation.verdicts import Verdicts
-
-OF_MODULES = ("_backward_hooks", "_backward_pre_hooks")
+from reweight._torch_internals import backward_hooks_of_all_modules, gradient_hooks, version
 
 
 class GradientHooks:
@@ -31,21 +29,19 @@ class GradientHooks:
     @property
     def change(self) -> bool:
         """Whether a hook was seen to change a gradient, or cannot be watched."""
-        return self._verdicts.hooks_change or any(
-            getattr(torch_module, f"_global{name}", None) for name in OF_MODULES
-        )
+        return self._verdicts.hooks_change or backward_hooks_of_all_modules()
 
     def watched(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``hook`` such that a change it makes is noted."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             given = [x for x in _flat(args) if isinstance(x, Tensor)]
-            versions = [x._version for x in given]
+            versions = [version(x) for x in given]
             result = hook(*args, **kwargs)
             same = {id(x) for x in given}
             if any(id(x) not in same for x in _flat(result) if x is not None):
                 self._verdicts.hooks_change = True
-            if any(x._version != version for x, version in zip(given, versions, strict=True)):
+            if any(version(x) != before for x, before in zip(given, versions, strict=True)):
                 self._verdicts.hooks_change = True
             return result
 
@@ -53,7 +49,7 @@ class GradientHooks:
 
     def applied(self, parameter: Tensor, gradient: Tensor) -> Tensor:
         """Return what the hooks of ``parameter`` make of its ``gradient``."""
-        for hook in list((parameter._backward_hooks or {}).values()):
+        for hook in list(gradient_hooks(parameter).values()):
             if "register_multi_grad_hook" in getattr(hook, "__qualname__", ""):
                 continue  # it changes nothing, and asks which backward pass it is called in
             result = self.watched(hook)(gradient)

@@ -7,6 +7,8 @@ from array import array
 from types import CellType, FunctionType, MemberDescriptorType
 from typing import Any
 
+_OF_ABSTRACT = "_" + "abc_"  # what Python itself keeps in abstract classes
+
 
 class Holder:
     """Something that keeps values by name, and can be put back to where it stood."""
@@ -132,7 +134,7 @@ class ClassAttributes(Holder):
         return {
             name: value
             for name, value in vars(self._kind).items()
-            if not name.startswith(("__", "_abc_"))
+            if not name.startswith(("__", _OF_ABSTRACT))
             and not hasattr(type(value), "__set__")
             and not isinstance(value, FunctionType | staticmethod | classmethod)
         }

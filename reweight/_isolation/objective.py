@@ -16,7 +16,6 @@ from torch.nn.parameter import is_lazy
 
 from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.batches import fresh
-from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
@@ -34,6 +33,7 @@ from reweight._isolation.wrappers import (
     refuse_sharded,
     unwrapped,
 )
+from reweight._torch_internals import compiler_loaded
 from reweight.errors import NOT_THE_USERS, REFUSALS
 
 __all__ = ["LossFunction", "Objective", "Parameters", "unwrapped"]
@@ -65,16 +65,16 @@ class Objective:
         self, model: nn.Module, losses: LossFunction, function: Callable[..., Any] | None = None
     ) -> None:
         self.model = model
-        self.module = unwrapped(model)[-1]
-        self.verdicts = Verdicts()
+        self.module: nn.Module = unwrapped(model)[-1]
+        self.verdicts: Verdicts = Verdicts()
         self.self_check = True
-        self.hooks = GradientHooks(self.verdicts)
+        self.hooks: GradientHooks = GradientHooks(self.verdicts)
         self.passes = 0
         self._function = function
         self._losses = losses
         self._writes = Writes()
         self._learning = False
-        self.known_leaves = KnownLeaves()
+        self.known_leaves: KnownLeaves = KnownLeaves()
         self._checked: weakref.ref[Start] | None = None
         self._wrappers: list[nn.parallel.DistributedDataParallel] = []
 
@@ -91,7 +91,7 @@ class Objective:
     def _beside(self, modules: list[nn.Module]) -> dict[str, nn.Module]:
         if self._function is None:
             return {}
-        own = self.module._modules
+        own = {name for name, _ in self.module.named_children()}
         found = modules_beside(self.module, self._function, modules)
         return {f"{name}_" if name in own else name: part for name, part in found.items()}
 
@@ -242,7 +242,7 @@ class Objective:
                 except WritesInto as found:
                     start.copy_from_now_on(found.storage)
 
-        if not first_order or not compiler_is_loaded():
+        if not first_order or not compiler_loaded():
             return attempt(eager=True)
         if self.verdicts.needs_compiler:
             return attempt(eager=False)

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from reweight._isolation.gradient_hooks import GradientHooks
+from reweight._torch_internals import forward_mode_enabled, reads_data, storage_of
 
 _AUGMENTED = frozenset(
     f"__i{name}__"
@@ -34,7 +34,7 @@ class WritesInto(BaseException):
     Not an ``Exception``, so that no handler in the model's code takes it for one of its own.
 
     Attributes:
-        storage: Which, by :func:`storage_of`.
+        storage: Which, by :func:`~reweight._torch_internals.storage_of`.
     """
 
     def __init__(self, storage: int) -> None:
@@ -51,7 +51,7 @@ class ConstantUnderNoGrad(TorchFunctionMode):
         # A compiler traces these lines too.
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return func(*args, **(kwargs or {}))
-        with forward_ad._set_fwd_grad_enabled(False):
+        with forward_mode_enabled(False):
             return func(*args, **(kwargs or {}))
 
 
@@ -79,7 +79,7 @@ class ScoringMode(ConstantUnderNoGrad):
         if func is Tensor.register_hook and len(args) == 2:
             args = (args[0], self._hooks.watched(args[1]))
         elif self._guarded:
-            if _is_data(func):
+            if reads_data(func):
                 # An alias that keeps count of changes, in place of one that hides them.
                 if storage_of(args[0]) in self._guarded:
                     return args[0].detach()
@@ -89,21 +89,6 @@ class ScoringMode(ConstantUnderNoGrad):
                     if storage in self._guarded:
                         raise WritesInto(storage)
         return super().__torch_function__(func, types, args, kwargs)
-
-
-def storage_of(x: Any) -> int | None:
-    """Return what identifies the memory of a tensor, views of it included."""
-    try:
-        return int(x.untyped_storage()._cdata)
-    except (AttributeError, NotImplementedError, RuntimeError):  # sparse, or a kind of its own
-        return None
-
-
-def _is_data(func: Any) -> bool:
-    return (
-        getattr(func, "__name__", "") == "__get__"
-        and getattr(func, "__self__", None) is torch.Tensor.data
-    )
 
 
 @lru_cache(maxsize=4096)

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from reweight._isolation.compiled import compiler_is_loaded
 from reweight._isolation.random_state import RandomState
 from reweight._isolation.reentrant import without_reentrant_checkpoints
+from reweight._torch_internals import compiler_loaded
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def scoring_pass(
         torch.backends.mha.set_fastpath_enabled(False)
         # Compiled code drops tangents without a word. A compiled function, such as a loss, cannot
         # be told from another, so that wherever something may have been compiled it runs eagerly.
-        if eager and compiler_is_loaded():
+        if eager and compiler_loaded():
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 

@@ -10,12 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.random_state import RandomState, accelerators
-from reweight._isolation.scoring_mode import storage_of
+from reweight._isolation.tensor_copies import bytes_of, equal
+from reweight._torch_internals import (
+    base_of,
+    nothing_cached_by_parametrize,
+    storage_of,
+    version,
+)
 from reweight.errors import UnguardedWriteError
 
 # Buffers and plain tensors up to this size are copied for every pass, whatever it does to them.
@@ -109,10 +114,12 @@ class Start:
                 continue
             entry = self._entry(tensor, budget)
             if entry.unsure:
-                budget -= tensor.nbytes
+                budget -= bytes_of(tensor)
             self._tensors[id(tensor)] = entry
-        self.devices = accelerators(entry.own for entry in self._tensors.values())
-        self.random = RandomState(self.devices, self._containers.generators)
+        self.devices: list[torch.device] = accelerators(
+            entry.own for entry in self._tensors.values()
+        )
+        self.random: RandomState = RandomState(self.devices, self._containers.generators)
         self._handed_out: list[tuple[_Tensor, Tensor]] = []
         self._of_training: list[_Tensor] = []
 
@@ -126,7 +133,7 @@ class Start:
         parameter = isinstance(tensor, nn.Parameter)
         written = self._writes.of(tensor)
         small = not parameter and tensor.numel() <= _SMALL
-        unsure = not small and written is None and tensor.nbytes <= budget
+        unsure = not small and written is None and bytes_of(tensor) <= budget
         copied = small or bool(written)
         value = tensor.detach()
         return _Tensor(tensor, value.clone() if copied else value, _version(tensor), copied, unsure)
@@ -205,8 +212,6 @@ class Start:
                 found = given[id(tensor)] = self.value(tensor)
             return found
 
-        # PyTorch keeps these in one place for all models.
-        cached = parametrize._cache
         now = self._containers.exchanged()
         try:
             self._containers.replace(replacement)
@@ -214,10 +219,9 @@ class Start:
                 watched = {k: hooks.watched(hook) for k, hook in container.items()}
                 container.clear()
                 container.update(watched if backward else {})
-            parametrize._cache = {}
-            yield
+            with nothing_cached_by_parametrize():
+                yield
         finally:
-            parametrize._cache = cached
             self._containers.put_scripted_back()
             self._containers.put_back(now)
         self._learn()
@@ -231,7 +235,7 @@ class Start:
     def _learn(self) -> None:
         """Look at what the pass wrote into, and refuse what could not be kept from it."""
         for entry, copy in self._handed_out:
-            changed = copy.shape != entry.value.shape or not torch.equal(copy, entry.value)
+            changed = copy.shape != entry.value.shape or not equal(copy, entry.value)
             self._writes.note(entry.own, written=changed)
             if changed and not entry.copied:
                 entry.value, entry.copied = entry.value.clone(), True
@@ -271,7 +275,7 @@ class Start:
 
 def _view_of(tensor: Tensor, given: Mapping[int, Tensor]) -> Tensor:
     """Return the same view into what stands in its base's place, where ``tensor`` is such a one."""
-    base = tensor._base if tensor._is_view() and not tensor.is_leaf else None
+    base = None if tensor.is_leaf else base_of(tensor)
     found = None if base is None else given.get(id(base))
     if base is None or found is None or found.stride() != base.stride():
         return tensor
@@ -288,11 +292,11 @@ def _stands_by_itself(tensor: Tensor) -> bool:
 
 
 def _unchanged(entry: _Tensor) -> bool:
-    return _version(entry.own) == entry.version and torch.equal(entry.own, entry.value)
+    return _version(entry.own) == entry.version and equal(entry.own, entry.value)
 
 
 def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+    return None if tensor.is_inference() else version(tensor)
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:

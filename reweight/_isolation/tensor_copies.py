@@ -1,4 +1,4 @@
-"""Copies of tensors that share memory as the tensors do."""
+"""Copies of tensors that share memory as the tensors do, and whether two tensors are equal."""
 
 from __future__ import annotations
 
@@ -42,6 +42,39 @@ class TensorCopies:
         if whole.dtype != value.dtype or start < 0 or start + _extent(value) > whole.numel():
             return None
         return made.as_strided(value.shape, value.stride(), made.storage_offset() + start)
+
+
+def bytes_of(value: Tensor) -> int:
+    """Return how much memory a tensor takes, of any layout."""
+    if value.layout == torch.sparse_coo:
+        whole = value.detach().coalesce()
+        return whole.indices().nbytes + whole.values().nbytes
+    return value.nbytes
+
+
+def equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one layout, whichever it is, hold the same; false where unknown."""
+    if a.layout == torch.strided and not a.is_nested:
+        return torch.equal(a, b)
+    parts = _PARTS.get(a.layout)
+    if parts is None or a.layout != b.layout:
+        return False
+    if a.layout == torch.sparse_coo:
+        a, b = a.coalesce(), b.coalesce()
+    return a.shape == b.shape and all(
+        torch.equal(getattr(a, part)(), getattr(b, part)()) for part in parts
+    )
+
+
+_ROWS = ("crow_indices", "col_indices", "values")
+_COLUMNS = ("ccol_indices", "row_indices", "values")
+_PARTS = {
+    torch.sparse_coo: ("indices", "values"),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
 
 
 def _storage(value: Tensor) -> int:

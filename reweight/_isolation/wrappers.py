@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from reweight._torch_internals import inside_compiled
+
 
 def unwrapped(model: nn.Module) -> list[nn.Module]:
     """Return ``model``, what its outermost wrapper holds, and so on to the bare module.
@@ -19,7 +21,7 @@ def unwrapped(model: nn.Module) -> list[nn.Module]:
     """
     found = [model]
     while True:
-        inner = getattr(found[-1], "_orig_mod", None)
+        inner = inside_compiled(found[-1])
         if inner is None and isinstance(found[-1], DistributedDataParallel | DataParallel):
             inner = found[-1].module
         if not isinstance(inner, nn.Module):

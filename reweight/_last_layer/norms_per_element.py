@@ -20,8 +20,8 @@ from reweight._last_layer.output_gradients import (
     why_not_read,
 )
 from reweight._last_layer.parameter_hooks import hooked_parameters
-from reweight._last_layer.private_torch import padding_of
 from reweight._last_layer.trace import LayerTrace
+from reweight._torch_internals import padding_of
 
 # A backward pass an element is made for maps of so many elements.
 _MOST_PASSES = 1024

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from reweight._isolation.wrappers import is_dtensor
-from reweight._last_layer.private_torch import has_hooks
 from reweight._last_layer.trace import LayerTrace
+from reweight._torch_internals import has_hooks, parameter_slots
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -30,7 +30,7 @@ def reads_rows(trace: LayerTrace) -> bool:
     if any(map(is_dtensor, trace.parameters.values())):
         return False
     # A hook may compute the weight (weight_norm), change the output or change a gradient.
-    if has_hooks(layer) or "weight" not in layer._parameters:
+    if has_hooks(layer) or "weight" not in parameter_slots(layer):
         return False
     return all(
         call.edge is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.verdicts import Verdicts
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.trace import LayerTrace
+from reweight._torch_internals import gradient_hooks
 
-Hook = Callable[[Tensor], Tensor | None]
 _ONLY_LOOK = "hooks of parameters only look"
 
 
@@ -24,7 +24,9 @@ def hooked_parameters(trace: LayerTrace, findings: Findings) -> dict[str, nn.Par
     if trace.layer is None or findings.trusts(_ONLY_LOOK):
         return {}
     own = dict(trace.layer.named_parameters())
-    return {name: own[name] for name in trace.parameters if name in own and _hooks(own[name])}
+    return {
+        name: own[name] for name in trace.parameters if name in own and gradient_hooks(own[name])
+    }
 
 
 class HonouredHooks:
@@ -36,19 +38,19 @@ class HonouredHooks:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = parameters
-        self._kept = {name: dict(_hooks(p)) for name, p in parameters.items()}
+        self._kept = {name: dict(gradient_hooks(p)) for name, p in parameters.items()}
         self._hooks = GradientHooks(Verdicts())
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
         """Keep the hooks from running in the body, where the parameters are differentiated by."""
         for p in self._parameters.values():
-            _hooks(p).clear()
+            gradient_hooks(p).clear()
         try:
             yield
         finally:
             for name, p in self._parameters.items():
-                _hooks(p).update(self._kept[name])
+                gradient_hooks(p).update(self._kept[name])
 
     def applied(self, name: str, gradient: Tensor) -> Tensor:
         """Return what the hooks make of a gradient of the parameter ``name``."""
@@ -61,8 +63,3 @@ class HonouredHooks:
         """Remember if none of the hooks has changed anything."""
         if self._parameters and not self._hooks.change:
             findings.passed(_ONLY_LOOK)
-
-
-def _hooks(p: Tensor) -> dict[int, Hook]:
-    found: dict[int, Hook] | None = p._backward_hooks
-    return {} if found is None else found

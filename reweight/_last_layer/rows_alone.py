@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from reweight._last_layer.private_torch import output_shape, saved_dimensions
 from reweight._last_layer.trace import LayerTrace
+from reweight._torch_internals import output_shape, saved_dimensions
 
 # More nodes than this are not looked at: the walk has to cost less than a backward pass.
 _MOST_NODES = 100
@@ -120,6 +120,8 @@ def _keeps_parts(node: Node, operand: Node, given: tuple[int, ...] | None, count
         return False
     if name in _ELEMENTWISE:
         return len(given) == len(made)
+    if name == "SliceBackward0" and given == made:  # all of it: older releases record z[:] too
+        return True
     if name in _CLASS_LOSSES:
         return len(given) == len(made) + 1
     if name not in _ALONG_DIMENSIONS:

@@ -13,9 +13,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 
-from reweight._last_layer.private_torch import is_wrapped, unwrapped_tensor
 from reweight._last_layer.scripted import last_scripted_layer
-from reweight._torch_internals import parameter_slots
+from reweight._torch_internals import is_wrapped, parameter_slots, unwrapped_tensor
 
 
 @dataclass(frozen=True)

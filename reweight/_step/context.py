@@ -42,11 +42,11 @@ class ScoringContext:
     ) -> None:
         self.objective = objective
         self.granularity = granularity
-        self.model = objective.module
+        self.model: nn.Module = objective.module
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
-        self.passes = NoisyPasses(objective, noisy, training=training)
-        self.derivatives = Derivatives(objective, self.passes)
+        self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training)
+        self.derivatives: Derivatives = Derivatives(objective, self.passes)
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
         self._gradients: dict[frozenset[str], TrustedGradient] = {}

@@ -9,9 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from reweight._isolation.wrappers import in_several_parts
+from reweight._torch_internals import (
+    about_to_broadcast,
+    learns_static_graph,
+    set_to_broadcast,
+    tree_flatten,
+    tree_unflatten,
+)
+from reweight._torch_internals import broadcast_buffers as broadcast_buffers_of
 
 Recognise = Callable[[Tensor, Tensor], None]
 
@@ -25,14 +32,7 @@ def scores_apart(model: nn.Module, wrappers: Wrappers) -> bool:
     With ``static_graph`` the first backward pass through DDP's output, whoever asks for it, is
     what DDP takes for the iteration to learn the graph from, and reduces gradients at its end.
     """
-    return in_several_parts(model) or any(map(_learns_the_graph, wrappers))
-
-
-def _learns_the_graph(ddp: DistributedDataParallel) -> bool:
-    # Where the attribute is not known, it is taken to be the first iteration still.
-    return bool(ddp.static_graph) and not getattr(
-        ddp, "_static_graph_delay_allreduce_enqueued", False
-    )
+    return in_several_parts(model) or any(map(learns_static_graph, wrappers))
 
 
 def broadcast_buffers(wrappers: Wrappers) -> None:
@@ -40,17 +40,8 @@ def broadcast_buffers(wrappers: Wrappers) -> None:
 
     Scoring passes, which come before it, shall start from the same ones.
     """
-    for ddp in _about_to_broadcast(wrappers):
-        ddp._sync_buffers()  # type: ignore[no-untyped-call]
-
-
-def _about_to_broadcast(wrappers: Wrappers) -> list[DistributedDataParallel]:
-    return [
-        ddp
-        for ddp in wrappers
-        if ddp.will_sync_module_buffers()  # type: ignore[no-untyped-call]
-        and not hasattr(ddp, "buffer_hook")
-    ]
+    for ddp in filter(about_to_broadcast, wrappers):
+        broadcast_buffers_of(ddp)
 
 
 @contextmanager
@@ -80,21 +71,21 @@ def data_parallel_pass(
             stack.enter_context(_broadcast_done(wrappers))
         for ddp in wrappers:
             looks = ddp.find_unused_parameters and not ddp.static_graph
-            if (looks and also) or (recognise and (looks or _learns_the_graph(ddp))):
+            if (looks and also) or (recognise and (looks or learns_static_graph(ddp))):
                 stack.enter_context(_seen_through(ddp, recognise, also if looks else []))
         yield
 
 
 @contextmanager
 def _broadcast_done(wrappers: Wrappers) -> Iterator[None]:
-    done = _about_to_broadcast(wrappers)
+    done = list(filter(about_to_broadcast, wrappers))
     for ddp in done:
-        ddp.require_forward_param_sync = False
+        set_to_broadcast(ddp, due=False)
     try:
         yield
     except BaseException:
         for ddp in done:
-            ddp.require_forward_param_sync = True
+            set_to_broadcast(ddp, due=True)
         raise
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
-from reweight._derivative.beside_training.foreign import compiled_functions_about
 from reweight._derivative.double_backward import double_backward
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
@@ -18,14 +17,16 @@ from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
-from reweight._isolation.compiled import runs_compiled, uses_compiler
+from reweight._isolation.compiled import runs_compiled
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.reentrant import reentrant_checkpoints_noticed
+from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight._step.repeated import Repeated
+from reweight._torch_internals import anything_compiled, uses_compiler
 from reweight.errors import check_finite
 
 _Traces = dict[nn.Module | None, LayerTrace]
@@ -69,9 +70,9 @@ class NoisyPasses:
         self.objective = objective
         self._wrappers = data_parallel_wrappers(objective.model) if training else []
         broadcast_buffers(self._wrappers)
-        self.start = objective.start()
-        self.precision = Precision(self.start.devices)
-        self.noisy = noisy
+        self.start: Start = objective.start()
+        self.precision: Precision = Precision(self.start.devices)
+        self.noisy: Any = noisy
         self._training = training
         self._compiled = training and uses_compiler(objective.model)
         self._trains_and_scores = (
@@ -83,11 +84,11 @@ class NoisyPasses:
         )
         self.also_used: list[Tensor] = []
         self.mode = "train" if objective.module.training else "eval"
-        self.look = objective.self_check and objective.verdicts.due(("look", self.mode))
+        self.look: bool = objective.self_check and objective.verdicts.due(("look", self.mode))
         self._repeated = Repeated()
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
-        self.taken = ""
-        self.training_failed = False
+        self.taken: str = ""
+        self.training_failed: bool = False
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
@@ -210,7 +211,7 @@ class NoisyPasses:
             self.objective.verdicts.autocast_inside = True
         if checkpointed():
             self.objective.verdicts.reentrant_inside = True
-        if hooked and compiled_functions_about() and runs_compiled(losses.values):
+        if hooked and anything_compiled() and runs_compiled(losses.values):
             self.objective.verdicts.compiled_inside = True
         self._trains_and_scores &= not self.objective.verdicts.scores_apart
         self._for_training = self._checked(losses, traces, noted=self._trains_and_scores)

@@ -117,7 +117,7 @@ class GradientSimilarity(Scorer):
         self.method = method
         one_pass = isinstance(parameters, Iterable) and not isinstance(parameters, str)
         self.parameters: ParameterSelection = list(parameters) if one_pass else parameters  # type: ignore[arg-type]
-        self.lookahead = as_lookahead(lookahead)
+        self.lookahead: Lookahead = as_lookahead(lookahead)
         self.inner_steps = inner_steps
 
     @property

@@ -24,6 +24,8 @@ def _snake_case(name: str) -> str:
 
 
 class _Arithmetic:
+    """Sums and multiples of scorers are mixtures."""
+
     def __add__(self, other: ScorerLike) -> Mixture:
         if not callable(other) and not isinstance(other, Mixture):
             return NotImplemented

@@ -22,18 +22,25 @@ AREAS = {
     "operator": "Operators",
     "wrapper": "Wrappers",
     "precision": "Precisions",
-    "framework": "Frameworks",
-    "model": "What models do",
-    "batch": "Batches",
+    "hook": "Hooks",
+    "memory": "What models keep and change",
     "loss": "Losses",
+    "batch": "Batches",
+    "framework": "Frameworks",
 }
+WORDS = ("warned of", "refused")
+LONG = 100
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "timm", "monai")
 INTRODUCTION = """\
 # Compatibility
 
 What was tried, and with which result. *Exact* means that the scores equal those of plain autograd,
-one backward pass a sample, to rounding; *refused* that the library raises an error that says what
-to do, in the words given. This page is written by `make compatibility`, from the tests that passed.
+one backward pass a sample, to rounding; where another way than the cheapest is taken, it is named.
+*As in training*: it happens once a step, in the training pass, and never while scoring.
+*Warned of*: it runs, and the library says once what looks wrong, in the words given. *Refused*: the
+library raises an error that says what to do, in the words given. DeepSpeed, Megatron and Lightning
+were tried by stand-ins that look like theirs. This page is written by `make compatibility`, from
+the tests that passed; `MetaReweighter.check` tells the same of a model of your own.
 """
 
 
@@ -64,15 +71,33 @@ def render(rows: dict[Row, str], versions: Iterable[str]) -> str:
     """Return the page of ``rows``, with a reason or note to each."""
     parts = [INTRODUCTION, f"With {', '.join(versions)}.\n"]
     for area, title in AREAS.items():
-        lines = [
-            f"| {_cell(row.what)} | {_cell(row.result)} | {_cell(reason)} |"
-            for row, reason in sorted(rows.items())
-            if row.area == area
-        ]
+        said: list[str] = []
+        lines = []
+        for row, reason in sorted(rows.items(), key=lambda each: _order(each[0])):
+            if row.area == area:
+                note = _note(_cell(reason), said)
+                lines.append(f"| {_cell(row.what)} | {_cell(row.result)} | {note} |")
         if lines:
             head = ["| what | result | |", "|---|---|---|"]
             parts.append("\n".join([f"## {title}\n", *head, *lines]) + "\n")
+        if said:
+            parts.append("\n".join(f"{n}. {text}" for n, text in enumerate(said, 1)) + "\n")
     return "\n".join(parts)
+
+
+def _order(row: Row) -> tuple[int, str]:
+    """What works comes first, what is refused last."""
+    rank = WORDS.index(row.result) + 1 if row.result in WORDS else 0
+    return rank, row.what.casefold()
+
+
+def _note(reason: str, said: list[str]) -> str:
+    """A long reason stands once, below the table."""
+    if len(reason) <= LONG:
+        return reason
+    if reason not in said:
+        said.append(reason)
+    return f"see {said.index(reason) + 1}"
 
 
 def listed(page: str) -> set[tuple[str, str, str]]:

@@ -29,17 +29,17 @@ def tried(
     marks: Sequence[Any] = (),
 ):
     """Add a function that makes a `Tried` to those that are compared."""
-    row = pytest.mark.compatibility("architecture", what, result, note)
+    rows = [pytest.mark.compatibility("architecture", what, result, note)]
+    if needs:
+        about_models = "the architectures above that name it"
+        rows.append(pytest.mark.compatibility("framework", needs, "exact", about_models))
 
     def add(make: Callable[[], Tried]) -> Callable[[], Tried]:
-        about = {"id": make.__name__, "marks": [row, *marks]}
+        about = {"id": make.__name__, "marks": [*rows, *marks]}
         TRIED.append(pytest.param(make, needs, result, tolerance, **about))
         return make
 
     return add
-
-
-isolation_rewrite = pytest.mark.xfail(strict=False, reason="isolation rewrite")
 
 
 def classify(model: nn.Module, batch: Any) -> Tensor:
@@ -163,7 +163,7 @@ def batch_of_graphs() -> Tried:
     return Tried(ours.GraphAttention().double(), classify, batch(C), batch(TRUSTED), "head")
 
 
-@tried("One layer under two names, and thrice in a list", marks=[isolation_rewrite])
+@tried("One layer under two names, and thrice in a list")
 def named_twice() -> Tried:
     return images(ours.NamedTwice(), "head", 6)
 
@@ -335,7 +335,7 @@ def monai_unet() -> Tried:
     return voxels(model, "model.2.1.conv.unit0.conv", 1, 8, 8, 8)
 
 
-@tried("DynUNet, deep supervision (MONAI)", needs="monai", marks=[isolation_rewrite])
+@tried("DynUNet, deep supervision (MONAI)", needs="monai")
 def monai_dynunet() -> Tried:
     from monai.networks.nets import DynUNet
 

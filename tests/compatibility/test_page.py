@@ -35,6 +35,29 @@ def test_what_is_written_is_read_back():
         ("architecture", "MLP", "exact"),
     }
     assert page.index("MLP") < page.index("DataParallel")
+
+
+def test_what_is_refused_comes_last_and_a_long_reason_stands_once():
+    why = "it cannot be, " * 10
+    rows = {
+        Row("wrapper", "A", "refused"): why,
+        Row("wrapper", "b", "exact"): "as ever",
+        Row("wrapper", "C", "exact"): "",
+        Row("wrapper", "D", "refused"): why,
+        Row("hook", "E", "warned of"): "another " * 20,
+    }
+    page = render(rows, [])
+    assert len(listed(page)) == 5
+    assert [
+        line[2] for line in page.splitlines() if line[:4] in ("| A ", "| b ", "| C ", "| D ")
+    ] == [*"bCAD"]
+    assert page.count(why.strip()) == 1
+    assert page.count("| see 1 |") == 3
+    assert page.count("\n1. ") == 2
+
+
+def test_a_reason_is_one_line_of_its_table():
+    page = render({Row("wrapper", "DataParallel", "refused"): "wrap it\nlater"}, [])
     assert "wrap it later" in page
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reweight import GradientSimilarity, MetaReweighter
-from reweight._isolation.compiled import compiler_is_loaded
+from reweight._torch_internals import compiler_loaded
 from tests.comparing import assert_same
 from tests.isolation.reference import similarity_on_copies
 from tests.problems import float64
@@ -414,4 +414,4 @@ def test_an_error_of_the_users_own_is_met_twice_at_most_and_comes_through_alone(
         (weigh if training else weigh.score)(noisy, trusted)
     assert found.value.__context__ is None
     # What may need the compiler, where that is loaded, is tried once more.
-    assert len(calls.read_text()) <= (4 if compiler_is_loaded() else 2)
+    assert len(calls.read_text()) <= (4 if compiler_loaded() else 2)

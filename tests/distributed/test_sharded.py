@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from reweight import (
 )
 from tests import oracle
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.distributed import problems as p
 
 
@@ -59,6 +61,11 @@ KINDS = {
     kind.__name__: kind
     for kind in (fsdp1, fsdp1_inside, fsdp2, fsdp2_root, fsdp2_inside, fsdp2_unsharded)
 }
+ABOUT = {
+    kind: f"{kind[:5].upper()} ({name}), scores by gradients"
+    for kind in KINDS
+    for name in [{"1": "FullyShardedDataParallel", "2": "fully_shard"}[kind[4]]]
+}
 NEED_GRADIENTS: dict[str, dict[str, Any]] = {
     "default": {},
     "similarity": {"scorer": GradientSimilarity()},
@@ -84,12 +91,17 @@ def refused_at_construction(kind: str) -> list[str]:
     return messages
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_needs_a_gradient_is_refused_at_construction_in_one_sentence(two_ranks, kind):
+@pytest.mark.parametrize("kind", rows("wrapper", KINDS, ABOUT, "refused"))
+def test_what_needs_a_gradient_is_refused_at_construction_in_one_sentence(
+    two_ranks, kind, record_property
+):
     for messages in two_ranks(refused_at_construction, kind):
         for message in messages:
-            assert "FSDP1" if kind.startswith("fsdp1") else "FSDP2" in message
+            assert ("FSDP1" if kind.startswith("fsdp1") else "FSDP2") in message
             assert message.count(". ") == 0
+        record_property(
+            "reason", re.sub("sharded by .*? cannot", "sharded by … cannot", messages[0])
+        )
 
 
 def refused_in_the_step(kind: str) -> None:
@@ -145,6 +157,11 @@ def trains(kind: str, scorer: str) -> None:
             optimizer.zero_grad()
 
 
+@pytest.mark.compatibility(
+    "wrapper",
+    "FSDP1 and FSDP2, scores without a gradient (LossMagnitude, Uniform, RandomWeights)",
+    "exact",
+)
 @pytest.mark.parametrize("scorer", ["loss", "uniform", "random"])
 @pytest.mark.parametrize("kind", ["fsdp1", "fsdp2", "fsdp2_root"])
 def test_scorers_that_need_no_gradient_train_a_sharded_model(two_ranks, kind, scorer):
@@ -181,31 +198,37 @@ def test_one_rank_alone_is_refused_too(tmp_path):
         dist.destroy_process_group()
 
 
-def shared_statistics() -> None:
+def shared_statistics() -> str:
     bare = p.made(p.Normalised)
     model = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
     for options in NEED_GRADIENTS.values():
-        with pytest.raises(ValueError, match="SyncBatchNorm"):
+        with pytest.raises(ValueError, match="SyncBatchNorm") as error:
             MetaReweighter(model, p.LOSS, **options)
     MetaReweighter(model, p.LOSS, scorer=LossMagnitude())
     weigh = MetaReweighter(model.eval(), p.LOSS)
     model.train()
     with pytest.raises(ValueError, match="SyncBatchNorm"):
         weigh.score(*p.batches(0))
+    return str(error.value)
 
 
-def test_statistics_of_several_ranks_are_refused(two_ranks):
-    two_ranks(shared_statistics)
+@pytest.mark.compatibility("wrapper", "SyncBatchNorm in train mode, several ranks", "refused")
+def test_statistics_of_several_ranks_are_refused(two_ranks, record_property):
+    record_property("reason", two_ranks(shared_statistics)[0])
 
 
-def megatron() -> None:
+def megatron() -> str:
     model = p.made(p.Plain)
     model.a.weight.tensor_model_parallel = False
     MetaReweighter(model, p.LOSS)
     model.a.weight.tensor_model_parallel = True
-    with pytest.raises(ValueError, match="Megatron"):
+    with pytest.raises(ValueError, match="Megatron") as error:
         MetaReweighter(model, p.LOSS)
+    return str(error.value)
 
 
-def test_megatron_s_parts_of_parameters_are_refused(two_ranks):
-    two_ranks(megatron)
+@pytest.mark.compatibility("wrapper", "Megatron, scores by gradients", "refused")
+def test_megatron_s_parts_of_parameters_are_refused(two_ranks, record_property):
+    record_property(
+        "reason", re.sub("sharded by .*? cannot", "sharded by … cannot", two_ranks(megatron)[0])
+    )

@@ -166,6 +166,9 @@ def train(kind: str, scorer: str, beta: float) -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 @pytest.mark.parametrize("scorer", ["default", "similarity", "last_layer", "loss"])
+@pytest.mark.compatibility(
+    "wrapper", "Tensor parallelism (DTensor parameters)", "exact, one backward pass a sample"
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_scorer_gives_the_oracles_weights(two_ranks, kind, scorer, beta):
     two_ranks(train, kind, scorer, beta)

@@ -58,6 +58,12 @@ class Context(nn.Module):
 WRAPPERS = {"accelerate": as_accelerate_does, "context": Context}
 
 
+@pytest.mark.compatibility(
+    "precision",
+    "autocast entered inside the model",
+    "exact",
+    "scores are taken in full precision, training runs under autocast",
+)
 @pytest.mark.parametrize("scorer", [GradientSimilarity(), LastLayerGradient(), None])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_scores_are_those_of_full_precision(wrapper, scorer):
@@ -116,6 +122,7 @@ def test_autocast_elsewhere_is_left_alone():
     assert torch.autocast.__enter__ is original
 
 
+@pytest.mark.compatibility("framework", "accelerate, mixed_precision bf16", "exact")
 def test_with_accelerate_itself():
     accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
     accelerator = accelerate.Accelerator(mixed_precision="bf16", cpu=True)

@@ -382,6 +382,9 @@ SCORERS = {
 }
 
 
+@pytest.mark.compatibility(
+    "batch", "Objects that the model writes into (graph batches, caches)", "exact"
+)
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_a_batch_object_that_the_model_writes_into(scorer):
     model, (noisy, trusted) = problem()
@@ -423,6 +426,7 @@ def test_score_leaves_both_batches_as_they_came():
     assert torch.equal(noisy.generator.get_state(), torch.Generator().manual_seed(7).get_state())
 
 
+@pytest.mark.compatibility("batch", "Inputs that require a gradient", "exact")
 def test_a_loss_that_differentiates_by_its_input():
     """As of a physics-informed network: an input must require its gradient in every pass."""
     with float64():

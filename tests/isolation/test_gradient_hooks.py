@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.oracle import flat
 from tests.problems import float64
 
@@ -93,10 +94,21 @@ WAYS = (
 )
 
 
+HONOURED = ("exact", "one backward pass a sample where it changes the gradient")
+ABOUT = {
+    "activation": ("Tensor.register_hook on an activation", *HONOURED),
+    "node": ("Node.register_prehook on an activation's grad_fn", *HONOURED),
+    "full backward hook": ("Module.register_full_backward_hook", *HONOURED),
+    "full backward pre-hook": ("Module.register_full_backward_pre_hook", *HONOURED),
+    "parameter": ("Tensor.register_hook on a parameter", *HONOURED),
+    "shared parameter": ("Tensor.register_hook on a parameter", *HONOURED),
+}
+
+
 @pytest.mark.filterwarnings("ignore:GradientSimilarity")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", rows("hook", WAYS, ABOUT))
 def test_scores_are_those_of_backward_passes(how, change, training):
     with float64():
         model = Hooked(how, CHANGES[change])
@@ -108,15 +120,19 @@ def test_scores_are_those_of_backward_passes(how, change, training):
         assert_same(step.scores["gradient_similarity"], expected, 1e-9)
 
 
+@pytest.mark.compatibility(
+    "hook", "Gradients changed by hooks, method forward or double_backward asked for", "refused"
+)
 @pytest.mark.parametrize("method", ["forward", "double_backward"])
-def test_a_method_that_cannot_honour_them_is_refused_by_name(method):
+def test_a_method_that_cannot_honour_them_is_refused_by_name(method, record_property):
     """What is asked for by name is done or refused."""
     with float64():
         model = Hooked("activation", CHANGES["clipped"])
         noisy, trusted = ((torch.randn(n, 6), torch.randint(3, (n,))) for n in (5, 4))
     weigh = MetaReweighter(model, forward=losses, scorer=GradientSimilarity(method))
-    with pytest.raises(RuntimeError, match=r"add up.*per_sample"):
+    with pytest.raises(RuntimeError, match=r"add up.*per_sample") as error:
         weigh.score(noisy, trusted)
+    record_property("reason", str(error.value).replace(f'"{method}"', '"…"'))
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -147,6 +163,12 @@ def test_a_trusted_term_meets_the_parameters_hooks_once():
     assert_same(found, flat([p.grad for p in model.parameters()]), 1e-9)
 
 
+@pytest.mark.compatibility(
+    "hook",
+    "Tensor.register_post_accumulate_grad_hook",
+    "as in training",
+    "runs in the backward pass of training only",
+)
 def test_hooks_on_accumulated_gradients_are_left_to_training():
     """An optimiser that steps in the backward pass must not step in a scoring pass."""
     with float64():

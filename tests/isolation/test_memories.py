@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from reweight import GradientSimilarity, MetaReweighter
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.isolation.reference import similarity_on_copies
 from tests.problems import float64
 from tests.snapshot import Snapshot
@@ -115,6 +116,17 @@ KINDS = (
 )
 
 
+KEPT = "What is computed from parameters and kept for the step (dict, list, object, attribute)"
+ABOUT = {
+    **dict.fromkeys(("dict", "list", "deque", "nested", "tuple", "object", "attribute"), KEPT),
+    "counter": "Counters",
+    "generator": "A torch.Generator of the model's own",
+    "python": "A random.Random of the model's own",
+    "numpy": "A NumPy generator of the model's own",
+    "plain tensor": "Plain tensors, no buffers, written in forward",
+}
+
+
 def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
@@ -124,7 +136,7 @@ def data(count: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("method", ["auto", "double_backward", "per_sample", "unrolled"])
-@pytest.mark.parametrize("how", KINDS)
+@pytest.mark.parametrize("how", rows("memory", KINDS, ABOUT))
 def test_what_a_model_keeps_is_not_handed_on(how, method):
     with float64():
         model, noisy, trusted = Remembering(how), data(5), data(4)
@@ -142,6 +154,7 @@ def test_what_a_model_keeps_is_not_handed_on(how, method):
         step.loss.backward()
 
 
+@pytest.mark.compatibility("memory", "parametrize.cached() around the step", "exact")
 def test_parametrizations_kept_by_the_caller_for_a_step():
     with float64():
         layer = parametrizations.weight_norm(nn.Linear(6, 3))
@@ -157,15 +170,18 @@ def test_parametrizations_kept_by_the_caller_for_a_step():
     assert_same(step.scores["gradient_similarity"], expected, 1e-9)
 
 
-def test_what_was_computed_from_parameters_before_the_step_is_refused():
+@pytest.mark.compatibility("memory", "What was computed from parameters before the step", "refused")
+def test_what_was_computed_from_parameters_before_the_step_is_refused(record_property):
     with float64():
         model, noisy, trusted = Remembering("dict"), data(5), data(4)
     model.cache["w"] = model.first.weight.square()
     weigh = MetaReweighter(model, forward=cross_entropy, scorer=GradientSimilarity())
-    with pytest.raises(ValueError, match=r"first\.weight.*computed.*before this step"):
+    with pytest.raises(ValueError, match=r"first\.weight.*computed.*before this step") as error:
         weigh(noisy, trusted)
+    record_property("reason", str(error.value))
 
 
+@pytest.mark.compatibility("memory", "Dicts, lists and counters that forward= closes over", "exact")
 def test_variables_of_the_forward_function():
     """A closure's dict and list, and a global counter, are memories like a model's."""
     with float64():

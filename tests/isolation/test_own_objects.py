@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from reweight import GradientSimilarity, MetaReweighter
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.isolation.reference import similarity_on_copies
 from tests.problems import float64
 from tests.snapshot import Snapshot
@@ -152,6 +153,17 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+ABOUT = {
+    name: {
+        "shared": "Layers and parameters under several names, in any container",
+        "max": "Embeddings with max_norm",
+        "clamped": "Parameters clamped or rescaled in forward",
+        "momentum": "Frozen parameters written in forward (a momentum encoder)",
+    }[name.partition("_")[0]]
+    for name in MODELS
+}
+
+
 def problem(name: str) -> tuple[nn.Module, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     with float64():
         words = name.startswith("max_norm")
@@ -175,7 +187,7 @@ def test_score_leaves_the_model_bit_for_bit_and_is_exact(name, method):
 
 
 @pytest.mark.filterwarnings("ignore:GradientSimilarity")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", rows("memory", MODELS, ABOUT))
 def test_a_step_trains_as_without_scores(name):
     """Same parameter objects under every name, and values that plain training would have."""
     model, noisy, trusted = problem(name)
@@ -256,6 +268,9 @@ class Registering(nn.Module):
         return self.head(x / self.scale)
 
 
+@pytest.mark.compatibility(
+    "memory", "Buffers, layers and hooks that the first forward registers", "exact"
+)
 def test_what_a_forward_registers_is_the_training_pass_s_own():
     with float64():
         model, noisy, trusted = Registering(), data(5), data(4)
@@ -297,6 +312,7 @@ class RememberingLoss(nn.Module):
         )
 
 
+@pytest.mark.compatibility("memory", "Buffers and lists of the loss", "exact")
 def test_memories_of_the_loss_move_once_a_step_and_not_in_score():
     with float64():
         model, loss, noisy, trusted = nn.Linear(6, 3), RememberingLoss(), data(5), data(4)
@@ -318,3 +334,40 @@ def test_memories_of_the_loss_move_once_a_step_and_not_in_score():
     assert torch.equal(loss.means, other.means)
     assert torch.equal(loss.queue, other.queue)
     assert loss.by_class == other.by_class
+
+
+class Spread(nn.Module):
+    """A graph's edges as a sparse matrix, small or large, which the forward pass may write into."""
+
+    def __init__(self, layout: torch.layout, nodes: int, writes: bool) -> None:
+        super().__init__()
+        self.head, self.writes = nn.Linear(6, 3), writes
+        edges = torch.zeros(nodes, nodes).index_put_(
+            (torch.arange(8), torch.arange(8)), torch.ones(8)
+        )
+        self.register_buffer("edges", edges.to_sparse(layout=layout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.writes:
+            self.edges.mul_(0.5)
+        nodes = torch.zeros(len(self.edges), x.shape[1]).index_copy(0, torch.arange(len(x)), x)
+        return self.head((self.edges @ nodes)[: len(x)])
+
+
+@pytest.mark.filterwarnings("ignore:GradientSimilarity", "ignore:Sparse")
+@pytest.mark.compatibility("memory", "Sparse buffers, written in forward or not", "exact")
+@pytest.mark.parametrize("writes", [False, True])
+@pytest.mark.parametrize("nodes", [10, 1100])
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_sparse_buffers_are_put_back(layout, nodes, writes):
+    with float64():
+        model, noisy, trusted = Spread(layout, nodes, writes), data(5), data(4)
+        dense = model.edges.to_dense()
+        weigh = MetaReweighter(model, forward=cross_entropy, scorer=GradientSimilarity())
+        report = weigh.check(noisy, trusted)
+        assert report.ok, report
+        for _ in range(3):
+            weigh.score(noisy, trusted)
+            assert torch.equal(model.edges.to_dense(), dense)
+        weigh(noisy, trusted)
+        assert torch.equal(model.edges.to_dense(), dense * (0.5 if writes else 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import types
 from typing import Any
 
@@ -74,12 +75,14 @@ def options() -> dict[str, Any]:
     return {"scorer": GradientSimilarity(), "trusted_coefficient": 0.7}
 
 
+@pytest.mark.compatibility("loss", "Parameters of the loss (centres)", "exact")
 def test_a_loss_with_parameters(problem):
     model, loss, noisy, trusted = problem
     weigh = MetaReweighter(model, loss, **options())
     compare(weigh, lambda batch: loss(model(batch[0]), batch[1]), [model, loss], noisy, trusted)
 
 
+@pytest.mark.compatibility("loss", "Modules that forward= brings along", "exact")
 @pytest.mark.parametrize("how", ["closure", "partial", "method", "default", "wrapped", "list"])
 def test_a_forward_function_that_brings_modules_along(problem, how):
     model, loss, noisy, trusted = problem
@@ -161,13 +164,15 @@ def test_a_model_in_a_hidden_list(problem):
     compare(weigh, losses, [model, model.hidden[0]], noisy, trusted)
 
 
-def test_an_encoder_in_front_of_the_model_is_refused(problem):
+@pytest.mark.compatibility("loss", "A trained encoder in front of the model", "refused")
+def test_an_encoder_in_front_of_the_model_is_refused(problem, record_property):
     model, loss, noisy, trusted = problem
     with float64():
         encoder = nn.Linear(6, 6)
     weigh = MetaReweighter(model, loss, **options())
-    with pytest.raises(UnknownParametersError, match="belongs into the model"):
+    with pytest.raises(UnknownParametersError, match="belongs into the model") as error:
         weigh((encoder(noisy[0]), noisy[1]), (encoder(trusted[0]), trusted[1]))
+    record_property("reason", re.sub(r"of shape .*?:", "of shape …:", str(error.value)))
     # a frozen one, or one whose output is cut off, is an input like any other
     weigh((encoder(noisy[0]).detach(), noisy[1]), (encoder(trusted[0]).detach(), trusted[1]))
 
@@ -220,7 +225,8 @@ def test_a_trained_tensor_that_no_module_holds(problem, how, parameter):
     compare(weigh, lambda batch: forward(model, batch), [model, held], noisy, trusted)
 
 
-def test_a_trained_tensor_that_cannot_be_found_is_refused(problem):
+@pytest.mark.compatibility("loss", "A trained tensor that nobody can find", "refused")
+def test_a_trained_tensor_that_cannot_be_found_is_refused(problem, record_property):
     model, _, noisy, trusted = problem
     own = torch.ones((), dtype=torch.float64, requires_grad=True)
     temperatures = (tensor for tensor in itertools.repeat(own))
@@ -230,10 +236,14 @@ def test_a_trained_tensor_that_cannot_be_found_is_refused(problem):
         return F.cross_entropy(model(batch[0]) / next(temperatures), batch[1], reduction="none")
 
     weigh = MetaReweighter(model, forward=forward, **options())
-    with pytest.raises(UnknownParametersError, match="neither the model nor the loss holds"):
+    with pytest.raises(
+        UnknownParametersError, match="neither the model nor the loss holds"
+    ) as error:
         weigh(noisy, trusted)
+    record_property("reason", re.sub(r"of shape .*?:", "of shape …:", str(error.value)))
 
 
+@pytest.mark.compatibility("loss", "A loss that differentiates by its inputs", "exact")
 def test_leaves_that_a_pass_makes_itself_are_no_parameters(problem):
     """Adversarial noise, or the inputs that a physics-informed loss differentiates by."""
     model, _, noisy, trusted = problem
@@ -249,6 +259,7 @@ def test_leaves_that_a_pass_makes_itself_are_no_parameters(problem):
     compare(weigh, lambda batch: forward(model, batch), [model], noisy, trusted)
 
 
+@pytest.mark.compatibility("framework", "A LightningModule's own loss as forward=", "exact")
 def test_a_module_that_wraps_the_model_brings_the_rest_along(problem):
     """A LightningModule's own loss and metrics, its method being the forward function."""
     _, _, noisy, trusted = problem
@@ -267,7 +278,9 @@ def test_a_module_that_wraps_the_model_brings_the_rest_along(problem):
     compare(weigh, lambda batch: whole.losses(whole.model, batch), [whole], noisy, trusted)
 
 
-def test_lazy_parameters_are_refused_in_words():
+@pytest.mark.compatibility("memory", "Lazy parameters that no pass has made yet", "refused")
+def test_lazy_parameters_are_refused_in_words(record_property):
     weigh = MetaReweighter(nn.LazyLinear(3), nn.CrossEntropyLoss(reduction="none"))
-    with pytest.raises(ValueError, match="Run one batch through the model"):
+    with pytest.raises(ValueError, match="Run one batch through the model") as error:
         weigh(*(((torch.randn(n, 6), torch.randint(3, (n,)))) for n in (5, 4)))
+    record_property("reason", str(error.value))

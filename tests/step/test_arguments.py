@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_sequence
 from reweight import GradientSimilarity, MetaReweighter
 from tests import oracle
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.problems import cross_entropy, float64
 
 
@@ -108,8 +109,20 @@ KINDS = {
 }
 
 
+SEVERAL = "Several inputs in a tuple or list, as arguments of forward"
+ABOUT = {
+    "packed": "PackedSequence",
+    "images": "Lists and tuples of images of several sizes",
+    "images, one argument": "Lists and tuples of images of several sizes",
+    "images in a tuple": "Lists and tuples of images of several sizes",
+    "two arguments": SEVERAL,
+    "two arguments in a list": SEVERAL,
+    "any number": SEVERAL,
+}
+
+
 @pytest.mark.parametrize("noisy", [1, 2, 3, 5])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", rows("batch", KINDS, ABOUT))
 def test_the_model_is_given_what_a_plain_call_would_give(kind, noisy):
     make, inputs, how = KINDS[kind]
     with float64():

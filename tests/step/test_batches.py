@@ -19,6 +19,7 @@ from tests.helpers import reweighter
 from tests.problems import mlp
 
 
+@pytest.mark.compatibility("batch", "Batches that forward takes apart (dict.pop)", "exact")
 def test_a_batch_that_the_forward_consumes():
     case = mlp()
     inputs, target = case.noisy

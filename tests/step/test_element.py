@@ -43,6 +43,9 @@ def map_shape(case):
         return case.losses(case.model, case.noisy).shape
 
 
+@pytest.mark.compatibility(
+    "loss", 'Loss maps weighed element by element (granularity="element")', "exact"
+)
 @pytest.mark.parametrize("method", ["forward", "double_backward", "unrolled"])
 def test_similarity_equals_the_loop(case, method):
     expected = oracle.gradient_similarity(case.model, case.losses, case.noisy, case.trusted)

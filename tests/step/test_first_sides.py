@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import namedtuple
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ def foreground_dice(output, target):
 
 def flat(output, target):
     return F.cross_entropy(output.flatten(0, -2), target.flatten(), reduction="none")
+
+
+ABOUT = {
+    "a Dice over the batch": "Dice over the whole batch, one value a class",
+    "one value for the batch": "One value for the whole batch",
+    "flattened tokens": "Tokens flattened into the batch",
+    "time first": "Losses with time before the batch",
+    "two views": "Two views of each sample, one after the other",
+}
 
 
 def weigh(forward=None, loss=None, model=None):
@@ -88,9 +98,14 @@ ODD = {
 @pytest.mark.parametrize(
     ("kind", "as_pair"),
     # Without a target by itself nothing tells time from samples.
-    [(kind, pair) for kind in ODD for pair in (True, False) if pair or kind != "time first"],
+    [
+        pytest.param(kind, pair, marks=pytest.mark.compatibility("loss", ABOUT[kind], "warned of"))
+        for kind in ODD
+        for pair in (True, False)
+        if pair or kind != "time first"
+    ],
 )
-def test_another_number_of_losses_than_of_samples_is_said_once(kind, as_pair):
+def test_another_number_of_losses_than_of_samples_is_said_once(kind, as_pair, record_property):
     loss, model, batch, samples, losses = ODD[kind]
     reweighter = (
         weigh(loss=loss, model=model())
@@ -101,6 +116,7 @@ def test_another_number_of_losses_than_of_samples_is_said_once(kind, as_pair):
     with pytest.warns(UserWarning, match=SAYS) as said:
         reweighter(given, given)
     assert len(said) == 1
+    record_property("reason", re.sub(r"\d+ (value|sample)", r"… \1", str(said[0].message)))
     assert f"returned {losses} value" in str(said[0].message)
     assert f" {samples} " in str(said[0].message)
     assert "counted" in str(said[0].message)

@@ -24,6 +24,7 @@ from reweight import (
 )
 from tests import oracle
 from tests.comparing import assert_same
+from tests.compatibility.marks import rows
 from tests.problems import float64
 
 IGNORED = [1, 4]
@@ -76,6 +77,11 @@ def build(kind, model, **options):
     return MetaReweighter(model, LOSSES[kind][1](), **options)
 
 
+CUT = ("exact", "as if the ignored samples had been cut out of the batch")
+ABOUT = {
+    **dict.fromkeys(LOSSES, ("ignore_index, in the loss or wrapped", *CUT)),
+    "mask": ("A mask returned by forward=", *CUT),
+}
 SETTINGS = {
     "default": dict,
     "forward": lambda: {"scorer": GradientSimilarity("forward")},
@@ -90,7 +96,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("kind", [*LOSSES, "mask"])
+@pytest.mark.parametrize("kind", rows("loss", [*LOSSES, "mask"], ABOUT))
 def test_it_is_as_if_the_ignored_samples_had_been_cut_out(kind, setting):
     index = -100 if kind == "mask" else LOSSES[kind][0]
     model, noisy, trusted = classification(index)
@@ -171,6 +177,7 @@ def test_a_sample_is_the_mean_of_those_of_its_tokens_that_count(method, loss):
     assert step.losses[2] == step.weights[2] == step.scores["gradient_similarity"][2] == 0
 
 
+@pytest.mark.compatibility("loss", "Tokens weighed one by one, some of them ignored", "exact")
 @pytest.mark.parametrize("scorer", [GradientSimilarity, LastLayerGradient, Uniform])
 def test_every_token_by_itself(scorer):
     """Padding has no weight, and 1/N and the trusted mean are over the tokens that there are."""

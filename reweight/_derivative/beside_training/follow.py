@@ -10,21 +10,25 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 from typing_extensions import override
 
 from reweight._derivative.beside_training.arguments import tensors_in
 from reweight._derivative.beside_training.call import Call
-from reweight._derivative.beside_training.foreign import (
-    changes_operators,
-    compiled_functions_about,
-    modes_in_place,
-)
+from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import RULES, Rule
 from reweight._derivative.beside_training.saved_tensors import aliases
-from reweight._derivative.custom_operators import is_custom
 from reweight._isolation.scoring_mode import works_in_place
+from reweight._torch_internals import (
+    WeakIdKeyDictionary,
+    anything_compiled,
+    dispatch_modes_in_place,
+    is_custom_operator,
+    is_view,
+    leaf_of,
+    version,
+    without_subclasses,
+)
 
 
 class NotFollowed(RuntimeError):  # noqa: N818 - nothing went wrong for the user
@@ -60,13 +64,13 @@ class TangentMode(TorchFunctionMode):
         self._failure: str | None = None
         self._entered = False
         for parameter, v in direction:
-            self._entries[parameter] = _Entry(parameter._version, None, v)
+            self._entries[parameter] = _Entry(version(parameter), None, v)
 
     @override
     def __enter__(self) -> TangentMode:
         if modes_in_place():
             self._fail("modes of others see, and may change, the operators.")
-        elif compiled_functions_about():
+        elif anything_compiled():
             self._fail("some of the operators may be compiled.")
         else:
             super().__enter__()  # type: ignore[no-untyped-call]
@@ -98,7 +102,7 @@ class TangentMode(TorchFunctionMode):
         except NotFollowed as error:
             self._fail(str(error))
         else:
-            self._entries[value] = _Entry(value._version, value.grad_fn, tangent)
+            self._entries[value] = _Entry(version(value), value.grad_fn, tangent)
 
     @override
     def __torch_function__(
@@ -141,19 +145,19 @@ class TangentMode(TorchFunctionMode):
         kwargs: dict[str, Any],
     ) -> Callable[[Any], None] | None:
         """Look at an operator before it runs, and return what to do with its results."""
-        with torch._C.DisableTorchFunctionSubclass():
+        with without_subclasses():
             inputs = [x for x in tensors_in((args, kwargs)) if x.requires_grad]
         if not inputs:
             return None
-        if is_custom(func):
+        if is_custom_operator(func):
             raise NotFollowed(f"{func} is not an operator of PyTorch's own.")
-        if changes_operators(types) or torch._C._len_torch_dispatch_stack():
+        if changes_operators(types) or dispatch_modes_in_place():
             raise NotFollowed(f"a tensor subclass or a mode may change what {func} does.")
         try:
             tangents = {id(x): t for x in inputs if (t := self._tangent(x)) is not None}
         except NotFollowed as unknown:
             return _constant_or(str(unknown))
-        versions = [x._version for x in inputs]
+        versions = [version(x) for x in inputs]
         in_place = works_in_place(func, args, kwargs)
         rule = RULES.get(func)
         # It may draw random numbers, or write over what it reads.
@@ -172,9 +176,9 @@ class TangentMode(TorchFunctionMode):
                 known = rerun.tangents()
             for x, tangent in zip(found, known, strict=True):
                 if not x.is_leaf:
-                    self._entries[x] = _Entry(x._version, x.grad_fn, tangent)
-            for x, version in zip(inputs, versions, strict=True):
-                if x._version != version and all(x is not y for y in found):
+                    self._entries[x] = _Entry(version(x), x.grad_fn, tangent)
+            for x, before in zip(inputs, versions, strict=True):
+                if version(x) != before and all(x is not y for y in found):
                     raise NotFollowed(f"{func} changed an input in place.")
 
         return after
@@ -194,10 +198,10 @@ class TangentMode(TorchFunctionMode):
         entry = self._entries.get(x)
         if entry is None:
             # Of a view, asking for more than that may change what autograd allows.
-            if not x._is_view() and x.is_leaf and _is_its_own_leaf(x):
+            if not is_view(x) and x.is_leaf and _is_its_own_leaf(x):
                 return None
             raise NotFollowed("a tensor came from where operators are not seen.")
-        if entry.version != x._version:
+        if entry.version != version(x):
             raise NotFollowed("a tensor was changed in place where operators are not seen.")
         if entry.node is not x.grad_fn:
             raise NotFollowed("a tensor was cut from the graph.")
@@ -206,7 +210,7 @@ class TangentMode(TorchFunctionMode):
 
 def _is_its_own_leaf(x: Tensor) -> bool:
     """False for a leaf's alias, such as the graph hands out: its gradient goes to the leaf."""
-    return getattr(get_gradient_edge(x).node, "variable", None) is x
+    return leaf_of(get_gradient_edge(x).node) is x
 
 
 def _constant_or(reason: str) -> Callable[[Any], None]:

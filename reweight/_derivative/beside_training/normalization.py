@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reweight._derivative.beside_training.call import Call
 from reweight._derivative.beside_training.saved_tensors import may_be_read
+from reweight._torch_internals import batch_norm_statistics, by_own_batch_norm
 
 _PARAMETERS = (
     "input",
@@ -30,15 +31,13 @@ def batch_norm(call: Call) -> Tensor | None:
     backward pass also takes tangents forward, where forward mode makes a dozen passes over memory.
     """
     node = call.out.grad_fn
-    if node is None or node.name() != "NativeBatchNormBackward0" or not may_be_read():
+    if not by_own_batch_norm(node) or not may_be_read():
         return None
     given = {**_DEFAULTS, **dict(zip(_PARAMETERS, call.args, strict=False)), **call.kwargs}
     x, weight, training = given["input"], given["weight"], given["training"]
     running_mean, running_var = given["running_mean"], given["running_var"]
-    if training:
-        mean, scale = node._saved_result1, node._saved_result2
-    else:
-        mean, scale = running_mean, (running_var + given["eps"]).rsqrt()
+    kept = batch_norm_statistics(node) if training else None
+    mean, scale = kept or (running_mean, (running_var + given["eps"]).rsqrt())
     shape = (1, -1, *[1] * (x.dim() - 2))
     tangent: Tensor | None = None
     dx, dweight, dbias = (call.tangent(given[name]) for name in ("input", "weight", "bias"))

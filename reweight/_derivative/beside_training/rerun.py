@@ -16,6 +16,7 @@ from reweight._derivative.forward_rules import load_forward_rules
 from reweight._isolation.random_state import DeviceRandomState
 from reweight._isolation.scoring_mode import ConstantUnderNoGrad, works_in_place
 from reweight._isolation.scoring_pass import differentiable_attention
+from reweight._torch_internals import version
 
 # Fused kernels have no forward-mode rule.
 _ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
@@ -64,7 +65,7 @@ class Rerun:
             elif tangent is None and x.dim() <= 1 and not x.requires_grad:
                 value = value.clone()  # a running mean, perhaps
             else:
-                self._shared.append((value, value._version))
+                self._shared.append((value, version(value)))
             if tangent is not None:
                 self._tangents[id(value)] = tangent
             return value
@@ -81,7 +82,7 @@ class Rerun:
         Raises:
             RuntimeError: If the first run changed what the second one would read, and change again.
         """
-        if any(value._version != version for value, version in self._shared):
+        if any(version(value) != before for value, before in self._shared):
             raise RuntimeError(f"{self._func} changed what it was not expected to.")
         now = DeviceRandomState(self._devices)
         with ExitStack() as stack:

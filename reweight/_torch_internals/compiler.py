@@ -1,0 +1,42 @@
+"""The compiler, which is not loaded to ask for it."""
+
+from __future__ import annotations
+
+import sys
+
+from torch import nn
+
+
+def compiler_loaded() -> bool:
+    """Whether the compiler was imported; before that nothing is compiled, and loading is slow."""
+    return "torch._dynamo" in sys.modules
+
+
+def anything_compiled() -> bool:
+    """Whether a function has been compiled since the start, or since ``torch.compiler.reset``.
+
+    A compiler that meets a mode traces it along, and may then compile something else.
+    """
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return any(map(callable, getattr(frames, "cached_backends", {}).values()))
+
+
+def uses_compiler(module: nn.Module) -> bool:
+    """Whether ``module``, or a part of it, runs through ``torch.compile`` (either way to ask)."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is None:
+        return False
+    return any(
+        isinstance(part, dynamo.OptimizedModule)
+        or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
+
+
+def inside_compiled(module: nn.Module) -> nn.Module | None:
+    """Return the module that ``torch.compile`` wrapped in ``module``, or ``None``."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is None or not isinstance(module, dynamo.OptimizedModule):
+        return None
+    inner: nn.Module = module._orig_mod
+    return inner
