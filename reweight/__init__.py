@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from reweight._step.context import ScoringContext
 from reweight.check_report import CheckReport, ScorerCheck
-from reweight.errors import NonFiniteError, UnguardedWriteError, UnknownParametersError
+from reweight.errors import (
+    NonFiniteError,
+    UnguardedWriteError,
+    UnknownParametersError,
+    UnrepeatableError,
+)
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
 from reweight.scorers import (
@@ -39,6 +44,7 @@ __all__ = [
     "UnguardedWriteError",
     "Uniform",
     "UnknownParametersError",
+    "UnrepeatableError",
     "as_scorer",
     "normalize",
 ]

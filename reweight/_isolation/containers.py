@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import random
-import sys
-import threading
-from array import array
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
@@ -24,10 +19,26 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
-from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.weak import WeakIdKeyDictionary, WeakIdRef
 
+from reweight._isolation.contents import (
+    Container,
+    Key,
+    copied,
+    fill,
+    put,
+    replaced,
+    same,
+    tensors_in_tuple,
+)
 from reweight._isolation.holders import Holder, Slots, Values, Variable, slots_of
+from reweight._isolation.kinds import (
+    is_a_memory,
+    is_a_trained_leaf,
+    is_an_array,
+    is_an_identity,
+    is_generator,
+)
 from reweight._torch_internals import (
     BACKWARD_HOOK_SLOTS,
     HOOK_SLOTS,
@@ -43,18 +54,9 @@ _ATOMS = frozenset(
 )
 # Of a module's own attributes these are looked into.
 _SKIPPED = frozenset({*SLOTS, *HOOK_SLOTS})
-# Objects of these packages are not a model's memory: a trainer, a logger, a data loader.
-_MACHINERY = (frozenset(sys.stdlib_module_names) - {"types", "argparse"}) | {
-    *("torch", "numpy", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate"),
-    *("ignite", "wandb", "mlflow", "tensorboard", "deepspeed", "datasets", "tokenizers"),
-}
-_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Thread)
 # A vocabulary of a million words is kept, not looked through.
 _LARGE = 4096
-_PLAIN_DICTS = (OrderedDict, defaultdict)
 _MOST = 20_000
-_MOST_VALUES = 2**20
-_NO_MEMORY = (Dataset, DataLoader, Sampler, torch.optim.Optimizer)
 _LRU = type(lru_cache(maxsize=1)(lambda: None))
 # Iterators that can be copied. One that cannot (a generator) shows in the losses' comparison.
 _ITERATORS: tuple[type, ...] = (
@@ -62,12 +64,9 @@ _ITERATORS: tuple[type, ...] = (
     *map(type, (iter([]), iter(()), iter(range(0)), iter(range(2**65)), iter(""), iter(b""))),
 )
 _REPLACED: tuple[Any, ...] = (Tensor, tuple, _LRU, *_ITERATORS)
-_LEAST_ADDRESS = 2**16
 _NOTHING: dict[Any, Any] = {}
 _WEAK: tuple[Any, ...] = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
-Container = Any
-Key = Any
 Slot = tuple[Container, Key, Any]
 
 
@@ -130,16 +129,16 @@ class Containers:
         """Put everything where it stood, and return what had stood there meanwhile, hooks too."""
         now: list[tuple[Container, Any]] = []
         for container, stood in self._stood:
-            if _same(container, stood):
+            if same(container, stood):
                 now.append((container, stood))
             else:
-                now.append((container, _copy(container)))
-                _fill(container, stood)
-        return now + [(hooks, _copy(hooks)) for hooks in self.hooks if hooks]
+                now.append((container, copied(container)))
+                fill(container, stood)
+        return now + [(hooks, copied(hooks)) for hooks in self.hooks if hooks]
 
     def changed(self) -> int:
         """Return how many containers hold something else than in the beginning."""
-        return sum(not _same(container, stood) for container, stood in self._stood)
+        return sum(not same(container, stood) for container, stood in self._stood)
 
     def put_back(self, contents: list[tuple[Container, Any]] | None = None) -> None:
         """Put ``contents`` back where they stood; by default those found in the beginning.
@@ -147,8 +146,8 @@ class Containers:
         Those are without hooks: the library puts some of its own between one pass and the next.
         """
         for container, stood in self._stood if contents is None else contents:
-            if not _same(container, stood):
-                _fill(container, stood)
+            if not same(container, stood):
+                fill(container, stood)
         if contents is not None:
             kept = {id(container) for container, _ in contents}
             for hooks in self.hooks:
@@ -159,15 +158,15 @@ class Containers:
         """Put ``replacement(tensor)`` where each tensor stood in the beginning."""
         by_id = {id(value): value for _, _, value in self.slots} if self._by_identity else {}
         for container, key, value in self.slots:
-            new = _replaced(value, replacement)
+            new = replaced(value, replacement)
             if new is not value:
-                _set(container, key, new)
+                put(container, key, new)
         for module, name, tensor in self.scripted:
             new = replacement(tensor)
             if new is not tensor:
                 set_scripted(module, name, new)
         for container, key, made in self._anew:
-            _set(container, key, made())
+            put(container, key, made())
         for known, key in self._by_identity:
             # What is kept for a parameter, or for its id(), is for what stands in its place too.
             own: Any = by_id.get(key) if type(key) is int else key
@@ -191,8 +190,8 @@ class Containers:
         """
         found: dict[str, Any] = {}
         for _, key, value in self.slots:
-            for tensor in (value,) if isinstance(value, Tensor) else _tensors(value):
-                if id(tensor) not in known and _is_a_trained_leaf(tensor):
+            for tensor in (value,) if isinstance(value, Tensor) else tensors_in_tuple(value):
+                if id(tensor) not in known and is_a_trained_leaf(tensor):
                     known.add(id(tensor))
                     name, number = f"beside.{key}", 2
                     while name in found:
@@ -217,7 +216,7 @@ class Containers:
             inside = own.get(name)
             if inside is None:
                 continue
-            self._stood.append((inside, _copy(inside) if inside else _NOTHING))
+            self._stood.append((inside, copied(inside) if inside else _NOTHING))
             if inside and name in TENSOR_SLOTS:
                 self.slots += [(inside, k, t) for k, t in inside.items() if t is not None]
         for name, value in own.items():
@@ -235,7 +234,7 @@ class Containers:
             self.slots.append((container, key, value))
             return
         if isinstance(value, tuple):
-            if any(True for _ in _tensors(value)):
+            if any(True for _ in tensors_in_tuple(value)):
                 self.slots.append((container, key, value))
             for part in value:
                 if type(part) not in _ATOMS and not isinstance(part, Tensor):
@@ -252,14 +251,14 @@ class Containers:
             return
         self._seen.add(id(value))
         self._kept_alive.append(value)  # so that no other object gets its id
-        if isinstance(value, torch.Generator) or _is_generator(value):
+        if isinstance(value, torch.Generator) or is_generator(value):
             self.generators.append(value)
         elif isinstance(value, _ITERATORS):
             self._anew.append((container, key, partial(copy.copy, copy.copy(value))))
         elif isinstance(value, _LRU):
             empty = lru_cache(**value.cache_parameters())
             self._anew.append((container, key, partial(empty, value.__wrapped__)))
-        elif _is_an_array(value):
+        elif is_an_array(value):
             self._keep(Values(value))
         elif isinstance(value, _WEAK):
             self._look_at(value.data, None, None)
@@ -267,13 +266,13 @@ class Containers:
             self._keep(value)
             self._look_inside(value, value.items())
             if len(value) <= _LARGE:
-                self._by_identity += [(value, key) for key in value if _is_an_identity(key)]
+                self._by_identity += [(value, key) for key in value if is_an_identity(key)]
         elif isinstance(value, list | deque):
             self._keep(value)
             self._look_inside(value, enumerate(value))
         elif isinstance(value, set):
             self._keep(value)
-        elif _is_a_memory(value):
+        elif is_a_memory(value):
             kind: Any = type(value)
             if slots_of(kind):
                 slots = Slots(value)
@@ -292,134 +291,4 @@ class Containers:
                 self._look_at(value, container, key)
 
     def _keep(self, container: Container) -> None:
-        self._stood.append((container, _copy(container)))
-
-
-def _copy(container: Container) -> Any:
-    if type(container) is dict:  # nearly all are
-        return container.copy()
-    # Plain kinds: a subclass may do more when it is copied or updated than hold values.
-    if isinstance(container, Holder):
-        return container.contents()
-    if isinstance(container, dict):
-        return dict(container)
-    if isinstance(container, set):
-        return set(container)
-    return list(container)
-
-
-def _same(container: Container, stood: Any) -> bool:
-    if isinstance(container, Holder):
-        return container.same(stood)
-    if not container:  # as most modules' buffers and submodules are
-        return not stood
-    if len(container) != len(stood):
-        return False
-    if isinstance(container, dict):
-        # By identity: a key may be a tensor, which has an equality of its own.
-        return all(map(is_, container.values(), stood.values())) and all(map(is_, container, stood))
-    if isinstance(container, set):
-        return bool(container == stood)
-    return all(map(is_, container, stood))
-
-
-def _fill(container: Container, stood: Any) -> None:
-    if isinstance(container, Holder):
-        container.fill(stood)
-    elif type(container) is dict or isinstance(container, _PLAIN_DICTS):
-        if not _same_keys(container, stood):
-            container.clear()
-        container.update(stood)
-    elif isinstance(container, dict):  # a kind that may do more than hold values
-        if not _same_keys(container, stood):
-            dict.clear(container)
-        dict.update(container, stood)
-    elif isinstance(container, list):
-        list.__setitem__(container, slice(None), stood)
-    else:
-        container.clear()
-        (container.update if isinstance(container, set) else container.extend)(stood)
-
-
-def _same_keys(container: Container, stood: Any) -> bool:
-    return len(container) == len(stood) and all(map(is_, container, stood))
-
-
-def _set(container: Container, key: Key, value: Any) -> None:
-    if (
-        isinstance(container, dict)
-        and type(container) is not dict
-        and not isinstance(container, _PLAIN_DICTS)
-    ):
-        dict.__setitem__(container, key, value)
-    elif isinstance(container, Holder):
-        container.put(key, value)
-    elif container is not None:
-        container[key] = value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    for part in value:
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, tuple):
-            yield from _tensors(part)
-
-
-def _replaced(value: Any, replacement: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return replacement(value)
-    if not isinstance(value, tuple):
-        return value
-    parts = [_replaced(part, replacement) for part in value]
-    if all(map(is_, parts, value)):
-        return value
-    kind: Any = type(value)
-    return kind(*parts) if hasattr(value, "_fields") else tuple(parts)
-
-
-def _is_a_trained_leaf(tensor: Tensor) -> bool:
-    try:
-        return tensor.requires_grad and tensor.is_leaf
-    except RuntimeError:  # a view into what FSDP holds the parameters in
-        return False
-
-
-def _is_generator(value: Any) -> bool:
-    if isinstance(value, random.Random):
-        return True
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(
-        value, numpy.random.Generator | numpy.random.RandomState
-    )
-
-
-def _is_an_identity(key: Key) -> bool:
-    if isinstance(key, ref | WeakIdRef):
-        return isinstance(key(), Tensor)
-    return isinstance(key, Tensor) or (type(key) is int and key > _LEAST_ADDRESS)
-
-
-def _is_an_array(value: Any) -> bool:
-    if isinstance(value, bytearray | array):
-        return len(value) <= _MOST_VALUES
-    numpy = sys.modules.get("numpy")
-    return (
-        numpy is not None
-        and isinstance(value, numpy.ndarray)
-        and value.flags.writeable
-        and value.size <= _MOST_VALUES
-    )
-
-
-def _is_a_memory(value: Any) -> bool:
-    """Whether an object may be what a model keeps things in, and nobody else's at the same time."""
-    own = getattr(value, "__dict__", None)
-    kind: Any = type(value)
-    if own is None and not slots_of(kind):
-        return False
-    if callable(getattr(value, "cell_contents", None)) or isinstance(value, (type, *_NO_MEMORY)):
-        return False
-    if type(value).__module__.partition(".")[0] in _MACHINERY:
-        return False
-    return not any(isinstance(inside, _LOCKS) for inside in (own or {}).values())
+        self._stood.append((container, copied(container)))
