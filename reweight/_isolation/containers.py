@@ -129,7 +129,8 @@ class Containers:
         """Put everything where it stood, and return what had stood there meanwhile, hooks too."""
         now: list[tuple[Container, Any]] = []
         for container, stood in self._stood:
-            if same(container, stood):
+            # Most modules' buffers and submodules are none, then and now.
+            if (not container and not stood) or same(container, stood):
                 now.append((container, stood))
             else:
                 now.append((container, copied(container)))
@@ -146,7 +147,7 @@ class Containers:
         Those are without hooks: the library puts some of its own between one pass and the next.
         """
         for container, stood in self._stood if contents is None else contents:
-            if not same(container, stood):
+            if (container or stood) and not same(container, stood):
                 fill(container, stood)
         if contents is not None:
             kept = {id(container) for container, _ in contents}

@@ -82,6 +82,8 @@ def whole(value: Tensor) -> Tensor:
 
 def has_dtensors(model: nn.Module) -> bool:
     """Whether a parameter of ``model`` is a ``DTensor``, as under tensor parallelism."""
+    if not _initialised():  # to look costs as much as a small layer
+        return False
     return any(map(is_dtensor, model.parameters()))
 
 
@@ -181,7 +183,8 @@ def refuse_spread(model: nn.Module, method: str) -> None:
     Raises:
         ValueError: If a parameter of ``model`` is a ``DTensor``, or FSDP has split it.
     """
-    refuse_sharded(model)
+    if may_be_sharded():
+        refuse_sharded(model)
     if has_dtensors(model):
         raise ValueError(
             f'method="{method}" is not right under tensor parallelism (DTensor parameters), whose '
