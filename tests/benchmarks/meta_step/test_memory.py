@@ -42,7 +42,7 @@ print(json.dumps(asdict(peak_of(lambda: step, 2, torch.device("cpu")))))
 
 
 def test_the_peak_is_what_is_held_at_once():
-    """In a process of its own, as a method's is: what ran before leaves its mark on an allocator."""
+    """In a process of its own, as a method's is: what ran before marks an allocator."""
     done = subprocess.run(
         [sys.executable, "-c", KNOWN],
         env={**os.environ, **ALLOCATOR},
