@@ -42,20 +42,29 @@ def reentrant_checkpoints_noticed() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(seen)
 
 
+_REAL: Any = checkpoint.CheckpointFunction
+_WAYS: list[tuple[int, Callable[..., Any]]] = []
+
+
+class _Instead(_REAL):  # type: ignore[misc]
+    """Made once: to make a class in every pass takes time, and leaves it to garbage collection."""
+
+    @staticmethod
+    def apply(*args: Any) -> Any:
+        """Go the way in force, in the thread that it is in force for."""
+        thread, way = _WAYS[-1] if _WAYS else (0, None)
+        if way is None or threading.get_ident() != thread:
+            return _REAL.apply(*args)
+        return way(_REAL.apply, *args)
+
+
 @contextmanager
 def _applying(way: Callable[..., Any]) -> Iterator[None]:
-    original: Any = checkpoint.CheckpointFunction
-    thread = threading.get_ident()
-
-    class Instead(original):  # type: ignore[misc]
-        @staticmethod
-        def apply(*args: Any) -> Any:
-            if threading.get_ident() != thread:
-                return original.apply(*args)
-            return way(original.apply, *args)
-
-    checkpoint.CheckpointFunction = Instead  # type: ignore[misc]
+    before: Any = checkpoint.CheckpointFunction
+    _WAYS.append((threading.get_ident(), way))
+    checkpoint.CheckpointFunction = _Instead  # type: ignore[misc]
     try:
         yield
     finally:
-        checkpoint.CheckpointFunction = original  # type: ignore[misc]
+        _WAYS.pop()
+        checkpoint.CheckpointFunction = before  # type: ignore[misc]

@@ -157,27 +157,27 @@ def _watched(
 def _trainable_modules(module: nn.Module) -> list[nn.Module]:
     """Return the modules with trainable parameters in or below them, in one walk."""
     found: list[nn.Module] = []
-    seen: dict[nn.Module, bool] = {}
-
-    def walk(part: nn.Module) -> bool:
-        if isinstance(part, ParametrizationList):
-            # What computes a weight inside a layer is part of that layer, not one itself.
-            return any(p.requires_grad for p in part.parameters())
-        if part not in seen and isinstance(part, torch.jit.ScriptModule):
-            seen[part] = any(p.requires_grad for p in part.parameters())
-            if seen[part]:
-                found.append(part)
-        if part not in seen:
-            seen[part] = False  # a module that holds itself ends here
-            inside = [walk(child) for child in part.children()]
-            own = any(p is not None and p.requires_grad for p in parameter_slots(part).values())
-            seen[part] = own or any(inside)
-            if seen[part]:
-                found.append(part)
-        return seen[part]
-
-    walk(module)
+    _walk(module, found, {})
     return found
+
+
+def _walk(part: nn.Module, found: list[nn.Module], seen: dict[nn.Module, bool]) -> bool:
+    # Not a function within the other: one that calls itself would stay until garbage is collected.
+    if isinstance(part, ParametrizationList):
+        # What computes a weight inside a layer is part of that layer, not one itself.
+        return any(p.requires_grad for p in part.parameters())
+    if part not in seen and isinstance(part, torch.jit.ScriptModule):
+        seen[part] = any(p.requires_grad for p in part.parameters())
+        if seen[part]:
+            found.append(part)
+    if part not in seen:
+        seen[part] = False  # a module that holds itself ends here
+        inside = [_walk(child, found, seen) for child in part.children()]
+        own = any(p is not None and p.requires_grad for p in parameter_slots(part).values())
+        seen[part] = own or any(inside)
+        if seen[part]:
+            found.append(part)
+    return seen[part]
 
 
 def _needs_gradient(output: Any) -> bool:
