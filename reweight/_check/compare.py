@@ -115,10 +115,7 @@ class _Trial:
             error,
             correlation,
             _APPROXIMATE if taken == "finite_difference" else tolerance,
-            way=_WAYS.get(
-                taken,
-                "read off the training pass" if self._training else "a forward pass of its own",
-            ),
+            way=_WAYS.get(taken) or self._plain_way(),
             passes=passes,
             reason=self._reason(taken),
             note=note,

@@ -29,10 +29,11 @@ from reweight._isolation.contents import (
     put,
     replaced,
     same,
-    tensors_in_tuple,
+    tensors_in,
 )
 from reweight._isolation.holders import Holder, Slots, Values, Variable, slots_of
 from reweight._isolation.kinds import (
+    LRU,
     is_a_memory,
     is_a_trained_leaf,
     is_an_array,
@@ -57,13 +58,12 @@ _SKIPPED = frozenset({*SLOTS, *HOOK_SLOTS})
 # A vocabulary of a million words is kept, not looked through.
 _LARGE = 4096
 _MOST = 20_000
-_LRU = type(lru_cache(maxsize=1)(lambda: None))
 # Iterators that can be copied. One that cannot (a generator) shows in the losses' comparison.
 _ITERATORS: tuple[type, ...] = (
     *(itertools.count, itertools.cycle, itertools.repeat, itertools.chain, zip, enumerate),
     *map(type, (iter([]), iter(()), iter(range(0)), iter(range(2**65)), iter(""), iter(b""))),
 )
-_REPLACED: tuple[Any, ...] = (Tensor, tuple, _LRU, *_ITERATORS)
+_REPLACED: tuple[Any, ...] = (Tensor, tuple, LRU, *_ITERATORS)
 _NOTHING: dict[Any, Any] = {}
 _WEAK: tuple[Any, ...] = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDictionary)
 
@@ -191,7 +191,7 @@ class Containers:
         """
         found: dict[str, Any] = {}
         for _, key, value in self.slots:
-            for tensor in (value,) if isinstance(value, Tensor) else tensors_in_tuple(value):
+            for tensor in tensors_in(value):
                 if id(tensor) not in known and is_a_trained_leaf(tensor):
                     known.add(id(tensor))
                     name, number = f"beside.{key}", 2
@@ -235,7 +235,7 @@ class Containers:
             self.slots.append((container, key, value))
             return
         if isinstance(value, tuple):
-            if any(True for _ in tensors_in_tuple(value)):
+            if any(True for _ in tensors_in(value)):
                 self.slots.append((container, key, value))
             for part in value:
                 if type(part) not in _ATOMS and not isinstance(part, Tensor):
@@ -256,7 +256,7 @@ class Containers:
             self.generators.append(value)
         elif isinstance(value, _ITERATORS):
             self._anew.append((container, key, partial(copy.copy, copy.copy(value))))
-        elif isinstance(value, _LRU):
+        elif isinstance(value, LRU):
             empty = lru_cache(**value.cache_parameters())
             self._anew.append((container, key, partial(empty, value.__wrapped__)))
         elif is_an_array(value):

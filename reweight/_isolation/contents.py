@@ -84,13 +84,13 @@ def put(container: Container, key: Key, value: Any) -> None:
         container[key] = value
 
 
-def tensors_in_tuple(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in a tuple, nested ones too."""
-    for part in value:
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, tuple):
-            yield from tensors_in_tuple(part)
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield a tensor, or those in a tuple, nested ones too."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from tensors_in(part)
 
 
 def replaced(value: Any, replacement: Callable[[Tensor], Tensor]) -> Any:

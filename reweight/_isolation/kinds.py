@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 from array import array
+from functools import lru_cache
 from typing import Any
 from weakref import ref
 
@@ -24,6 +25,9 @@ _MACHINERY = (frozenset(sys.stdlib_module_names) - {"types", "argparse"}) | {
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Thread)
 _MOST_VALUES = 2**20
 _NO_MEMORY = (Dataset, DataLoader, Sampler, torch.optim.Optimizer)
+LRU = type(lru_cache(maxsize=1)(lambda: None))
+"""What ``functools.lru_cache`` makes of a function."""
+
 _LEAST_ADDRESS = 2**16
 
 

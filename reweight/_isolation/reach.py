@@ -15,9 +15,9 @@ from typing import Any
 from torch import nn
 
 from reweight._isolation.holders import Bound, ClassAttributes, Holder
+from reweight._isolation.kinds import LRU
 from reweight._isolation.owners import LIBRARIES, variables_of
 
-_LRU = type(functools.lru_cache(maxsize=1)(lambda: None))
 _MOST = 256
 
 
@@ -57,7 +57,7 @@ class Reach:
                 self._look_at_function(value)
             else:
                 self._look(value.__dict__.get("__wrapped__"))
-        elif isinstance(value, _LRU | staticmethod | classmethod):
+        elif isinstance(value, LRU | staticmethod | classmethod):
             self._look(value.__wrapped__)
         elif isinstance(value, property):
             self._look(value.fget)
@@ -86,7 +86,7 @@ class Reach:
             self._seen.add(id(base))
             self.holders.append(ClassAttributes(base))
             for value in list(vars(base).values()):
-                if isinstance(value, FunctionType | _LRU | staticmethod | classmethod | property):
+                if isinstance(value, FunctionType | LRU | staticmethod | classmethod | property):
                     self._look(value)
 
 

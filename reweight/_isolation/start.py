@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight._isolation.containers import Containers
+from reweight._isolation.contents import tensors_in
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.random_state import RandomState, accelerators
 from reweight._isolation.tensor_copies import bytes_of, equal
@@ -125,7 +126,7 @@ class Start:
 
     def _all_tensors(self) -> Iterator[Tensor]:
         for _, _, value in self._containers.slots:
-            yield from _tensors_in(value)
+            yield from tensors_in(value)
         for _, _, tensor in self._containers.scripted:
             yield tensor
 
@@ -168,13 +169,24 @@ class Start:
         return copy
 
     def copy_from_now_on(self, storage: int) -> None:
-        """Take copies of the tensors in ``storage``: a pass is about to write into them."""
-        for entry in self._tensors.values():
-            if not entry.copied and storage_of(entry.value) == storage:
-                entry.unsure = False
-                self._refuse_if_written(entry, "a pass")
-                self._writes.note(entry.own, written=True)
-                entry.value, entry.copied = entry.value.clone(), True
+        """Take copies of the tensors in ``storage``: a pass is about to write into them.
+
+        Raises:
+            UnguardedWriteError: If the pass had been given copies of them already.
+        """
+        touched = [e for e in self._tensors.values() if storage_of(_guarded(e)) == storage]
+        aliases = [entry for entry in touched if not (entry.copied or entry.unsure)]
+        if not aliases:
+            raise UnguardedWriteError(
+                f"a scoring pass was about to write into the tensor {self._name(touched[0].own)}, "
+                f"though it was given a copy: by an alias that is kept where it cannot be found "
+                f"(in a generator, in an object of another library). Take the tensor from its "
+                f"module in every forward pass."
+            )
+        for entry in aliases:
+            self._refuse_if_written(entry, "a pass")
+            self._writes.note(entry.own, written=True)
+            entry.value, entry.copied = entry.value.clone(), True
 
     @property
     def has_backward_hooks(self) -> bool:
@@ -183,11 +195,7 @@ class Start:
 
     def guarded(self) -> frozenset[int]:
         """Return the storages that no scoring pass may write into, where there are any."""
-        found = (
-            storage_of(entry.value)
-            for entry in self._tensors.values()
-            if not (entry.copied or entry.unsure)
-        )
+        found = (storage_of(_guarded(entry)) for entry in self._tensors.values())
         return frozenset(storage for storage in found if storage is not None)
 
     @contextmanager
@@ -249,13 +257,15 @@ class Start:
         if entry.copied or _version(entry.own) == entry.version:
             return
         self._writes.note(entry.own, written=True)
-        names = [name for name, p in self.named if p is entry.own]
-        name = names[0] if names else f"of shape {tuple(entry.own.shape)}"
         raise UnguardedWriteError(
-            f"{who} wrote into the tensor {name}, which no pass had done before, so that no copy "
-            f"had been taken and this step's scores cannot be told. From the next step on a copy "
-            f"is taken; do this step again, or skip it."
+            f"{who} wrote into the tensor {self._name(entry.own)}, which no pass had done before, "
+            f"so that no copy had been taken and this step's scores cannot be told. From the next "
+            f"step on a copy is taken; do this step again, or skip it."
         )
+
+    def _name(self, tensor: Tensor) -> str:
+        names = (name for name, p in self.named if p is tensor)
+        return next(names, f"of shape {tuple(tensor.shape)}")
 
     def changed(self) -> tuple[int, int]:
         """Return how many tensors, and how many attributes or containers, are not as they were."""
@@ -291,17 +301,14 @@ def _stands_by_itself(tensor: Tensor) -> bool:
         return False
 
 
+def _guarded(entry: _Tensor) -> Tensor:
+    """Return what no pass may write into: what it is given, or what it was given a copy of."""
+    return entry.own if entry.copied or entry.unsure else entry.value
+
+
 def _unchanged(entry: _Tensor) -> bool:
     return _version(entry.own) == entry.version and equal(entry.own, entry.value)
 
 
 def _version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else version(tensor)
-
-
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _tensors_in(part)
