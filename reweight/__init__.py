@@ -23,20 +23,30 @@ from reweight.scorers import (
 )
 from reweight.selectors import KeepAll, Rectify, TopK
 from reweight.step import ReweightedStep
+from reweight.weightings import (
+    GroupWeights,
+    PerBatch,
+    SampleWeights,
+    Weighting,
+    WeightingContext,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
     "GradientSimilarity",
+    "GroupWeights",
     "KeepAll",
     "LastLayerGradient",
     "LossMagnitude",
     "MetaReweighter",
     "NonFiniteError",
+    "PerBatch",
     "RandomWeights",
     "Rectify",
     "ReweightedStep",
+    "SampleWeights",
     "Scorer",
     "ScorerCheck",
     "ScoringContext",
@@ -45,6 +55,8 @@ __all__ = [
     "Uniform",
     "UnknownParametersError",
     "UnrepeatableError",
+    "Weighting",
+    "WeightingContext",
     "as_scorer",
     "normalize",
 ]

@@ -75,3 +75,9 @@ REFUSALS = (
     torch.OutOfMemoryError,
 )
 """What another way to take a derivative would not mend."""
+
+
+def check_whole(what: str, value: object) -> None:
+    """Raise a ``ValueError`` unless ``value`` is an integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{what} must be an integer >= 1, got {value!r}.")

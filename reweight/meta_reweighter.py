@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reweight._check import check_scorers
 from reweight._isolation.lock import ONE_AT_A_TIME
@@ -19,8 +19,11 @@ from reweight._step.context import ScoringContext
 from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses, check_reduction
+from reweight._step.noisy_batch import NoisyBatch
+from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
-from reweight._step.weighing import scores_by_name, selected_weights
+from reweight._step.rows import Rows
+from reweight._step.weighing import scores_by_name
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
 from reweight.scorers import (
@@ -32,9 +35,17 @@ from reweight.scorers import (
 )
 from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
+from reweight.weightings import (
+    PerBatch,
+    Weighting,
+    WeightingLike,
+    as_weighting,
+    part_of,
+)
 
 OnEmpty = Literal["skip", "uniform"]
 OnNonfinite = Literal["raise", "drop"]
+Sync = Literal["local", "global"]
 
 
 class MetaReweighter:
@@ -64,6 +75,10 @@ class MetaReweighter:
             in their shape or ``(C,)``.
         scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, or a function
             ``(ScoringContext) -> (C,)`` scores.
+        weighting: From scores to weights: :class:`PerBatch` (the default) remembers nothing,
+            :class:`SampleWeights` sums the scores of each sample over the training,
+            :class:`GroupWeights` those of each source. Logit weightings add up: ``A + B``. Or a
+            function ``(WeightingContext) -> (N,)`` weights, which are divided by their sum.
         selector: A function from weights ``(N,)`` to weights with some set to zero; by default
             all are kept.
         trusted_coefficient: β ≥ 0. Adds ``β · L_v`` to the loss, from the trusted gradient that
@@ -75,6 +90,10 @@ class MetaReweighter:
             zero (the paper), ``"uniform"`` gives every sample 1/C.
         on_nonfinite: ``"raise"`` a :class:`NonFiniteError`, or ``"drop"`` the samples at fault and
             do the step without them.
+        sync: Of several ranks under DDP: ``"local"`` weighs each rank's batch by itself,
+            ``"global"`` all of them as one batch, by the mean of all trusted batches: what one
+            process with the joint batches would do. What is remembered is the same on every rank
+            either way.
         self_check: Whether the first two steps of a model (in each of its modes) prove, at the
             price of a forward and a backward pass each, that the derivatives add up to those of an
             ordinary backward pass and that no parameter was missed. A way that was fallen back to
@@ -99,11 +118,13 @@ class MetaReweighter:
         *,
         forward: Forward | None = None,
         scorer: ScorerLike | None = None,
+        weighting: WeightingLike | None = None,
         selector: Selector | None = None,
         trusted_coefficient: float = 0.0,
         granularity: Granularity = "sample",
         on_empty: OnEmpty = "skip",
         on_nonfinite: OnNonfinite = "raise",
+        sync: Sync = "local",
         self_check: bool = True,
         leave_out: LeaveOut | None = None,
     ) -> None:
@@ -126,6 +147,7 @@ class MetaReweighter:
         _check_choice("granularity", granularity, Granularity)
         _check_choice("on_empty", on_empty, OnEmpty)
         _check_choice("on_nonfinite", on_nonfinite, OnNonfinite)
+        _check_choice("sync", sync, Sync)
         if not 0 <= trusted_coefficient < float("inf"):
             raise ValueError(
                 f"trusted_coefficient must be a finite number >= 0, got {trusted_coefficient!r}."
@@ -151,7 +173,15 @@ class MetaReweighter:
             methods=[getattr(s, "method", "") for _, s in self.scorer.terms if s.differentiates],
             drops=on_nonfinite == "drop",
         )
+        self.weighting: Weighting = as_weighting(PerBatch() if weighting is None else weighting)
+        if self.weighting.needs_signed and not self.scorer.signed:
+            raise ValueError(
+                f"{self.weighting!r} sums scores that say by their sign whether a sample helps or "
+                f"harms, and {self.scorer!r} has none such. Use GradientSimilarity(), or a "
+                f"function that returns signed scores."
+            )
         self.selector = selector
+        self.sync = sync
         self.trusted_coefficient = trusted_coefficient
         self.on_empty = on_empty
         self.on_nonfinite = on_nonfinite
@@ -177,7 +207,13 @@ class MetaReweighter:
         Raises:
             TypeError: If an option would change the method.
         """
-        own = {"scorer", "selector", "trusted_coefficient", "on_empty"} & options.keys()
+        own = {
+            "scorer",
+            "weighting",
+            "selector",
+            "trusted_coefficient",
+            "on_empty",
+        } & options.keys()
         if own:
             raise TypeError(
                 f"MetaReweighter.paper() is a method as published; {', '.join(sorted(own))} would "
@@ -187,6 +223,7 @@ class MetaReweighter:
             model,
             loss,
             scorer=0.5 * GradientSimilarity() + 0.5 * LastLayerGradient(),
+            weighting=PerBatch(),
             selector=Rectify(),
             trusted_coefficient=0.0,
             on_empty="skip",
@@ -206,16 +243,22 @@ class MetaReweighter:
     def __repr__(self) -> str:
         return (
             f"MetaReweighter({type(self.model).__name__}, scorer={self.scorer!r}, "
-            f"selector={self.selector!r}, trusted_coefficient={self.trusted_coefficient:g}, "
-            f"granularity={self.granularity!r})"
+            f"weighting={self.weighting!r}, selector={self.selector!r}, "
+            f"trusted_coefficient={self.trusted_coefficient:g}, granularity={self.granularity!r})"
         )
 
-    def __call__(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
+    def __call__(
+        self, noisy: Any, trusted: Any = None, *, ids: Any = None, groups: Any = None
+    ) -> ReweightedStep:
         """Weigh the noisy batch and return the step to back-propagate.
 
         Args:
             noisy: The C samples to be weighed and trained on.
             trusted: The samples that judge them; may be ``None`` where no scorer asks for them.
+            ids: Where something is remembered of each sample: the row of the data set that each
+                comes from, integers ``(C,)``, or one an element in the losses' shape. On the CPU,
+                as a loader leaves them, they cost no wait for the device.
+            groups: The number of the source of each, likewise.
 
         Returns:
             The step; call ``step.loss.backward()``, and skip the optimiser if ``step.kept == 0``.
@@ -223,7 +266,8 @@ class MetaReweighter:
         Raises:
             RuntimeError: If gradients are disabled, or under ``torch.inference_mode``.
             ValueError: If the loss returns a scalar, a scorer or selector returns another shape
-                or negative weights, or the trusted batch is missing.
+                or negative weights, or the trusted batch, ids or groups are missing or no such.
+            TypeError: If ids or groups are no integers.
             NonFiniteError: If a loss or score is not finite (``on_nonfinite="raise"``).
         """
         if not torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
@@ -234,16 +278,21 @@ class MetaReweighter:
         if not self._has_trained:
             self._has_trained = True
             warn_if_alone(self.model)
-        return self._step(noisy, trusted, training=True)
+        return self._step(noisy, trusted, {"ids": ids, "groups": groups}, training=True)
 
-    def score(self, noisy: Any, trusted: Any = None) -> ReweightedStep:
+    def score(
+        self, noisy: Any, trusted: Any = None, *, ids: Any = None, groups: Any = None
+    ) -> ReweightedStep:
         """Weigh the noisy batch without a training pass.
 
-        Model, gradients, buffers and random number streams are bit for bit as before.
+        Model, gradients, buffers, random number streams and all that is remembered are bit for
+        bit as before.
 
         Args:
             noisy: The C samples to be weighed.
             trusted: The samples that judge them.
+            ids: As in a training step.
+            groups: The same.
 
         Returns:
             The step, its loss without a graph.
@@ -252,7 +301,7 @@ class MetaReweighter:
             RuntimeError: Under ``torch.inference_mode``.
             ValueError, NonFiniteError: As in a training step.
         """
-        return self._step(noisy, trusted, training=False)
+        return self._step(noisy, trusted, {"ids": ids, "groups": groups}, training=False)
 
     def check(self, noisy: Any, trusted: Any = None) -> CheckReport:
         """Compare every scorer with plain backward passes, on this very model and data.
@@ -286,9 +335,10 @@ class MetaReweighter:
     def state_dict(self) -> dict[str, Any]:
         """Return what a later step depends on, besides model, optimiser and random streams.
 
-        That is what the scorers and the selector keep, such as a held trusted gradient or the
-        stream of random weights, and what has been found out about the model. A scorer or selector
-        of your own takes part if it has ``state_dict()`` and ``load_state_dict(state)``. The
+        That is what the scorers, the weighting and the selector keep, such as what is remembered
+        of each sample, a held trusted gradient or the stream of random weights, and what has been
+        found out about the model. One of your own takes part if it has ``state_dict()`` and
+        ``load_state_dict(state)``. The
         settings are not in it: build the reweighter as before, then load. With the model's, the
         optimiser's and PyTorch's random state restored too, training goes on bit for bit as if
         it had never stopped.
@@ -299,7 +349,7 @@ class MetaReweighter:
         Returns:
             Plain containers, numbers and tensors, which ``torch.save`` writes and
             ``torch.load(weights_only=True)`` reads: ``version``, ``objective``, ``scorers`` (by
-            name) and, where the selector keeps a state, ``selector``.
+            name) and, where they keep a state, ``weighting`` and ``selector``.
         """
         return self._checkpoint().save()
 
@@ -314,7 +364,8 @@ class MetaReweighter:
         self._checkpoint().load(state, self._check_fit)
 
     def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(self._objective, self.scorer.parts(), self.selector)
+        others = {"selector": self.selector, "weighting": part_of(self.weighting)}
+        return Checkpoint(self._objective, self.scorer.parts(), others)
 
     def _check_fit(self) -> None:
         for _, scorer in self.scorer.terms:
@@ -328,19 +379,23 @@ class MetaReweighter:
         self.__dict__.update(state["attributes"])
         self.load_state_dict(state["state"])
 
-    def _step(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
+    def _step(
+        self, noisy: Any, trusted: Any, given: Mapping[str, Any], *, training: bool
+    ) -> ReweightedStep:
         if torch.is_inference_mode_enabled():
             raise RuntimeError(
                 "scores are derivatives, and torch.inference_mode() rules them out. Call the "
                 "reweighter outside it; score() also works under torch.no_grad()."
             )
+        rows = Rows.of(given, self.weighting.needs)
 
-        def attempt(noisy: Any, trusted: Any) -> ReweightedStep:
-            return self._attempt(noisy, trusted, training=training)
+        def attempt(noisy: Any, trusted: Any, kept: Tensor | None = None) -> ReweightedStep:
+            return self._attempt(noisy, trusted, rows.kept(kept), training=training)
 
         with ONE_AT_A_TIME:
             if self.on_nonfinite == "raise":
                 return attempt(noisy, trusted)
+            # What is remembered is learnt last, when no sample can be at fault any more.
             step = without_nonfinite(
                 attempt,
                 self._objective,
@@ -352,8 +407,9 @@ class MetaReweighter:
             )
         return step if training else replace(step, loss=step.loss.detach())
 
-    def _attempt(self, noisy: Any, trusted: Any, *, training: bool) -> ReweightedStep:
+    def _attempt(self, noisy: Any, trusted: Any, rows: Rows, *, training: bool) -> ReweightedStep:
         beta = self.trusted_coefficient
+        ranks = Ranks.of(self.model)
         context = ScoringContext(
             self._objective,
             noisy,
@@ -369,23 +425,34 @@ class MetaReweighter:
             scores = scores_by_name(self.scorer, context)
         trained = context.passes.for_training()
         losses, counted = trained.losses, trained.counted
-        mixed = self.scorer.mix(list(scores.values())).to(losses)
-        weights = selected_weights(self.selector, mixed, counted)
-        empty = not bool(weights.any())
-        if empty and self.on_empty == "uniform":
-            every = torch.ones_like(weights) if counted is None else counted.to(weights)
-            weights = every / every.sum().clamp(min=1)
-        loss = (weights * losses).sum()
+        batch = NoisyBatch(
+            losses.detach(),
+            counted,
+            scores,
+            rows,
+            trained.made_from,
+            mixture=self.scorer,
+            ranks=ranks,
+            training=training,
+        )
+        together = self.sync == "global"
+        weights = batch.weigh(
+            self.weighting, self.selector, together=together, uniform=self.on_empty == "uniform"
+        )
+        loss = (weights.values * losses).sum()
+        if together and training:
+            loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:
             loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
         return ReweightedStep(
             loss=loss if training else loss.detach(),
-            weights=weights,
+            weights=weights.values,
             losses=losses.detach(),
             scores=scores,
             trusted_loss=context.trusted_loss if term is None else term[0],
-            empty=empty,
+            empty=weights.empty,
             counted=counted,
+            kept_by_all=weights.kept,
         )
 
 

@@ -1,4 +1,4 @@
-"""The normalisation g of the paper (Eq. 5 and 7)."""
+"""Scores on one scale: the normalisation g of the paper (Eq. 5 and 7), and standard scores."""
 
 from __future__ import annotations
 
@@ -28,3 +28,26 @@ def normalize(scores: Tensor) -> Tensor:
     relative = positive / largest_or_one(positive)
     total = relative.sum()
     return relative / torch.where(total > 0, total, torch.ones_like(total))
+
+
+CLIP = 3.0
+"""How far a standardised score may be from zero: no step says more of a sample than that."""
+
+
+def standardise(scores: Tensor) -> Tensor:
+    """Return z = s / rms(s), clipped to ±3: scores of different steps on one scale.
+
+    They are not centred: the sign of a score means something. Where all are zero, so is z.
+
+    Args:
+        scores: Finite scores of any shape, any real dtype.
+
+    Returns:
+        Of the same shape, in float32 or wider.
+    """
+    wide = at_least_float32(scores)
+    if wide.numel() == 0:
+        return wide
+    relative = wide / largest_or_one(wide)
+    rms = relative.square().mean().sqrt()
+    return (relative / torch.where(rms > 0, rms, torch.ones_like(rms))).clamp(-CLIP, CLIP)

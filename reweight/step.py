@@ -29,6 +29,7 @@ class ReweightedStep:
         counted: ``(C,)`` bool, false where a loss does not count: its target is ignored, or
             ``forward`` said so. Its weight and scores are 0, and it has no share in 1/C. ``None``:
             all count.
+        kept_by_all: How many weights are positive on all ranks, a scalar on the device.
     """
 
     loss: Tensor
@@ -39,14 +40,17 @@ class ReweightedStep:
     empty: bool = False
     dropped: tuple[int, ...] = ()
     counted: Tensor | None = None
+    kept_by_all: Tensor | None = None
 
     @property
     def kept(self) -> int:
         """Number of positive weights. At 0 the loss is a differentiable zero (plus ``β L_v``).
 
-        Skip the optimiser step then, so that momentum and weight decay do not move the parameters
-        (under DistributedDataParallel only where *every* rank's is 0, or the ranks part).
+        Skip the optimiser step then, so that momentum and weight decay do not move the parameters.
+        Under DistributedDataParallel it is that of all ranks, so that they skip it together.
         """
+        if self.kept_by_all is not None:
+            return int(self.kept_by_all)
         return int((self.weights > 0).sum())
 
     @property

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from reweight._isolation.predictions import Supervised
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Losses:
@@ -15,10 +17,12 @@ class Losses:
         values: ``(C,)`` or the loss map, zero where ``counted`` is false.
         counted: Which of them count, bool, in the same shape: an ignored target has no loss, and
             is neither in a mean nor in a share. ``None``: all.
+        made_from: What they were computed from, where that is known.
     """
 
     values: Tensor
     counted: Tensor | None = None
+    made_from: Supervised | None = None
 
     def mean(self) -> Tensor:
         """Return the mean of those that count, a scalar; zero where none does."""

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from reweight._isolation.predictions import Supervised
 from reweight._step.arguments import Arguments, note
 from reweight._step.ignored import ignored_targets, ignored_values
 
@@ -37,13 +38,18 @@ class SupervisedForward:
         Raises:
             TypeError: If ``batch`` is not a pair.
         """
+        return self.with_source(model, batch)[0]
+
+    def with_source(self, model: nn.Module, batch: Any) -> tuple[Tensor, Supervised]:
+        """Return the same, and what it was made of."""
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(
                 f"a batch must be a pair (input, target), got {describe(batch)}. For batches of "
                 f"another form pass forward=, a function (model, batch) -> losses."
             )
         value, target = batch
-        return self.loss(self._output(model, value, target), target)
+        output = self._output(model, value, target)
+        return self.loss(output, target), Supervised(output, target, self._ignored)
 
     def ignored(self, losses: Tensor, batch: Any) -> Tensor | None:
         """Return where the target is one to be ignored, bool, in the losses' shape, or ``None``."""

@@ -34,15 +34,16 @@ class Checkpoint:
     Args:
         objective: The losses as a function of the parameters.
         scorers: By name; those without a state are left out.
-        selector: The same.
+        others: The same, for parts of which there is one each: ``"selector"``, ``"weighting"``.
     """
 
     def __init__(
-        self, objective: Stateful, scorers: Mapping[str, object], selector: object
+        self, objective: Stateful, scorers: Mapping[str, object], others: Mapping[str, object]
     ) -> None:
         self._objective = objective
         self._scorers = {name: part for name, part in scorers.items() if is_stateful(part)}
-        self._selector = selector if is_stateful(selector) else None
+        self._names = tuple(others)
+        self._others = {name: part for name, part in others.items() if is_stateful(part)}
 
     def save(self) -> dict[str, Any]:
         """Return a dictionary that ``torch.load(weights_only=True)`` takes, if every part's is."""
@@ -51,8 +52,8 @@ class Checkpoint:
             "objective": self._objective.state_dict(),
             "scorers": {name: part.state_dict() for name, part in self._scorers.items()},
         }
-        if self._selector is not None:
-            state["selector"] = self._selector.state_dict()
+        for name, part in self._others.items():
+            state[name] = part.state_dict()
         return state
 
     def load(self, state: Any, fits: Callable[[], None]) -> None:
@@ -80,8 +81,8 @@ class Checkpoint:
         self._objective.load_state_dict(state["objective"])
         for name, part in self._scorers.items():
             part.load_state_dict(state["scorers"][name])
-        if self._selector is not None:
-            self._selector.load_state_dict(state["selector"])
+        for name, part in self._others.items():
+            part.load_state_dict(state[name])
 
     def _check(self, state: Any) -> None:
         if not isinstance(state, Mapping):
@@ -111,11 +112,13 @@ class Checkpoint:
                 f"reweighter needs one for {_listed(own)}. Build the reweighter as it was built "
                 f"when the state was saved."
             )
-        if ("selector" in state) != (self._selector is not None):
+        for name in self._names:
+            if (name in state) == (name in self._others):
+                continue
             raise ValueError(
-                "the state was saved with a selector that keeps a state, and this one keeps none."
-                if "selector" in state
-                else "this selector keeps a state, and the one the state was saved with kept none."
+                f"the state was saved with a {name} that keeps a state, and this one keeps none."
+                if name in state
+                else f"this {name} keeps a state, and the one the state was saved with kept none."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
 from reweight._isolation.losses import Losses
+from reweight._isolation.predictions import Supervised
 from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
@@ -129,14 +131,17 @@ class UnitLosses:
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
-        found = self.forward(model, batch)
-        if isinstance(found, tuple) and len(found) == 2:
-            return per_unit(found[0], self.granularity, found[1])
+        source: Supervised | None = None
         if isinstance(self.forward, SupervisedForward):
+            found, source = self.forward.with_source(model, batch)
             ignored = self.forward.ignored(found, batch)
         else:
+            returned = self.forward(model, batch)
+            if isinstance(returned, tuple) and len(returned) == 2:
+                return per_unit(returned[0], self.granularity, returned[1])
+            found = returned
             ignored = ignored_in(found, batch)
         counted = None if ignored is None else ~ignored
         losses = per_unit(found, self.granularity, counted)
         self._one_per_sample.check(len(losses.values), batch)
-        return losses
+        return replace(losses, made_from=source)

@@ -20,6 +20,7 @@ from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import runs_compiled
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.predictions import Supervised
 from reweight._isolation.reentrant import reentrant_checkpoints_noticed
 from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
@@ -40,11 +41,13 @@ class ForwardPass:
         losses: ``(C,)`` or the loss map.
         counted: Which of them count, in their shape; ``None``: all.
         traces: By the layer asked for; ``None`` stands for the last one executed.
+        made_from: What the losses were computed from, where that is known.
     """
 
     losses: Tensor
     counted: Tensor | None
     traces: _Traces
+    made_from: Supervised | None = None
 
 
 class NoisyPasses:
@@ -253,7 +256,7 @@ class NoisyPasses:
         check_finite(losses.values, "loss", "noisy")
         if noted:
             self.note(losses.values)
-        return ForwardPass(losses.values, losses.counted, traces)
+        return ForwardPass(losses.values, losses.counted, traces, losses.made_from)
 
     def note(self, losses: Tensor) -> None:
         """Compare the losses of a pass with those of others, where there is something to prove."""

@@ -18,7 +18,7 @@ from reweight._trusted.loss_term import known_gradient_term
 from reweight.errors import NonFiniteError
 from reweight.step import ReweightedStep
 
-Attempt = Callable[[Any, Any], ReweightedStep]
+Attempt = Callable[[Any, Any, Tensor | None], ReweightedStep]
 
 
 def without_nonfinite(
@@ -31,14 +31,15 @@ def without_nonfinite(
     stateful: Iterable[Any] = (),
     leave_out: LeaveOut | None = None,
 ) -> ReweightedStep:
-    """Run ``attempt(noisy, trusted)``, and again without the samples that are not finite.
+    """Run ``attempt(noisy, trusted, kept)``, and again without the samples that are not finite.
 
     A weight of zero is not enough: 0 · NaN is NaN, in the loss and in every gradient that sums
     over the batch. So the samples are taken out of the batch, after buffers, random numbers and
     what scorers remember have been put back, and the step is as if they had never been in it.
 
     Args:
-        attempt: Makes the step or raises :class:`NonFiniteError`.
+        attempt: Makes the step or raises :class:`NonFiniteError`. ``kept``, ``(C,)`` bool, marks
+            the samples that are still in the noisy batch; ``None``: all.
         objective: The losses as a function of the parameters.
         names: The scorers' names.
         noisy: The noisy batch.
@@ -65,7 +66,8 @@ def without_nonfinite(
     }
     while True:
         try:
-            step = attempt(sides["noisy"].batch, sides["trusted"].batch)
+            noisy_side = sides["noisy"]
+            step = attempt(noisy_side.batch, sides["trusted"].batch, noisy_side.kept)
         except NonFiniteError as error:
             before.restore()
             states.restore()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from reweight._dtypes import at_least_float32
 from reweight._step.context import ScoringContext
 from reweight.errors import check_finite
+from reweight.normalize import normalize
 from reweight.scorers import Mixture
 from reweight.selectors import Selector
+from reweight.weightings import Weighting, WeightingContext
 
 
 def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tensor]:
@@ -54,39 +58,39 @@ def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tenso
     return {name: found[name] for name in names}
 
 
-def selected_weights(selector: Selector, weights: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Return what ``selector`` makes of ``weights``, in their shape, detached.
+def weigh(weighting: Weighting, selector: Selector, context: WeightingContext) -> Tensor:
+    """Return the selected weights of a batch, ``(N,)``, in the losses' dtype or a wider one.
 
     Args:
+        weighting: From scores, and what is remembered, to weights.
         selector: Takes and returns weights, ``(N,)``.
-        weights: Non-negative, of any shape.
-        counted: Which of them the selector sees, bool, in their shape (N is their number); the
-            others are zero. ``None``: all.
+        context: The batch.
 
     Raises:
-        ValueError: If the selector returns no weights, or negative or non-finite ones.
+        ValueError: If the weighting or the selector returns no weights, or negative or non-finite
+            ones.
     """
-    if counted is None:
-        return _selected(selector, weights.reshape(-1)).reshape(weights.shape)
-    whole = torch.zeros_like(weights)
-    if counted.any():
-        selected = _selected(selector, weights[counted])
-        whole = whole.to(torch.promote_types(whole.dtype, selected.dtype))
-        whole[counted] = selected.to(whole)
-    return whole
+    if context.losses.numel() == 0:
+        return context.losses
+    weights = _checked(weighting(context), context.losses, "weighting")
+    if weighting.relative:
+        weights = normalize(weights)
+    weights = weights.to(context.losses)
+    return _checked(selector(weights), weights, "selector")
 
 
-def _selected(selector: Selector, weights: Tensor) -> Tensor:
-    selected = selector(weights)
+def _checked(weights: Any, like: Tensor, what: str) -> Tensor:
     if (
-        not isinstance(selected, Tensor)
-        or selected.shape != weights.shape
-        or not selected.is_floating_point()
+        not isinstance(weights, Tensor)
+        or weights.shape != like.shape
+        or not weights.is_floating_point()
     ):
-        raise ValueError(
-            f"the selector must return weights of shape ({weights.numel()},), like those it was "
-            f"given; for a mask return weights * mask."
+        mend = (
+            "like those it was given; for a mask return weights * mask."
+            if what == "selector"
+            else "one for each of context.losses."
         )
-    if not ((selected >= 0) & selected.isfinite()).all():
-        raise ValueError("the selector returned negative or non-finite weights; they must be >= 0.")
-    return selected.detach()
+        raise ValueError(f"the {what} must return weights of shape ({like.numel()},), {mend}")
+    if not ((weights >= 0) & weights.isfinite()).all():
+        raise ValueError(f"the {what} returned negative or non-finite weights; they must be >= 0.")
+    return weights.detach()

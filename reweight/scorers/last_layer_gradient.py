@@ -48,6 +48,7 @@ class LastLayerGradient(Scorer):
     """
 
     differentiates = True
+    signed = False
 
     def __init__(self, layer: str | nn.Module | None = None) -> None:
         self.layer = layer

@@ -17,6 +17,8 @@ class LossMagnitude(Scorer):
     largest losses are often the wrong labels: mix it with a measure of trust.
     """
 
+    signed = False
+
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the losses of the noisy batch, ``(C,)`` or the loss map."""

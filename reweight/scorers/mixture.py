@@ -13,7 +13,7 @@ from typing_extensions import override
 from reweight._isolation.objective import Objective
 from reweight._step.context import ScoringContext
 from reweight._step.plain_gradients import PlainGradients
-from reweight.normalize import normalize
+from reweight.normalize import normalize, standardise
 
 ScorerLike: TypeAlias = Union["Scorer", "Mixture", Callable[[ScoringContext], Tensor]]
 
@@ -53,9 +53,12 @@ class Scorer(_Arithmetic):
             passes and the training graph are not in memory together.
         differentiates: Whether it is known to take gradients, so that it can be refused at once
             for a model that gives none.
+        signed: Whether a score says, by its sign, if the sample helps or harms. Only such scores
+            can be summed over a training.
     """
 
     name: str = ""
+    signed: bool = True
     before_training_pass: bool = False
     differentiates: bool = False
 
@@ -106,6 +109,7 @@ class _Function(Scorer):
         name = getattr(function, "name", None) or getattr(function, "__name__", None)
         self.name = name if isinstance(name, str) else _snake_case(type(function).__name__)
         self.before_training_pass = bool(getattr(function, "before_training_pass", False))
+        self.signed = bool(getattr(function, "signed", True))
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
@@ -179,6 +183,26 @@ class Mixture(_Arithmetic):
             for (coefficient, _), values in zip(self.terms, scores, strict=True)
         ]
         return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+
+    @property
+    def signed(self) -> bool:
+        """Whether a term's scores say by their sign if a sample helps or harms."""
+        return any(scorer.signed for _, scorer in self.terms)
+
+    def standardise(self, scores: Sequence[Tensor]) -> Tensor:
+        """Return the standardised score, ``(N,)``: z = s / rms(s), clipped to ±3.
+
+        It is not centred, for the sign means something; a step in which all scores are zero says
+        nothing. Of several signed terms the z are averaged by their coefficients; terms that have
+        no sign are left out.
+        """
+        signed = [
+            (coefficient, standardise(values))
+            for (coefficient, scorer), values in zip(self.terms, scores, strict=True)
+            if scorer.signed
+        ]
+        total = sum(coefficient for coefficient, _ in signed)
+        return torch.stack([coefficient / total * z for coefficient, z in signed]).sum(dim=0)
 
     def names(self) -> list[str]:
         """Return a name per term, numbered where two would be the same."""

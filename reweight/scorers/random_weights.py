@@ -22,6 +22,8 @@ class RandomWeights(Scorer):
         seed: Seed of the generator.
     """
 
+    signed = False
+
     def __init__(self, seed: int = 0) -> None:
         self.generator: torch.Generator = torch.Generator(device="cpu").manual_seed(seed)
 

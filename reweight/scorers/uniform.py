@@ -13,6 +13,8 @@ from reweight.scorers.mixture import Scorer
 class Uniform(Scorer):
     """Score 1 for every sample. With it the loss and its gradient are the plain mean's."""
 
+    signed = False
+
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return ones in the shape of the losses."""

@@ -1,0 +1,7 @@
+"""What is remembered from one step to the next, by sample or by group."""
+
+from __future__ import annotations
+
+from reweight._memory.table import Table
+
+__all__ = ["Table"]

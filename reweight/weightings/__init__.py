@@ -1,0 +1,31 @@
+"""Weightings: from the scores of a batch, and what is remembered, to weights.
+
+A weighting is any callable that takes a :class:`~reweight.WeightingContext` and returns ``(N,)``
+weights, none negative; they are divided by their sum. One that learns has ``learn(context)`` too.
+"""
+
+from __future__ import annotations
+
+from reweight.weightings.context import WeightingContext
+from reweight.weightings.group_weights import GroupWeights
+from reweight.weightings.per_batch import PerBatch
+from reweight.weightings.sample_weights import SampleWeights
+from reweight.weightings.weighting import (
+    LogitWeighting,
+    Weighting,
+    WeightingLike,
+    as_weighting,
+    part_of,
+)
+
+__all__ = [
+    "GroupWeights",
+    "LogitWeighting",
+    "PerBatch",
+    "SampleWeights",
+    "Weighting",
+    "WeightingContext",
+    "WeightingLike",
+    "as_weighting",
+    "part_of",
+]
