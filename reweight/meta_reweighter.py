@@ -52,11 +52,13 @@ class MetaReweighter:
     """Weigh the samples of each noisy batch, as the trusted batch judges them.
 
     In a training loop ``loss = loss_fn(model(x), y).mean()`` becomes
-    ``step = reweighter((x, y), trusted_batch)``, and ``step.loss.backward()`` follows. With the
-    defaults a sample's weight is half gradient similarity and half last-layer gradient, the mixture
-    of Hussain et al., "Active Deep Learning from a Noisy Teacher" (Algorithm 1), and no weight is
-    cut off. :meth:`paper` is their method whole, rectified at 1/C, which did worse in nearly every
-    setting measured (``docs/when-it-helps.md``).
+    ``step = reweighter((x, y), trusted_batch)``, and ``step.loss.backward()`` follows. By default
+    a sample counts as far as its gradient agrees with the trusted one, for each unit of its last
+    layer's gradient, and is forgotten after the step. ``weighting=SampleWeights(len(dataset))``
+    with ``trusted_coefficient=1.0`` remembers it, which is what to use where a data set has ids
+    (``docs/when-it-helps.md``). :meth:`paper` is the method of Hussain et al., "Active Deep
+    Learning from a Noisy Teacher" (Algorithm 1), whole: the mixture of both scores, rectified at
+    1/C.
 
     The training pass runs through ``model`` as it is given, so that ``DistributedDataParallel``,
     ``torch.compile``, hooks and autocast work as ever; under DDP each rank weighs its own batch.
@@ -73,8 +75,9 @@ class MetaReweighter:
         forward: Instead of ``loss``, for batches of any form: ``forward(model, batch)`` that
             returns ``(C,)`` or ``(C, ...)`` losses, or a pair of them and of which count, bool,
             in their shape or ``(C,)``.
-        scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, or a function
-            ``(ScoringContext) -> (C,)`` scores.
+        scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, one divided by
+            another, ``A / B``, or a function ``(ScoringContext) -> (C,)`` scores. By default
+            ``GradientSimilarity() / LastLayerGradient()``.
         weighting: From scores to weights: :class:`PerBatch` (the default) remembers nothing,
             :class:`SampleWeights` sums the scores of each sample over the training,
             :class:`GroupWeights` those of each source. Logit weightings add up: ``A + B``. Or a
@@ -153,7 +156,7 @@ class MetaReweighter:
                 f"trusted_coefficient must be a finite number >= 0, got {trusted_coefficient!r}."
             )
         if scorer is None:
-            scorer = 0.5 * GradientSimilarity() + 0.5 * LastLayerGradient()
+            scorer = GradientSimilarity() / LastLayerGradient()
         if selector is None:
             selector = KeepAll()
         if not callable(selector) or isinstance(selector, type):
@@ -170,7 +173,7 @@ class MetaReweighter:
         refuse_what_cannot_be_scored(
             model,
             differentiates=trusted_coefficient > 0 or self.scorer.differentiates,
-            methods=[getattr(s, "method", "") for _, s in self.scorer.terms if s.differentiates],
+            methods=[getattr(s, "method", "") for s in self.scorer.scorers if s.differentiates],
             drops=on_nonfinite == "drop",
         )
         self.weighting: Weighting = as_weighting(PerBatch() if weighting is None else weighting)
@@ -326,7 +329,7 @@ class MetaReweighter:
             raise RuntimeError("check() takes derivatives: call it outside torch.inference_mode().")
         with ONE_AT_A_TIME:
             before = copy.deepcopy(self.state_dict())
-            scorers = dict(zip(self.scorer.names(), (s for _, s in self.scorer.terms), strict=True))
+            scorers = dict(zip(self.scorer.names(), self.scorer.scorers, strict=True))
             try:
                 return check_scorers(self._objective, self._losses, scorers, noisy, trusted)
             finally:
@@ -368,7 +371,7 @@ class MetaReweighter:
         return Checkpoint(self._objective, self.scorer.parts(), others)
 
     def _check_fit(self) -> None:
-        for _, scorer in self.scorer.terms:
+        for scorer in self.scorer.scorers:
             scorer.bind(self._objective)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -402,7 +405,7 @@ class MetaReweighter:
                 self.scorer.names(),
                 noisy,
                 trusted,
-                stateful=[*(scorer for _, scorer in self.scorer.terms), self.selector],
+                stateful=[*self.scorer.scorers, self.selector],
                 leave_out=self.leave_out,
             )
         return step if training else replace(step, loss=step.loss.detach())

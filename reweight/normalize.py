@@ -51,3 +51,23 @@ def standardise(scores: Tensor) -> Tensor:
     relative = wide / largest_or_one(wide)
     rms = relative.square().mean().sqrt()
     return (relative / torch.where(rms > 0, rms, torch.ones_like(rms))).clamp(-CLIP, CLIP)
+
+
+# Where hardly anything is left to divide by, what is left is rounding.
+_FLOOR = 1e-3
+
+
+def per_unit_of(scores: Tensor, sizes: Tensor) -> Tensor:
+    """Return scores divided by sizes, to which a thousandth of their root mean square is added.
+
+    Args:
+        scores: Finite, of any shape and sign.
+        sizes: Finite, in that shape, none negative. Where all are zero, nothing is divided.
+    """
+    wide = torch.promote_types(scores.dtype, sizes.dtype)
+    scores, sizes = at_least_float32(scores).to(wide), at_least_float32(sizes).to(wide)
+    if sizes.numel() == 0:
+        return scores
+    relative = sizes / largest_or_one(sizes)
+    floor = _FLOOR * relative.square().mean().sqrt()
+    return scores / torch.where(floor > 0, relative + floor, torch.ones_like(relative))

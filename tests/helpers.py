@@ -14,7 +14,7 @@ from tests.problems import Case
 def reweighter(case: Case, **options: Any) -> MetaReweighter:
     if not case.forward_mode:  # by default it would warn and fall back
         exact = GradientSimilarity(method="double_backward")
-        options.setdefault("scorer", 0.5 * exact + 0.5 * LastLayerGradient())
+        options.setdefault("scorer", exact / LastLayerGradient())
     if case.forward is not None:
         return MetaReweighter(case.model, forward=case.forward, **options)
     return MetaReweighter(case.model, case.loss, **options)

@@ -432,7 +432,7 @@ def test_a_scorer_whose_own_state_is_loaded_goes_on_with_the_model_it_meets_next
     """As a retry does it, which puts back what a scorer had before."""
     run = Run(SCORERS["renewed_and_averaged"])
     run.train(0, STOP)
-    ((_, scorer),) = run.reweighter.scorer.terms
+    (scorer,) = run.reweighter.scorer.scorers
     kept, random = copy.deepcopy([p.state_dict() for p in run.parts()]), torch.get_rng_state()
     expected = run.train(STOP, STEPS)
     run.model.load_state_dict(kept[0])
@@ -468,7 +468,7 @@ def test_a_copy_looks_ahead_with_a_copy_of_the_optimizer():
     run = Run(SCORERS["live_optimizer"])
     run.train(0, STOP)
     twin = copy.deepcopy(run.reweighter)
-    (_, scorer), *_ = twin.scorer.terms
+    scorer, *_ = twin.scorer.scorers
     inside = scorer.lookahead.optimizer
     assert inside is not run.optimizer
     held = {id(p) for group in inside.param_groups for p in group["params"]}

@@ -32,7 +32,7 @@ def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tenso
         NonFiniteError: If a score is not finite.
     """
     names = mixture.names()
-    scorers = [scorer for _, scorer in mixture.terms]
+    scorers = mixture.scorers
     for scorer in scorers:
         scorer.prepare(context)
     found: dict[str, Tensor] = {}

@@ -1,9 +1,10 @@
-"""Arithmetic on scorers: ``0.5 * A + 0.5 * B`` mixes their normalised weights (Eq. 8)."""
+"""Arithmetic on scorers: ``0.5 * A + 0.5 * B`` mixes weights (Eq. 8), ``A / B`` divides scores."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, Union
 
 import torch
@@ -13,7 +14,7 @@ from typing_extensions import override
 from reweight._isolation.objective import Objective
 from reweight._step.context import ScoringContext
 from reweight._step.plain_gradients import PlainGradients
-from reweight.normalize import normalize, standardise
+from reweight.normalize import normalize, per_unit_of, standardise
 
 ScorerLike: TypeAlias = Union["Scorer", "Mixture", Callable[[ScoringContext], Tensor]]
 
@@ -24,7 +25,7 @@ def _snake_case(name: str) -> str:
 
 
 class _Arithmetic:
-    """Sums and multiples of scorers are mixtures."""
+    """Sums and multiples of scorers are mixtures, and one scorer may be divided by another."""
 
     def __add__(self, other: ScorerLike) -> Mixture:
         if not callable(other) and not isinstance(other, Mixture):
@@ -39,9 +40,22 @@ class _Arithmetic:
     def __mul__(self, factor: float) -> Mixture:
         if not isinstance(factor, int | float):
             return NotImplemented
-        return Mixture([(factor * own, scorer) for own, scorer in as_mixture(self).terms])
+        return Mixture(
+            [replace(t, coefficient=factor * t.coefficient) for t in as_mixture(self).terms]
+        )
 
     __rmul__ = __mul__
+
+    def __truediv__(self, other: ScorerLike) -> Mixture:
+        if not callable(other) and not isinstance(other, Mixture):
+            return NotImplemented
+        above, below = as_mixture(self).terms, as_mixture(other).terms
+        if len(above) > 1 or len(below) > 1 or above[0].divisor or below[0].divisor:
+            raise ValueError(
+                "one scorer can be divided by one other. A sum of several has no score of its "
+                "own, for its parts are normalised before they are mixed: divide them one by one."
+            )
+        return Mixture([replace(above[0], divisor=below[0].scorer)])
 
 
 class Scorer(_Arithmetic):
@@ -134,26 +148,51 @@ class _Function(Scorer):
         return (None, "") if own is None else own(context, plain)
 
 
+@dataclass(frozen=True)
+class Term:
+    """One part of a mixture: a scorer, or one divided by another.
+
+    Attributes:
+        coefficient: Its share, relative to the other terms'.
+        scorer: What scores.
+        divisor: What its scores are divided by, if anything: a scorer whose scores are not
+            negative.
+    """
+
+    coefficient: float
+    scorer: Scorer
+    divisor: Scorer | None = None
+
+    def __str__(self) -> str:
+        divided = "" if self.divisor is None else f" / {self.divisor.name}"
+        return f"{self.coefficient:g} * {self.scorer.name}{divided}"
+
+
 class Mixture(_Arithmetic):
     """Scorers and their shares: ``Σ c_k g(scores_k) / Σ c_k`` (Eq. 8, with any number of parts).
 
+    A part may be a quotient, ``A / B``: the scores of A for each unit of B, to which a thousandth
+    of B's root mean square is added. ``GradientSimilarity() / LastLayerGradient()`` says how well a
+    sample agrees with the trusted ones, whatever its size: gradients are larger for samples that
+    are not learnt yet, wrong labels among them.
+
     Args:
-        terms: Pairs of coefficient and scorer. Coefficients are relative: they are divided by
-            their sum, once and at the end, so that ``A + B`` is ``0.5 * A + 0.5 * B`` and
-            ``A + B + C`` a third of each, however it is bracketed. Terms of 0 are left out.
+        terms: Coefficients are relative: they are divided by their sum, once and at the end, so
+            that ``A + B`` is ``0.5 * A + 0.5 * B`` and ``A + B + C`` a third of each, however it
+            is bracketed. Terms of 0 are left out.
 
     Raises:
         ValueError: If a coefficient is negative or not finite.
     """
 
-    def __init__(self, terms: Sequence[tuple[float, Scorer]]) -> None:
-        for coefficient, scorer in terms:
-            if not 0 <= coefficient < float("inf"):
+    def __init__(self, terms: Sequence[Term]) -> None:
+        for term in terms:
+            if not 0 <= term.coefficient < float("inf"):
                 raise ValueError(
-                    f"the coefficient of {scorer.name} must be a finite number >= 0, got "
-                    f"{coefficient!r}: weights are shares and cannot be negative."
+                    f"the coefficient of {term.scorer.name} must be a finite number >= 0, got "
+                    f"{term.coefficient!r}: weights are shares and cannot be negative."
                 )
-        self.terms: tuple[tuple[float, Scorer], ...] = tuple(terms)
+        self.terms: tuple[Term, ...] = tuple(terms)
 
     def active(self) -> Mixture:
         """Return the mixture of the terms that count.
@@ -161,33 +200,39 @@ class Mixture(_Arithmetic):
         Raises:
             ValueError: If all coefficients are 0.
         """
-        terms = [term for term in self.terms if term[0] > 0]
+        terms = [term for term in self.terms if term.coefficient > 0]
         if not terms:
             raise ValueError("the coefficients of a mixture of scorers must not all be zero.")
         return Mixture(terms)
 
     @property
+    def scorers(self) -> list[Scorer]:
+        """The scorers, each once, in the order of the terms."""
+        found = [scorer for t in self.terms for scorer in (t.scorer, t.divisor) if scorer]
+        return list({id(scorer): scorer for scorer in found}.values())
+
+    @property
     def differentiates(self) -> bool:
         """Whether a scorer is known to take gradients."""
-        return any(scorer.differentiates for _, scorer in self.terms)
-
-    def mix(self, scores: Sequence[Tensor]) -> Tensor:
-        """Return the mixed weights of ``scores``, one tensor per term, all of one shape.
-
-        Each part is normalised before it is mixed. A part with no positive score contributes
-        nothing, and its share is not given to the others (as Eq. 8 has it).
-        """
-        total = sum(coefficient for coefficient, _ in self.terms)
-        parts = [
-            (coefficient / total) * normalize(values)
-            for (coefficient, _), values in zip(self.terms, scores, strict=True)
-        ]
-        return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+        return any(scorer.differentiates for scorer in self.scorers)
 
     @property
     def signed(self) -> bool:
         """Whether a term's scores say by their sign if a sample helps or harms."""
-        return any(scorer.signed for _, scorer in self.terms)
+        return any(term.scorer.signed for term in self.terms)
+
+    def mix(self, scores: Sequence[Tensor]) -> Tensor:
+        """Return the mixed weights of ``scores``, one tensor a scorer, all of one shape.
+
+        Each part is normalised before it is mixed. A part with no positive score contributes
+        nothing, and its share is not given to the others (as Eq. 8 has it).
+        """
+        total = sum(term.coefficient for term in self.terms)
+        parts = [
+            (term.coefficient / total) * normalize(values)
+            for term, values in zip(self.terms, self._values(scores), strict=True)
+        ]
+        return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
 
     def standardise(self, scores: Sequence[Tensor]) -> Tensor:
         """Return the standardised score, ``(N,)``: z = s / rms(s), clipped to ±3.
@@ -197,17 +242,26 @@ class Mixture(_Arithmetic):
         no sign are left out.
         """
         signed = [
-            (coefficient, standardise(values))
-            for (coefficient, scorer), values in zip(self.terms, scores, strict=True)
-            if scorer.signed
+            (term.coefficient, standardise(values))
+            for term, values in zip(self.terms, self._values(scores), strict=True)
+            if term.scorer.signed
         ]
         total = sum(coefficient for coefficient, _ in signed)
         return torch.stack([coefficient / total * z for coefficient, z in signed]).sum(dim=0)
 
+    def _values(self, scores: Sequence[Tensor]) -> list[Tensor]:
+        by_scorer = {id(s): values for s, values in zip(self.scorers, scores, strict=True)}
+        return [
+            by_scorer[id(term.scorer)]
+            if term.divisor is None
+            else per_unit_of(by_scorer[id(term.scorer)], by_scorer[id(term.divisor)])
+            for term in self.terms
+        ]
+
     def names(self) -> list[str]:
-        """Return a name per term, numbered where two would be the same."""
+        """Return a name per scorer, numbered where two would be the same."""
         names: list[str] = []
-        for _, scorer in self.terms:
+        for scorer in self.scorers:
             name, number = scorer.name, 2
             while name in names:
                 name, number = f"{scorer.name}_{number}", number + 1
@@ -218,11 +272,11 @@ class Mixture(_Arithmetic):
         """Return what computes the scores, by :meth:`names`: scorers, and callables as given."""
         return {
             name: scorer.function if isinstance(scorer, _Function) else scorer
-            for name, (_, scorer) in zip(self.names(), self.terms, strict=True)
+            for name, scorer in zip(self.names(), self.scorers, strict=True)
         }
 
     def __repr__(self) -> str:
-        return " + ".join(f"{c:g} * {s.name}" for c, s in self.terms)
+        return " + ".join(map(str, self.terms))
 
 
 def as_scorer(function: Callable[[ScoringContext], Tensor]) -> Scorer:
@@ -247,4 +301,4 @@ def as_scorer(function: Callable[[ScoringContext], Tensor]) -> Scorer:
 
 def as_mixture(scorer: Any) -> Mixture:
     """Return ``scorer`` as a mixture, of one term where it is a single scorer."""
-    return scorer if isinstance(scorer, Mixture) else Mixture([(1.0, as_scorer(scorer))])
+    return scorer if isinstance(scorer, Mixture) else Mixture([Term(1.0, as_scorer(scorer))])

@@ -19,6 +19,7 @@ from reweight import (
     as_scorer,
     normalize,
 )
+from reweight.normalize import per_unit_of
 from tests import oracle
 from tests.comparing import assert_same
 from tests.device import random_state
@@ -33,17 +34,73 @@ def g(values):
     return positive / positive.sum()
 
 
-@pytest.mark.parametrize("named", ["default", "paper"])
-def test_eq_8_rectified_by_the_paper_and_whole_by_default(named):
+def both(case):
+    """⟨∇L_i, ∇L_v⟩ and ‖∂L_i/∂θ_out‖ of every sample, by plain autograd."""
+    norms = oracle.last_layer_norms(case.model, case.sample_losses, case.noisy, case.last)
+    return expected_similarity(case), norms
+
+
+def test_eq_8_rectified_by_the_paper():
     case = mlp()
-    a = g(expected_similarity(case))
-    b = g(oracle.last_layer_norms(case.model, case.sample_losses, case.noisy, case.last))
-    mixed = 0.5 * a + 0.5 * b
+    a, b = both(case)
+    mixed = 0.5 * g(a) + 0.5 * g(b)
     expected = torch.where(mixed >= 1 / 5, mixed, 0)
     assert 0 < (expected > 0).sum() < 5
-    make = MetaReweighter.paper if named == "paper" else MetaReweighter
-    step = make(case.model, case.loss).score(case.noisy, case.trusted)
-    assert_same(step.weights, expected if named == "paper" else mixed, 1e-9)
+    step = MetaReweighter.paper(case.model, case.loss).score(case.noisy, case.trusted)
+    assert_same(step.weights, expected, 1e-9)
+
+
+def test_by_default_similarity_is_taken_for_each_unit_of_the_last_layers_gradient():
+    case = mlp()
+    a, b = both(case)
+    step = MetaReweighter(case.model, case.loss).score(case.noisy, case.trusted)
+    assert_same(step.weights, g(a / (b + 1e-3 * b.square().mean().sqrt())), 1e-9)
+    assert_same(step.scores["gradient_similarity"], a, 1e-9)
+    assert_same(step.scores["last_layer_gradient"], b, 1e-9)
+
+
+def test_a_quotient_and_a_sum():
+    case = mlp()
+    a, b = both(case)
+    ratio = GradientSimilarity() / LastLayerGradient()
+    step = scored(case, 0.3 * ratio + 0.7 * LossMagnitude(), selector=KeepAll())
+    losses = case.sample_losses(case.model, case.noisy).detach()
+    divided = a / (b + 1e-3 * b.square().mean().sqrt())
+    assert_same(step.weights, 0.3 * g(divided) + 0.7 * g(losses), 1e-9)
+    assert list(step.scores) == ["gradient_similarity", "last_layer_gradient", "loss_magnitude"]
+
+
+def test_a_scorer_in_two_places_is_asked_once():
+    asked = []
+
+    def norm(context):
+        asked.append(1)
+        return context.losses
+
+    size = as_scorer(norm)
+    step = scored(mlp(), GradientSimilarity() / size + size)
+    assert len(asked) == 1
+    assert list(step.scores) == ["gradient_similarity", "norm"]
+
+
+def test_nothing_is_divided_by_sizes_that_are_all_zero():
+    score = torch.tensor([1.0, 2.0, 3.0, -1.0, 0.0]).double()
+    zero = as_scorer(lambda _: torch.zeros(5).double())
+    step = scored(mlp(), as_scorer(lambda _: score) / zero)
+    assert_same(step.weights, g(score), 1e-12)
+
+
+@given(scores, st.lists(st.floats(0, 1e30), min_size=5, max_size=5))
+def test_quotients_of_any_numbers_are_finite_and_of_the_same_sign(values, sizes):
+    above, below = torch.tensor(values).double(), torch.tensor(sizes).double()
+    found = per_unit_of(above, below)
+    assert found.isfinite().all()
+    assert (found.sign() == above.sign())[above.abs() > 1e-200].all()
+
+
+def test_a_sum_cannot_be_divided():
+    with pytest.raises(ValueError, match="divide them one by one"):
+        (GradientSimilarity() + LossMagnitude()) / LastLayerGradient()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 1.0])
