@@ -30,7 +30,7 @@ def split(values: Tensor) -> tuple[float, float]:
     total = float(centred.square().mean())
     if total <= 0:
         return -math.inf, 0.0
-    lower = torch.arange(1, count, dtype=torch.float64)
+    lower = torch.arange(1, count, dtype=torch.float64, device=values.device)
     sums = centred.cumsum(0)[:-1]
     # The means of the groups differ by sums/lower + sums/(count - lower), for all sum to zero.
     between = (sums / lower + sums / (count - lower)).square() * lower * (count - lower) / count**2

@@ -15,7 +15,9 @@ def pairs(issues: LabelIssues) -> Counter[tuple[int, int]]:
     """Return how many issues have which given and which suggested label."""
     rows = issues.is_label_issue
     given, suggested = issues.given_label[rows].tolist(), issues.suggested_label[rows].tolist()
-    return Counter((a, b) for a, b in zip(given, suggested, strict=True) if a >= 0 and b >= 0)
+    return Counter(
+        (a, b) for a, b in zip(given, suggested, strict=True) if a >= 0 and b >= 0 and a != b
+    )
 
 
 def confusion(issues: LabelIssues) -> str:

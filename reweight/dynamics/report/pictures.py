@@ -47,7 +47,7 @@ def _as_tensor(image: Any) -> Tensor:
     if hasattr(image, "convert") and hasattr(image, "tobytes"):  # of PIL
         width, height = image.size
         raw = bytearray(image.convert("RGB").tobytes())
-        return torch.frombuffer(raw, dtype=torch.uint8).reshape(height, width, 3)
+        return torch.frombuffer(raw, dtype=torch.uint8).reshape(height, width, 3).cpu()
     try:
         return torch.as_tensor(image).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
