@@ -66,7 +66,8 @@ class Page(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
+    def handle_startendtag(self, tag, attrs):
+        del attrs
         self.tags.append(tag)
 
     def handle_endtag(self, tag):
@@ -180,7 +181,7 @@ def test_a_report_that_fails_leaves_the_old_one_and_nothing_else(tmp_path):
     path = found.report(tmp_path / "issues.html")
     before = path.read_bytes()
     with pytest.raises(TypeError, match="picture"):
-        found.report(path, images=lambda number: "no picture")
+        found.report(path, images=["no picture"] * COUNT)
     assert path.read_bytes() == before
     assert [entry.name for entry in Path(tmp_path).iterdir()] == ["issues.html"]
 

@@ -15,9 +15,8 @@ def pairs(issues: LabelIssues) -> Counter[tuple[int, int]]:
     """Return how many issues have which given and which suggested label."""
     rows = issues.is_label_issue
     given, suggested = issues.given_label[rows].tolist(), issues.suggested_label[rows].tolist()
-    return Counter(
-        (a, b) for a, b in zip(given, suggested, strict=True) if a >= 0 and b >= 0 and a != b
-    )
+    found = zip(given, suggested, strict=True)
+    return Counter(pair for pair in found if min(pair) >= 0 and pair[0] != pair[1])
 
 
 def confusion(issues: LabelIssues) -> str:
@@ -28,7 +27,8 @@ def confusion(issues: LabelIssues) -> str:
     if issues.class_names is not None:
         classes = list(range(len(issues.class_names)))
     else:
-        classes = list(range(1 + max(max(pair) for pair in found)))
+        largest = max(int(issues.given_label.max()), int(issues.suggested_label.max()))
+        classes = list(range(1 + largest))
     table = _list(found, issues) if len(classes) > MOST_CLASSES else _heat(found, classes, issues)
     return (
         f"<section><h2>Given and suggested</h2><p>How many issues were given which class, and "

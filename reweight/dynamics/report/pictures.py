@@ -21,6 +21,8 @@ def pixels(image: Any) -> Tensor:
         TypeError: If it is no such thing.
         ValueError: If it is empty, or has another number of sides.
     """
+    if hasattr(image, "convert") and hasattr(image, "tobytes"):
+        return _plane(_of_pil(image))
     values = _as_tensor(image)
     if values.numel() == 0:
         raise ValueError(f"a picture has no pixels: its shape is {tuple(values.shape)}.")
@@ -41,13 +43,15 @@ def pixels(image: Any) -> Tensor:
     )
 
 
+def _of_pil(image: Any) -> Tensor:
+    width, height = image.size
+    raw = bytearray(image.convert("RGB").tobytes())
+    return torch.frombuffer(raw, dtype=torch.uint8).reshape(height, width, 3).cpu()
+
+
 def _as_tensor(image: Any) -> Tensor:
     if isinstance(image, Tensor):
         return image.detach().cpu()
-    if hasattr(image, "convert") and hasattr(image, "tobytes"):  # of PIL
-        width, height = image.size
-        raw = bytearray(image.convert("RGB").tobytes())
-        return torch.frombuffer(raw, dtype=torch.uint8).reshape(height, width, 3).cpu()
     try:
         return torch.as_tensor(image).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
