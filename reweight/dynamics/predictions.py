@@ -20,8 +20,15 @@ class Predicted(Protocol):
 
     classes: int
 
-    def learn(self, rows: Tensor, times: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Take in a step: ``rows``, how often each comes ``(N,)``, ``(N, K)`` and ``(N,)``."""
+    def learn(self, rows: Tensor, times: Tensor, logs: Tensor, labels: Tensor) -> None:
+        """Take in the log-probabilities of a step.
+
+        Args:
+            rows: ``(N,)`` int64.
+            times: ``(N,)``, how often each row comes.
+            logs: ``(N, K)``.
+            labels: ``(N,)``, the class given, -1 where there is none.
+        """
         ...
 
     def other(self, given: Tensor) -> Tensor:
@@ -44,10 +51,10 @@ class Probabilities:
         self.classes = classes
         self.table = Table(rows, (classes,))
 
-    def learn(self, rows: Tensor, times: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def learn(self, rows: Tensor, times: Tensor, logs: Tensor, labels: Tensor) -> None:
         """Add the probabilities of a step, the mean over a row's losses in it."""
         del labels
-        self.table.add(rows, logits.float().softmax(dim=1).nan_to_num(0.0) / times.unsqueeze(1))
+        self.table.add(rows, logs.exp().nan_to_num(0.0) / times.unsqueeze(1))
 
     def other(self, given: Tensor) -> Tensor:
         """Return the class with the largest mean probability, other than ``given``."""
@@ -79,10 +86,10 @@ class LikeliestOther:
         self._class = torch.full((rows,), -1, dtype=torch.long, device="cpu")
         self._first = torch.zeros(rows, dtype=torch.long, device="cpu")
 
-    def learn(self, rows: Tensor, times: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def learn(self, rows: Tensor, times: Tensor, logs: Tensor, labels: Tensor) -> None:
         """Take in a step; of a row with several losses one of them votes."""
         del times
-        chances = logits.float().softmax(dim=1).nan_to_num(0.0)
+        chances = logs.exp().nan_to_num(0.0)
         hidden = chances.scatter(1, labels.clamp(min=0).unsqueeze(1), -1.0)
         votes, classes = torch.where(labels.unsqueeze(1) >= 0, hidden, chances).max(dim=1)
         lead = self._lead.on(rows.device)

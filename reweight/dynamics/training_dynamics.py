@@ -13,7 +13,7 @@ from torch import Tensor
 from reweight._memory import Table
 from reweight.dynamics.label_issues import LabelIssues
 from reweight.dynamics.labels import as_labels, check_names
-from reweight.dynamics.observed import NAMES, observed
+from reweight.dynamics.observed import NAMES, log_probabilities, observed
 from reweight.dynamics.predictions import Predicted, Probabilities, from_state, predicted
 from reweight.dynamics.quality import label_quality
 from reweight.dynamics.report import write_report
@@ -74,7 +74,8 @@ class TrainingDynamics:
             return
         self._to(rows.device)
         times = self._sums.times(rows)
-        columns = observed(context, weights.detach())
+        logs = log_probabilities(context)
+        columns = observed(context, weights.detach(), logs)
         self._sums.add(rows, columns / times.unsqueeze(1))
         # Of a row that comes several times, all write the same.
         self._seen[rows] = self._seen[rows] + 1
@@ -86,11 +87,10 @@ class TrainingDynamics:
         self._given[rows] = labels
         several = torch.where(self._given[rows] != labels, -1, labels)
         self._given.scatter_reduce_(0, rows, several, "amin")
-        if context.logits is not None:
+        if logs is not None:
             if self._predicted is None:
-                classes = context.logits.shape[1]
-                self._predicted = predicted(self.num_samples, classes, self.max_bytes)
-            self._predicted.learn(rows, times, context.logits, labels)
+                self._predicted = predicted(self.num_samples, logs.shape[1], self.max_bytes)
+            self._predicted.learn(rows, times, logs, labels)
 
     def _to(self, device: torch.device) -> None:
         if self._seen.device != device:

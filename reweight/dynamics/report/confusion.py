@@ -49,12 +49,13 @@ def _heat(found: Counter[tuple[int, int]], classes: list[int], issues: LabelIssu
                 cells.append('<td class="same"></td>')
             else:
                 heat = round(100 * count / most)
-                strong = ' class="strong"' if heat > 55 else ""
+                strong = ' class="strong"' if heat > 75 else ""
                 cells.append(f'<td{strong} style="--heat:{heat}%">{count or ""}</td>')
         rows.append(f'<tr><th scope="row">{names[given]}</th>{"".join(cells)}</tr>')
     return (
-        f'<div class="scroll"><table class="heat"><thead><tr><th>given ↓ suggested →</th>{head}'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="scroll"><table class="heat" style="--classes:{len(classes)}">'
+        f"<thead><tr><th>given ↓ suggested →</th>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -45,7 +45,7 @@ def gallery(issues: LabelIssues, images: Any, texts: Any, worst: int) -> str:
 
 
 def _card(row: LabelIssue, issues: LabelIssues, picture: Tensor | None, texts: Any) -> str:
-    seen, loss = int(row.parts["times_seen"]), row.parts["mean_loss"]
+    seen = int(row.parts["times_seen"])
     shown = ""
     if picture is not None:
         height, width = picture.shape[:2]
@@ -62,11 +62,9 @@ def _card(row: LabelIssue, issues: LabelIssues, picture: Tensor | None, texts: A
     if row.suggested_label not in (-1, row.given_label):
         suggested = escape(issues.name_of(row.suggested_label))
         labels += f'<span class="suggested"><i>→</i> {suggested}</span>'
-    return (
-        f'<article>{shown}<p class="labels">{labels}</p><p class="facts">'
-        f"<span>id {row.id}</span><span>seen {seen:,}×</span>"
-        f"<span>quality {row.label_quality:.2f}</span><span>loss {loss:.3g}</span></p></article>"
-    )
+    facts = (("id", str(row.id)), ("quality", f"{row.label_quality:.3f}"), ("seen", f"{seen:,}×"))
+    lines = "".join(f"<span>{name}</span><span>{value}</span>" for name, value in facts)
+    return f'<article>{shown}<p class="labels">{labels}</p><p class="facts">{lines}</p></article>'
 
 
 def _is_wide(picture: Tensor) -> bool:

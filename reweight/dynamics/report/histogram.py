@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 import torch
@@ -12,7 +13,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 10, 24
 BINS = 30
 
 
-def histogram(values: Tensor, issues: Tensor, title: str, note: str) -> str:
+def histogram(
+    values: Tensor,
+    issues: Tensor,
+    title: str,
+    note: str,
+    ends: tuple[float, float] | None = None,
+) -> str:
     """Return a figure: how many of the issues and of the others have which value.
 
     Args:
@@ -20,6 +27,7 @@ def histogram(values: Tensor, issues: Tensor, title: str, note: str) -> str:
         issues: ``(M,)`` bool.
         title: What the values are.
         note: What they mean.
+        ends: Between which the bins are; ``None``: where nearly all values are.
 
     Returns:
         HTML; empty if no value is known.
@@ -28,7 +36,7 @@ def histogram(values: Tensor, issues: Tensor, title: str, note: str) -> str:
     if not known.any():
         return ""
     numbers = values[known].double()
-    low, high = _range(numbers)
+    low, high = ends or _range(numbers)
     counts = [
         torch.histc(part.clamp(low, high), bins=BINS, min=low, max=high).tolist()
         for part in (numbers[issues[known]], numbers[~issues[known]])
@@ -75,8 +83,21 @@ def _bars(issues: list[float], others: list[float], low: float, high: float) -> 
                 )
     ends = f'x1="{_LEFT}" x2="{_WIDTH - _RIGHT}"'
     parts.append(f'<line class="axis" {ends} y1="{floor}" y2="{floor}"/>')
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        x = _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
-        value = f"{low + share * (high - low):.2g}"
-        parts.append(f'<text x="{x}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{value}</text>')
+    for value in _ticks(low, high):
+        x = _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        place = f'x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle"'
+        parts.append(f"<text {place}>{_said(value)}</text>")
     return "".join(parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between the ends, four to eight."""
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = max((size * power for size in (1, 2, 5) if size * power <= rough), default=power)
+    first = math.ceil(low / step - 1e-9)
+    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _said(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−")

@@ -66,11 +66,11 @@ def _headline(issues: LabelIssues, title: str) -> str:
 def _charts(issues: LabelIssues) -> str:
     flagged = issues.is_label_issue
     charts = "".join(
-        histogram(values, flagged, name, note)
-        for values, name, note in (
-            (issues.label_quality, "Label quality", "below 0.5 for issues"),
-            (issues.parts["mean_margin"], "Mean margin", "logit of the given class over the next"),
-            (issues.parts["mean_loss"], "Mean loss", "over the training"),
+        histogram(values, flagged, name, note, ends)
+        for values, name, note, ends in (
+            (issues.label_quality, "Label quality", "below 0.5 for issues", (0.0, 1.0)),
+            (issues.parts["mean_margin"], "Mean margin", "given class over the next", None),
+            (issues.parts["mean_loss"], "Mean loss", "over the training", None),
         )
     )
     return (

@@ -33,11 +33,12 @@ image-rendering:pixelated}
 .text{white-space:pre-wrap;overflow-wrap:anywhere;font-size:14px;max-height:15em;overflow:auto}
 .labels{margin:8px 0 6px;font-size:14px;line-height:1.35;overflow-wrap:anywhere;flex:1}
 .labels i{font-style:normal;color:var(--soft);font-weight:400}
+.texts .text{flex:1}.texts .labels{flex:none}
 .given,.suggested{display:block}
 .given{color:var(--issue);text-decoration:line-through;text-decoration-thickness:1px}
 .given:last-child{color:var(--ink);text-decoration:none}
 .suggested{color:var(--good);font-weight:600}
-.facts{display:grid;grid-template-columns:1fr auto;gap:0 6px;font-size:11px;line-height:1.45;
+.facts{display:grid;grid-template-columns:1fr auto;gap:0 6px;font-size:12px;line-height:1.4;
 color:var(--soft);font-variant-numeric:tabular-nums}
 .facts span:nth-child(even){text-align:right}
 .legend{display:flex;flex-wrap:wrap;align-items:center;gap:6px}
@@ -57,12 +58,13 @@ svg .grid{stroke:var(--line);stroke-width:1}svg .axis{stroke:var(--soft);stroke-
 box-shadow:var(--shade);padding:12px}
 table{border-collapse:separate;border-spacing:2px;font-size:13px;
 font-variant-numeric:tabular-nums}
-.heat{width:100%}
+.heat{width:100%;table-layout:fixed;min-width:calc(110px + 58px*var(--classes))}
 .heat th{font-weight:500;color:var(--soft);text-align:right;padding:2px 8px 2px 2px;
 white-space:nowrap}
+.heat thead th:first-child{width:110px;white-space:normal}
 .heat thead th{text-align:center;padding:2px 4px 6px;vertical-align:bottom}
 .heat thead th:first-child{text-align:right}
-.heat td{min-width:44px;height:34px;text-align:center;border-radius:4px;
+.heat td{height:34px;text-align:center;border-radius:4px;
 background:color-mix(in srgb,var(--issue) var(--heat,0%),var(--back))}
 .heat td.strong{color:var(--card);font-weight:600}
 .heat td.same{background:repeating-linear-gradient(135deg,transparent 0 5px,var(--line) 5px 6px)}
@@ -74,6 +76,5 @@ footer p+p{margin-top:6px}
 @media (max-width:560px){main{padding:20px 14px 28px}
 .gallery.pictures{grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px}
 .gallery.texts,.gallery.wide{grid-template-columns:1fr}
-article{padding:8px}
-.heat td{min-width:34px}}
+article{padding:8px}}
 """
