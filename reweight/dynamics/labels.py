@@ -48,7 +48,7 @@ def as_labels(labels: Any, trained: Tensor) -> Tensor:
 
 def check_names(names: Sequence[str], *labels: Tensor) -> None:
     """Raise a ``ValueError`` if a class has no name."""
-    largest = max(int(values.max()) for values in labels)
+    largest = max((int(values.max()) for values in labels if values.numel()), default=-1)
     if largest >= len(names):
         raise ValueError(
             f"class_names must be one a class; there are {len(names)}, and class {largest}."

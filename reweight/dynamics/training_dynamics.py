@@ -172,6 +172,7 @@ class TrainingDynamics(Remembered):
         if issues is None:
             issues = self.find_label_issues(class_names=class_names)
         elif class_names is not None:
+            check_names(class_names, issues.given_label, issues.suggested_label)
             issues = replace(issues, class_names=tuple(map(str, class_names)))
         return write_report(
             Path(path), issues, images=images, texts=texts, title=title, worst=worst

@@ -176,6 +176,16 @@ def test_losses_alone_make_a_report_too(tmp_path):
     assert "nan" not in page.text.lower()
 
 
+def test_a_table_cut_short_may_be_reported_and_named_later(tmp_path):
+    found = dynamics()
+    names = ["cat", "dog", "cow", "hen"]
+    page = written(tmp_path, found, issues=found.find_label_issues()[:3], class_names=names)
+    assert "3 of 3 labels look wrong" in page.text
+    written(tmp_path, found, issues=found.find_label_issues()[:0], class_names=names)
+    with pytest.raises(ValueError, match="one a class"):
+        written(tmp_path, found, issues=found.find_label_issues(), class_names=names[:2])
+
+
 def test_a_report_that_fails_leaves_the_old_one_and_nothing_else(tmp_path):
     found = dynamics()
     path = found.report(tmp_path / "issues.html")
