@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reweight._step.context import ScoringContext
 from reweight.check_report import CheckReport, ScorerCheck
+from reweight.dynamics import LabelIssue, LabelIssues, TrainingDynamics
 from reweight.errors import (
     NonFiniteError,
     UnguardedWriteError,
@@ -38,6 +39,8 @@ __all__ = [
     "GradientSimilarity",
     "GroupWeights",
     "KeepAll",
+    "LabelIssue",
+    "LabelIssues",
     "LastLayerGradient",
     "LossMagnitude",
     "MetaReweighter",
@@ -51,6 +54,7 @@ __all__ = [
     "ScorerCheck",
     "ScoringContext",
     "TopK",
+    "TrainingDynamics",
     "UnguardedWriteError",
     "Uniform",
     "UnknownParametersError",

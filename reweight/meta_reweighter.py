@@ -22,10 +22,11 @@ from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
-from reweight._step.rows import Rows
+from reweight._step.rows import Rows, needs_of_all
 from reweight._step.weighing import scores_by_name
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
+from reweight.dynamics import TrainingDynamics
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -105,10 +106,12 @@ class MetaReweighter:
             (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
             with only the samples that ``kept``, ``(C,)`` bool on the CPU, marks. Both batches are
             given to it, as copies.
+        dynamics: Learns in each step how the training of each sample goes, and finds the labels
+            that look wrong: :class:`TrainingDynamics`. It takes part in :meth:`state_dict`.
 
     Raises:
         TypeError: If ``model`` is not a module, or ``loss``, ``selector`` or ``leave_out`` cannot
-            be called.
+            be called, or ``dynamics`` is none.
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
             over the batch, if a setting has no such value, for ``on_nonfinite="drop"`` on a
             distributed model, or if a gradient is needed of one that FSDP or DeepSpeed has split.
@@ -130,6 +133,7 @@ class MetaReweighter:
         sync: Sync = "local",
         self_check: bool = True,
         leave_out: LeaveOut | None = None,
+        dynamics: TrainingDynamics | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -169,6 +173,8 @@ class MetaReweighter:
                 f"leave_out must be a function (batch, kept) -> batch, kept a bool tensor (C,); "
                 f"got {leave_out!r}."
             )
+        if dynamics is not None and not isinstance(dynamics, TrainingDynamics):
+            raise TypeError(f"dynamics must be a TrainingDynamics(len(dataset)); got {dynamics!r}.")
         self.scorer: Mixture = as_mixture(scorer).active()
         refuse_what_cannot_be_scored(
             model,
@@ -183,6 +189,9 @@ class MetaReweighter:
                 f"harms, and {self.scorer!r} has none such. Use GradientSimilarity(), or a "
                 f"function that returns signed scores."
             )
+        self.dynamics = dynamics
+        remembering = [part for part in (self.weighting, dynamics) if part is not None]
+        self._needs = needs_of_all(remembering)
         self.selector = selector
         self.sync = sync
         self.trusted_coefficient = trusted_coefficient
@@ -352,7 +361,7 @@ class MetaReweighter:
         Returns:
             Plain containers, numbers and tensors, which ``torch.save`` writes and
             ``torch.load(weights_only=True)`` reads: ``version``, ``objective``, ``scorers`` (by
-            name) and, where they keep a state, ``weighting`` and ``selector``.
+            name) and, where they keep a state, ``weighting``, ``selector`` and ``dynamics``.
         """
         return self._checkpoint().save()
 
@@ -367,7 +376,11 @@ class MetaReweighter:
         self._checkpoint().load(state, self._check_fit)
 
     def _checkpoint(self) -> Checkpoint:
-        others = {"selector": self.selector, "weighting": part_of(self.weighting)}
+        others = {
+            "selector": self.selector,
+            "weighting": part_of(self.weighting),
+            "dynamics": self.dynamics,
+        }
         return Checkpoint(self._objective, self.scorer.parts(), others)
 
     def _check_fit(self) -> None:
@@ -390,7 +403,7 @@ class MetaReweighter:
                 "scores are derivatives, and torch.inference_mode() rules them out. Call the "
                 "reweighter outside it; score() also works under torch.no_grad()."
             )
-        rows = Rows.of(given, self.weighting.needs)
+        rows = Rows.of(given, self._needs)
 
         def attempt(noisy: Any, trusted: Any, kept: Tensor | None = None) -> ReweightedStep:
             return self._attempt(noisy, trusted, rows.kept(kept), training=training)
@@ -440,7 +453,11 @@ class MetaReweighter:
         )
         together = self.sync == "global"
         weights = batch.weigh(
-            self.weighting, self.selector, together=together, uniform=self.on_empty == "uniform"
+            self.weighting,
+            self.selector,
+            together=together,
+            uniform=self.on_empty == "uniform",
+            dynamics=self.dynamics,
         )
         loss = (weights.values * losses).sum()
         if together and training:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,14 @@ from reweight._step.weighing import weigh
 from reweight.scorers import Mixture
 from reweight.selectors import Selector
 from reweight.weightings import Weighting, WeightingContext
+
+
+class Dynamics(Protocol):
+    """What remembers how the training of each sample goes."""
+
+    def learn(self, context: WeightingContext, weights: Tensor) -> None:
+        """Take in a step, and its weights over what equal ones would be."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +95,13 @@ class NoisyBatch:
         )
 
     def weigh(
-        self, weighting: Weighting, selector: Selector, *, together: bool, uniform: bool
+        self,
+        weighting: Weighting,
+        selector: Selector,
+        *,
+        together: bool,
+        uniform: bool,
+        dynamics: Dynamics | None = None,
     ) -> Weights:
         """Return the weights, after the weighting has learnt of the step, if it trains.
 
@@ -95,6 +110,7 @@ class NoisyBatch:
             selector: Sets some of them to zero.
             together: Whether the batches of all ranks are weighed as one.
             uniform: Whether equal weights stand in where none is left.
+            dynamics: Is told of the step and its weights, if it trains.
         """
         if self.training:
             weighting.learn(self.all if weighting.learns else self.own)
@@ -102,6 +118,9 @@ class NoisyBatch:
         empty = not bool(selected.any())
         if empty and uniform:
             selected = torch.full_like(selected, 1 / max(selected.numel(), 1))
+        if dynamics is not None and self.training:
+            relative = selected * selected.numel()
+            dynamics.learn(self.all, relative if together else self.joint.all(relative))
         kept = (selected > 0).sum()
         if together:
             selected = self.joint.own(selected)

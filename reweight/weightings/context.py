@@ -13,6 +13,11 @@ from torch import Tensor
 class Mix(Protocol):
     """What a mixture of scorers makes of its scores."""
 
+    @property
+    def signed(self) -> bool:
+        """Whether a score says by its sign if the sample helps or harms."""
+        ...
+
     def mix(self, scores: Sequence[Tensor]) -> Tensor:
         """Return weights by g and mix."""
         ...
