@@ -12,6 +12,7 @@ from reweight.errors import (
 )
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
+from reweight.paired import Paired, paired
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -42,6 +43,7 @@ __all__ = [
     "LossMagnitude",
     "MetaReweighter",
     "NonFiniteError",
+    "Paired",
     "PerBatch",
     "RandomWeights",
     "Rectify",
@@ -59,4 +61,5 @@ __all__ = [
     "WeightingContext",
     "as_scorer",
     "normalize",
+    "paired",
 ]
