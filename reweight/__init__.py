@@ -30,6 +30,7 @@ from reweight.weightings import (
     SampleWeights,
     Weighting,
     WeightingContext,
+    WeightNet,
 )
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ __all__ = [
     "Uniform",
     "UnknownParametersError",
     "UnrepeatableError",
+    "WeightNet",
     "Weighting",
     "WeightingContext",
     "as_scorer",
