@@ -49,7 +49,7 @@ def train(sync: str) -> tuple[torch.Tensor, torch.Tensor]:
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for seed in range(STEPS):
-        noisy, trusted = p.batches(seed)
+        noisy, trusted = p.batches(seed)[0], p.batches_of(0, seed)[1]
         optimizer.zero_grad()
         step = weigh(noisy, trusted, ids=rows(dist.get_rank(), seed))
         step.loss.backward()
@@ -65,16 +65,14 @@ def test_it_is_the_same_on_every_rank(two_ranks, sync):
 
 
 def alone() -> tuple[torch.Tensor, torch.Tensor]:
-    """The same on one process, with the joint batches."""
+    """The same on one process, with the joint noisy batch."""
     model: nn.Module = p.made(p.Plain)
     weigh = MetaReweighter(model, p.LOSS, scorer=GradientSimilarity(), weighting=weighting())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for seed in range(STEPS):
         pairs = [p.batches_of(rank, seed) for rank in range(2)]
-        noisy, trusted = (
-            tuple(torch.cat([pair[which][part] for pair in pairs]) for part in range(2))
-            for which in range(2)
-        )
+        noisy = tuple(torch.cat([pair[0][part] for pair in pairs]) for part in range(2))
+        trusted = pairs[0][1]
         optimizer.zero_grad()
         step = weigh(noisy, trusted, ids=torch.cat([rows(rank, seed) for rank in range(2)]))
         step.loss.backward()
@@ -82,7 +80,7 @@ def alone() -> tuple[torch.Tensor, torch.Tensor]:
     return learnt(weigh), step.weights
 
 
-def test_two_ranks_weigh_as_one_process_with_the_joint_batches(two_ranks):
+def test_two_ranks_weigh_as_one_process_with_the_joint_batch(two_ranks):
     (found, first), (_, second) = two_ranks(train, "global")
     expected, weights = alone()
     assert_same(torch.cat([first, second]), weights, 1e-5)
