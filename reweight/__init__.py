@@ -13,6 +13,7 @@ from reweight.errors import (
 )
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
+from reweight.paired import Paired, paired
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -30,6 +31,7 @@ from reweight.weightings import (
     SampleWeights,
     Weighting,
     WeightingContext,
+    WeightNet,
 )
 
 __version__ = "0.1.0"
@@ -45,6 +47,7 @@ __all__ = [
     "LossMagnitude",
     "MetaReweighter",
     "NonFiniteError",
+    "Paired",
     "PerBatch",
     "RandomWeights",
     "Rectify",
@@ -59,8 +62,10 @@ __all__ = [
     "Uniform",
     "UnknownParametersError",
     "UnrepeatableError",
+    "WeightNet",
     "Weighting",
     "WeightingContext",
     "as_scorer",
     "normalize",
+    "paired",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from reweight._dtypes import widest
+from reweight._dtypes import largest_or_one, widest
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +60,53 @@ class ReweightedStep:
         relative = self.weights.to(widest(self.weights.device))
         total = float(relative.sum())
         return total**2 / float(relative.square().sum()) if total > 0 else 0.0
+
+    def summary(self, prefix: str = "reweight/") -> dict[str, float]:
+        """Return what one would plot of this step, as numbers, at one wait for the device.
+
+        ====================================  ====================================================
+        key, after the prefix                 value
+        ====================================  ====================================================
+        ``loss``                              what is back-propagated
+        ``noisy_loss``                        mean unweighted loss, of those that count
+        ``trusted_loss``                      where it was computed
+        ``kept``                              share of positive weights
+        ``effective_sample_size``             Kish's, as a share: 1 for equal weights, 0 for none
+        ``largest_weight``                    the largest, as a multiple of the mean weight
+        ``dropped``                           how many samples were left out
+        ``score/<scorer>/mean``               mean raw score
+        ``score/<scorer>/negative``           share of scores below 0
+        ====================================  ====================================================
+
+        All but ``loss`` under ``sync="global"`` are those of this rank's batch. What is of no
+        sample at all is NaN.
+
+        Args:
+            prefix: Before each key, so that loggers show them together.
+        """
+        device, wide = self.weights.device, widest(self.weights.device)
+        counts = self.losses.isfinite()  # those dropped are NaN, and have no share
+        if self.counted is not None:
+            counts = counts & self.counted
+        number = counts.sum().to(wide)
+
+        def mean(values: Tensor) -> Tensor:
+            return torch.where(counts, values, torch.zeros_like(values)).to(wide).sum() / number
+
+        weights = self.weights.to(wide)
+        relative = weights / largest_or_one(weights)
+        total, squares = relative.sum(), relative.square().sum()
+        nothing = torch.zeros_like(total)
+        some = total > 0
+        found = {"loss": self.loss, "noisy_loss": mean(self.losses)}
+        if self.trusted_loss is not None:
+            found["trusted_loss"] = self.trusted_loss
+        found["kept"] = mean(self.weights > 0)
+        found["effective_sample_size"] = torch.where(some, total**2 / squares / number, nothing)
+        found["largest_weight"] = torch.where(some, relative.max() * number / total, nothing)
+        for name, scores in self.scores.items():
+            found[f"score/{name}/mean"] = mean(scores)
+            found[f"score/{name}/negative"] = mean(scores < 0)
+        values = torch.stack([value.detach().to(device, wide) for value in found.values()]).tolist()
+        named = dict(zip(found, values, strict=True), dropped=float(len(self.dropped)))
+        return {prefix + name: value for name, value in named.items()}

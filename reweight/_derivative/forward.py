@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from reweight._derivative.custom_operators import CustomOperatorsRefused
 from reweight._derivative.forward_rules import load_forward_rules
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.predictions import Supervised
 from reweight._isolation.start import Start
 
 
@@ -49,7 +51,7 @@ def forward_mode(
     def unpack(losses: Losses, _: Parameters) -> tuple[Tensor, Losses]:
         primal, tangent = forward_ad.unpack_dual(losses.values)  # type: ignore[no-untyped-call]
         tangent = torch.zeros_like(primal) if tangent is None else tangent.clone()
-        return tangent, Losses(primal, losses.counted)
+        return tangent, Losses(primal, losses.counted, _primal(losses.made_from))
 
     load_forward_rules()
     # The level is left before anyone calls backward: within it, backward would carry tangents
@@ -59,3 +61,11 @@ def forward_mode(
             duals, batch, unpack, start, backward=bool(recorded)
         )
     return derivative.detach(), losses
+
+
+def _primal(source: Supervised | None) -> Supervised | None:
+    """Return what the losses were computed from, without tangents."""
+    if source is None or not isinstance(source.output, Tensor):
+        return None
+    primal, _ = forward_ad.unpack_dual(source.output)  # type: ignore[no-untyped-call]
+    return replace(source, output=primal.detach())

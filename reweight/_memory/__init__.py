@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reweight._memory.running_mean import RunningMean
 from reweight._memory.table import Table
 
-__all__ = ["Table"]
+__all__ = ["RunningMean", "Table"]

@@ -10,6 +10,7 @@ from reweight.weightings.context import WeightingContext
 from reweight.weightings.group_weights import GroupWeights
 from reweight.weightings.per_batch import PerBatch
 from reweight.weightings.sample_weights import SampleWeights
+from reweight.weightings.weight_net import WeightNet
 from reweight.weightings.weighting import (
     LogitWeighting,
     Weighting,
@@ -23,6 +24,7 @@ __all__ = [
     "LogitWeighting",
     "PerBatch",
     "SampleWeights",
+    "WeightNet",
     "Weighting",
     "WeightingContext",
     "WeightingLike",

@@ -1,0 +1,1 @@
+"""Going through a user's loaders: where a pass stands, and how one is taken up again."""
