@@ -6,6 +6,7 @@ from reweight._step.context import ScoringContext
 from reweight.check_report import CheckReport, ScorerCheck
 from reweight.errors import (
     NonFiniteError,
+    OtherRankError,
     UnguardedWriteError,
     UnknownParametersError,
     UnrepeatableError,
@@ -42,6 +43,7 @@ __all__ = [
     "LossMagnitude",
     "MetaReweighter",
     "NonFiniteError",
+    "OtherRankError",
     "PerBatch",
     "RandomWeights",
     "Rectify",

@@ -258,4 +258,5 @@ def _unrolled(
         names,
         context.passes.start,
         inner_steps,
+        context.joint_trusted_gradient,
     )

@@ -212,4 +212,4 @@ def assert_equal_on_ranks(model: nn.Module) -> None:
     mine = oracle.flat([p.detach() for p in model.parameters()])
     other = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(other, mine)
-    assert torch.equal(other[0], other[1]), "the ranks have parted"
+    assert all(torch.equal(other[0], each) for each in other), "the ranks have parted"
