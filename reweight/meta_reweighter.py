@@ -399,7 +399,9 @@ class MetaReweighter:
         )
         if self.on_nonfinite == "raise":
             with ONE_AT_A_TIME, ranks.told_of_errors():
-                rows = Rows.of(given, self.weighting.needs)
+                # Trusted batches, where they judge together, meet before anything is said of rows.
+                take = Rows.of if ranks.group is None else Rows.or_wrong
+                rows = take(given, self.weighting.needs)
                 return self._attempt(noisy, trusted, rows, ranks, training=training)
         rows = Rows.of(given, self.weighting.needs)
 

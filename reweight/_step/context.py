@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from reweight._step.ranks import Ranks
 from reweight._trusted.gradient import TrustedGradient, trusted_gradient
 from reweight._trusted.joint import JointGradient, joint_gradient
 from reweight._trusted.loss_term import TrustedTerm
+from reweight.errors import OtherRankError
 
 _Trusted = tuple[TrustedGradient, JointGradient | None]
 """What this rank's trusted batch says, and what all say where they judge together."""
@@ -145,22 +147,34 @@ class ScoringContext:
         return self._gradients[key]
 
     def _take(self, names: list[str], at: Parameters | None) -> _Trusted:
-        try:
+        with self.told_of_errors(names):
             self.require_trusted()
             own = trusted_gradient(
                 self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look
             )
-        except Exception:
-            if self.ranks.group is not None:
-                self.ranks.has_told()
-                self._joint(names, None)
-            raise
         joint = None
         if self.ranks.group is not None:
             joint = self._joint(names, (own.loss, own.number, own.compared))
         if at is None or self.trusted_loss is None:
             self.trusted_loss = own.loss if joint is None else joint.loss
         return own, joint
+
+    @contextmanager
+    def told_of_errors(self, names: list[str]) -> Iterator[None]:
+        """Let the other ranks, where they wait for this one's trusted gradient, raise errors too.
+
+        Args:
+            names: The parameters that the gradient is of.
+        """
+        try:
+            yield
+        except OtherRankError:
+            raise
+        except Exception:
+            if self.ranks.group is not None:
+                self.ranks.has_told()
+                self._joint(names, None)
+            raise
 
     def _joint(
         self, names: list[str], own: tuple[Tensor, Tensor | int, Parameters] | None

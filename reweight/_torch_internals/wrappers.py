@@ -73,5 +73,5 @@ def set_to_broadcast(ddp: DistributedDataParallel, due: bool) -> None:
 
 
 def takes_uneven_inputs(ddp: DistributedDataParallel) -> bool:
-    """Whether ``Join`` stands in for ranks that have no batch left. PyTorch keeps it from then on."""
+    """Whether ``Join`` stands in for ranks that have no batch left, or has, at any time before."""
     return bool(getattr(getattr(ddp, "_join_config", None), "enable", False))

@@ -169,8 +169,9 @@ class GradientSimilarity(Scorer):
         names = select_parameters(context.passes.start.named, self.parameters)
         if self.method == "unrolled":
             refuse_spread(context.model, self.method)
-            context.require_trusted()
-            scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
+            with context.told_of_errors(names):
+                context.require_trusted()
+                scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
             if context.derivatives.is_to_prove_itself("unrolled", names):
                 self._check_unrolled(context, names, scores)

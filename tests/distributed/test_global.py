@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from reweight import MetaReweighter
+from reweight import GroupWeights, MetaReweighter
+from tests.comparing import assert_same
 from tests.compatibility.marks import rows
 from tests.distributed import problems as p
 from tests.distributed.joint import BUILDERS, Scene, compare
@@ -105,3 +110,31 @@ def in_half_precision() -> None:
 
 def test_parameters_in_half_precision(two_ranks):
     two_ranks(in_half_precision)
+
+
+def part_wrapped() -> None:
+    """The rest of the model is the user's own to average."""
+    model, twin = (p.made(p.WrappedInside).eval() for _ in range(2))
+    model.wrap()
+    options: dict[str, Any] = {"trusted_coefficient": 1.0, "weighting": GroupWeights(2)}
+    weigh = MetaReweighter(model, p.LOSS, sync="global", **options)
+    alone = MetaReweighter(twin, p.LOSS, **options)
+    for step in range(2):
+        each = [p.batches_of(rank, step) for rank in range(2)]
+        noisy, trusted = (
+            tuple(torch.cat([batches[which][side] for batches in each]) for side in range(2))
+            for which in range(2)
+        )
+        groups = torch.arange(2 * p.COUNT) % 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            alone(noisy, trusted, groups=groups).loss.backward()
+        weigh(*p.batches(step), groups=groups[: p.COUNT]).loss.backward()
+    for q in model.b.parameters():
+        dist.all_reduce(q.grad)
+        q.grad /= 2
+    assert_same(p.gradient_of(model), p.gradient_of(twin), 1e-6)
+
+
+def test_a_part_of_the_model_may_be_wrapped(two_ranks):
+    two_ranks(part_wrapped)

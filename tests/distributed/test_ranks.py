@@ -1,4 +1,4 @@
-"""What ranks tell each other in a step: how many are kept, what to remember, that one has failed."""
+"""What ranks tell each other in a step: how many are kept, what to remember, who has failed."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def gathered(values: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def on_this_rank_none(weights: Tensor) -> Tensor:
+def on_rank_0_alone(weights: Tensor) -> Tensor:
     return weights * (dist.get_rank() == 0)
 
 
 def skip_together() -> None:
     """README's loop, where one rank keeps nothing."""
     for start in range(2):  # the second time, no rank keeps anything
-        weigh = wrapped(selector=on_this_rank_none if start == 0 else lambda w: 0 * w)
+        weigh = wrapped(selector=on_rank_0_alone if start == 0 else lambda w: 0 * w)
         optimizer = torch.optim.SGD(weigh.model.parameters(), 0.1, momentum=0.9)
         before = p.oracle.flat([q.detach().clone() for q in weigh.model.parameters()])
         for seed in range(3):
@@ -76,14 +76,15 @@ def test_ranks_skip_a_step_together(two_ranks):
     two_ranks(skip_together)
 
 
-def equal_weights_where_none_is_left(sync: str) -> None:
-    weigh = wrapped(selector=on_this_rank_none, on_empty="uniform", sync=sync)
+def equal_weights_where_none_is_left() -> None:
+    weigh = wrapped(selector=on_rank_0_alone, on_empty="uniform")
     step = weigh(*p.batches(0))
-    assert step.kept == 2 * p.COUNT if sync == "local" else dist.get_rank() == 0
+    assert step.kept == 2 * p.COUNT
+    assert step.empty == (dist.get_rank() == 1)
 
 
 def test_equal_weights_of_one_rank_are_counted_as_kept(two_ranks):
-    two_ranks(equal_weights_where_none_is_left, "local")
+    two_ranks(equal_weights_where_none_is_left)
 
 
 def one_memory(sync: str) -> None:
@@ -188,9 +189,11 @@ def test_a_step_sends_few_messages(two_ranks, name):
 BAD = ["noisy", "trusted", "ids", "missing"]
 
 
-def one_fails(bad: str, sync: str, memory: bool) -> None:
+def one_fails(bad: str, sync: str, memory: bool, method: Any) -> None:
     options: dict[str, Any] = {"weighting": SampleWeights(IDS)} if memory else {}
-    weigh = similarity(sync=sync, trusted_coefficient=1.0, **options)
+    beta = 1.0 if method == "auto" else 0.0
+    scorer = GradientSimilarity(method)
+    weigh = wrapped(scorer=scorer, sync=sync, trusted_coefficient=beta, **options)
     noisy, trusted = p.batches(0)
     ids: Any = ids_of(dist.get_rank(), 0)
     expected: Any = OtherRankError
@@ -224,11 +227,10 @@ def _tensors(state: Any) -> list[Tensor]:
 
 @pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("sync", ["local", "global"])
+@pytest.mark.parametrize("method", ["auto", "unrolled"])
 @pytest.mark.parametrize("bad", BAD)
-def test_an_error_on_one_rank_is_an_error_on_all(two_ranks, bad, sync, memory):
-    if (bad, sync) == ("ids", "global"):
-        pytest.skip("numbers are looked at before the trusted batches meet")
-    two_ranks(one_fails, bad, sync, memory)
+def test_an_error_on_one_rank_is_an_error_on_all(two_ranks, bad, method, sync, memory):
+    two_ranks(one_fails, bad, sync, memory, method)
 
 
 def other_columns() -> None:
