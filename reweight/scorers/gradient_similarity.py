@@ -238,10 +238,11 @@ class GradientSimilarity(Scorer):
         # A look at weights in between must neither see an old gradient nor leave one.
         if self._held.always_fresh or not context.training:
             return fresh()
-        context.require_trusted()
         self._held.bind(context.objective)
         free = context.full_trusted_gradient and at is None
-        return self._held.next(context.model, names, fresh, free=free)
+        found = self._held.next(context.model, names, fresh, free=free)
+        context.require_trusted()  # after it: other ranks may have waited for this one in there
+        return found
 
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
         assert self.method != "unrolled"

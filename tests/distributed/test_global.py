@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import pytest
 import torch
@@ -116,9 +115,12 @@ def part_wrapped() -> None:
     """The rest of the model is the user's own to average."""
     model, twin = (p.made(p.WrappedInside).eval() for _ in range(2))
     model.wrap()
-    options: dict[str, Any] = {"trusted_coefficient": 1.0, "weighting": GroupWeights(2)}
-    weigh = MetaReweighter(model, p.LOSS, sync="global", **options)
-    alone = MetaReweighter(twin, p.LOSS, **options)
+    weigh, alone = (
+        MetaReweighter(
+            each, p.LOSS, sync="global", trusted_coefficient=1.0, weighting=GroupWeights(2)
+        )
+        for each in (model, twin)
+    )
     for step in range(2):
         each = [p.batches_of(rank, step) for rank in range(2)]
         noisy, trusted = (
