@@ -7,6 +7,7 @@ from reweight.check_report import CheckReport, ScorerCheck
 from reweight.dynamics import LabelIssue, LabelIssues, TrainingDynamics
 from reweight.errors import (
     NonFiniteError,
+    OtherRankError,
     UnguardedWriteError,
     UnknownParametersError,
     UnrepeatableError,
@@ -47,6 +48,7 @@ __all__ = [
     "LossMagnitude",
     "MetaReweighter",
     "NonFiniteError",
+    "OtherRankError",
     "Paired",
     "PerBatch",
     "RandomWeights",

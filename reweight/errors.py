@@ -49,6 +49,20 @@ class NonFiniteError(ValueError):
         return type(self), (self.indices, self.what, self.batch, self.count)
 
 
+class OtherRankError(RuntimeError):
+    """Another rank has raised an error in this step, so that none can make it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another rank has raised an error in this step, which the ranks make together: look "
+            "for it in the output of the others. Whoever catches it must do so on every rank, and "
+            "leave the step out on all of them."
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
 def check_finite(values: Tensor, what: str, batch: BatchName) -> None:
     """Raise, with the positions of the samples at fault, if a value is NaN or infinite.
 
@@ -72,6 +86,7 @@ NOT_THE_USERS = (RuntimeError, TypeError, ValueError, AssertionError, AttributeE
 
 REFUSALS = (
     *(NonFiniteError, UnknownParametersError, UnguardedWriteError, UnrepeatableError),
+    OtherRankError,
     torch.OutOfMemoryError,
 )
 """What another way to take a derivative would not mend."""

@@ -24,7 +24,6 @@ from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
 from reweight._step.weighing import scores_by_name
-from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
 from reweight.scorers import (
@@ -95,9 +94,11 @@ class MetaReweighter:
         on_nonfinite: ``"raise"`` a :class:`NonFiniteError`, or ``"drop"`` the samples at fault and
             do the step without them.
         sync: Of several ranks under DDP: ``"local"`` weighs each rank's batch by itself,
-            ``"global"`` all of them as one batch, by the mean of all trusted batches: what one
-            process with the joint batches would do. What is remembered is the same on every rank
-            either way.
+            ``"global"`` all of them as one batch, by the mean of all trusted losses: what one
+            process with the joint batches would do (BatchNorm in train mode apart, whose statistics
+            stay each rank's own). The weights of all ranks then sum to 1, the mean of
+            ``step.loss`` over the ranks is the loss of the joint batch, and :meth:`score`, too,
+            must be called on every rank. What is remembered is the same on every rank either way.
         self_check: Whether the first two steps of a model (in each of its modes) prove, at the
             price of a forward and a backward pass each, that the derivatives add up to those of an
             ordinary backward pass and that no parameter was missed. A way that was fallen back to
@@ -114,7 +115,8 @@ class MetaReweighter:
             be called, or ``dynamics`` is none.
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
             over the batch, if a setting has no such value, for ``on_nonfinite="drop"`` on a
-            distributed model, or if a gradient is needed of one that FSDP or DeepSpeed has split.
+            distributed model, or if a gradient, or the rows of all ranks, are needed of one that
+            FSDP or DeepSpeed has split.
     """
 
     def __init__(
@@ -176,13 +178,14 @@ class MetaReweighter:
         if dynamics is not None and not isinstance(dynamics, TrainingDynamics):
             raise TypeError(f"dynamics must be a TrainingDynamics(len(dataset)); got {dynamics!r}.")
         self.scorer: Mixture = as_mixture(scorer).active()
+        self.weighting: Weighting = as_weighting(PerBatch() if weighting is None else weighting)
         refuse_what_cannot_be_scored(
             model,
             differentiates=trusted_coefficient > 0 or self.scorer.differentiates,
             methods=[getattr(s, "method", "") for s in self.scorer.scorers if s.differentiates],
             drops=on_nonfinite == "drop",
+            together=sync == "global" or self.weighting.learns or dynamics is not None,
         )
-        self.weighting: Weighting = as_weighting(PerBatch() if weighting is None else weighting)
         if self.weighting.needs_signed and not self.scorer.signed:
             raise ValueError(
                 f"{self.weighting!r} sums scores that say by their sign whether a sample helps or "
@@ -192,6 +195,7 @@ class MetaReweighter:
         self.dynamics = dynamics
         remembering = [part for part in (self.weighting, dynamics) if part is not None]
         self._needs = needs_of_all(remembering)
+        self._learns = self.weighting.learns or dynamics is not None
         self.selector = selector
         self.sync = sync
         self.trusted_coefficient = trusted_coefficient
@@ -281,6 +285,7 @@ class MetaReweighter:
                 or negative weights, or the trusted batch, ids or groups are missing or no such.
             TypeError: If ids or groups are no integers.
             NonFiniteError: If a loss or score is not finite (``on_nonfinite="raise"``).
+            OtherRankError: If another rank has raised an error in this step.
         """
         if not torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
             raise RuntimeError(
@@ -298,7 +303,7 @@ class MetaReweighter:
         """Weigh the noisy batch without a training pass.
 
         Model, gradients, buffers, random number streams and all that is remembered are bit for
-        bit as before.
+        bit as before. One rank may look by itself, unless ``sync="global"``.
 
         Args:
             noisy: The C samples to be weighed.
@@ -403,14 +408,24 @@ class MetaReweighter:
                 "scores are derivatives, and torch.inference_mode() rules them out. Call the "
                 "reweighter outside it; score() also works under torch.no_grad()."
             )
+        ranks = Ranks.of(
+            self.model,
+            training=training,
+            together=self.sync == "global",
+            learns=self._learns,
+        )
+        if self.on_nonfinite == "raise":
+            with ONE_AT_A_TIME, ranks.told_of_errors():
+                # Trusted batches, where they judge together, meet before anything is said of rows.
+                take = Rows.of if ranks.group is None else Rows.or_wrong
+                rows = take(given, self._needs)
+                return self._attempt(noisy, trusted, rows, ranks, training=training)
         rows = Rows.of(given, self._needs)
 
-        def attempt(noisy: Any, trusted: Any, kept: Tensor | None = None) -> ReweightedStep:
-            return self._attempt(noisy, trusted, rows.kept(kept), training=training)
+        def attempt(noisy: Any, trusted: Any, kept: Tensor | None) -> ReweightedStep:
+            return self._attempt(noisy, trusted, rows.kept(kept), ranks, training=training)
 
         with ONE_AT_A_TIME:
-            if self.on_nonfinite == "raise":
-                return attempt(noisy, trusted)
             # What is remembered is learnt last, when no sample can be at fault any more.
             step = without_nonfinite(
                 attempt,
@@ -423,9 +438,11 @@ class MetaReweighter:
             )
         return step if training else replace(step, loss=step.loss.detach())
 
-    def _attempt(self, noisy: Any, trusted: Any, rows: Rows, *, training: bool) -> ReweightedStep:
+    def _attempt(
+        self, noisy: Any, trusted: Any, rows: Rows, ranks: Ranks, *, training: bool
+    ) -> ReweightedStep:
         beta = self.trusted_coefficient
-        ranks = Ranks.of(self.model)
+        together = self.sync == "global"
         context = ScoringContext(
             self._objective,
             noisy,
@@ -433,11 +450,12 @@ class MetaReweighter:
             granularity=self.granularity,
             training=training,
             full_trusted_gradient=beta > 0,
+            ranks=ranks if together else None,
         )
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
             if term is not None:
-                context.passes.also_used = [context.trainable()[name] for name in term[1]]
+                context.passes.also_used = [context.trainable()[name] for name in term.gradients]
             scores = scores_by_name(self.scorer, context)
         trained = context.passes.for_training()
         losses, counted = trained.losses, trained.counted
@@ -451,7 +469,6 @@ class MetaReweighter:
             ranks=ranks,
             training=training,
         )
-        together = self.sync == "global"
         weights = batch.weigh(
             self.weighting,
             self.selector,
@@ -460,19 +477,20 @@ class MetaReweighter:
             dynamics=self.dynamics,
         )
         loss = (weights.values * losses).sum()
-        if together and training:
+        if weights.of_all is not None:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:
-            loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
+            loss = loss + beta * term.of(context.trainable())
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights.values,
             losses=losses.detach(),
             scores=scores,
-            trusted_loss=context.trusted_loss if term is None else term[0],
+            trusted_loss=context.trusted_loss if term is None else term.loss,
             empty=weights.empty,
             counted=counted,
             kept_by_all=weights.kept,
+            weights_of_all=weights.of_all,
         )
 
 

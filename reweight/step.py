@@ -31,6 +31,9 @@ class ReweightedStep:
             ``forward`` said so. Its weight and scores are 0, and it has no share in 1/C. ``None``:
             all count.
         kept_by_all: How many weights are positive on all ranks, a scalar on the device.
+        weights_of_all: ``(N,)``, the weights of all ranks' losses that count, in the order of the
+            ranks; where they were weighed together (``sync="global"``, several ranks), else
+            ``None``. Those of this rank sum to its share of them.
     """
 
     loss: Tensor
@@ -42,6 +45,7 @@ class ReweightedStep:
     dropped: tuple[int, ...] = ()
     counted: Tensor | None = None
     kept_by_all: Tensor | None = None
+    weights_of_all: Tensor | None = None
 
     @property
     def kept(self) -> int:
@@ -56,8 +60,12 @@ class ReweightedStep:
 
     @property
     def effective_sample_size(self) -> float:
-        """Kish's effective sample size ``(Σ w)² / Σ w²``: C for equal weights, 0 for none."""
-        relative = self.weights.to(widest(self.weights.device))
+        """Kish's effective sample size ``(Σ w)² / Σ w²``: C for equal weights, 0 for none.
+
+        Of the weights of all ranks where they were weighed together.
+        """
+        weights = self.weights if self.weights_of_all is None else self.weights_of_all
+        relative = weights.to(widest(weights.device))
         total = float(relative.sum())
         return total**2 / float(relative.square().sum()) if total > 0 else 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from reweight._isolation.start import Start
 from reweight.errors import check_finite
 from reweight.lookahead.protocol import Lookahead
 
+Joint = Callable[[Tensor, Tensor | int, Parameters], tuple[Tensor, Parameters]]
+
 
 def unrolled_scores(
     objective: Objective,
@@ -23,6 +26,7 @@ def unrolled_scores(
     names: list[str],
     start: Start,
     inner_steps: int = 1,
+    joint: Joint | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return −∂L_v(θ̂(w))/∂w at w = 0 by differentiating through the virtual steps.
 
@@ -37,6 +41,8 @@ def unrolled_scores(
         names: Parameters that the virtual steps move.
         start: Buffers and random numbers that every pass starts from.
         inner_steps: K ≥ 1 virtual steps on the same batch under the same weights.
+        joint: Makes the mean trusted loss, of how many it is one, and its gradient those of all
+            ranks; ``None``: they are this rank's.
 
     Returns:
         The scores, in the shape of the losses, and the mean trusted loss at the look-ahead.
@@ -47,7 +53,7 @@ def unrolled_scores(
     parameters = {name: p for name, p in start.trainable.items() if name in set(names)}
     values = objective.values(parameters, start)
     origin = {name: value.clone().requires_grad_() for name, value in values.items()}
-    run = _Unrolled(objective, noisy, trusted, lookahead, start, inner_steps)
+    run = _Unrolled(objective, noisy, trusted, lookahead, start, inner_steps, joint)
     return run.after_steps(0, origin, lookahead.start(parameters))
 
 
@@ -67,9 +73,11 @@ class _Unrolled:
         lookahead: Lookahead,
         start: Start,
         inner_steps: int,
+        joint: Joint | None,
     ) -> None:
         self.objective, self.noisy, self.trusted = objective, noisy, trusted
         self.lookahead, self.start, self.inner_steps = lookahead, start, inner_steps
+        self.joint = joint
         self.weights: Tensor | None = None
 
     def after_steps(self, count: int, point: Parameters, state: Any) -> tuple[Tensor, Tensor]:
@@ -94,9 +102,11 @@ class _Unrolled:
         weights = self.weights
         assert weights is not None
         leaves = {name: value.detach().requires_grad_() for name, value in point.items()}
-        loss, gradients = self.objective.evaluate(
+        loss, number, gradients = self.objective.evaluate(
             lambda: leaves, self.trusted, _trusted_gradients, self.start
         )
+        if self.joint is not None:
+            loss, gradients = self.joint(loss, number, gradients)
         moved = [name for name in gradients if point[name].requires_grad]
         if not moved:
             return torch.zeros_like(weights), loss
@@ -106,10 +116,13 @@ class _Unrolled:
         return torch.zeros_like(weights) if gradient is None else gradient, loss
 
 
-def _trusted_gradients(losses: Losses, leaves: Parameters) -> tuple[Tensor, Parameters]:
+def _trusted_gradients(
+    losses: Losses, leaves: Parameters
+) -> tuple[Tensor, Tensor | int, Parameters]:
     check_finite(losses.values, "loss", "trusted")
     mean = losses.mean()
-    return mean.detach(), _gradients(mean, leaves) if mean.requires_grad else {}
+    gradients = _gradients(mean, leaves) if mean.requires_grad else {}
+    return mean.detach(), losses.number, gradients
 
 
 def _gradients(loss: Tensor, point: Parameters, *, create_graph: bool = False) -> Parameters:

@@ -24,6 +24,11 @@ class Losses:
     counted: Tensor | None = None
     made_from: Supervised | None = None
 
+    @property
+    def number(self) -> Tensor | int:
+        """How many count; a scalar on the device where that must be looked up."""
+        return self.values.numel() if self.counted is None else self.counted.sum()
+
     def mean(self) -> Tensor:
         """Return the mean of those that count, a scalar; zero where none does."""
         if self.counted is None:

@@ -57,7 +57,11 @@ class Table:
             values: ``(N, *columns)``.
         """
         table = self.on(rows.device)
-        table.index_add_(0, rows, values.detach().to(table))
+        values = values.detach().to(table)
+        if table.is_cuda:  # in a fixed order, so that ranks which hold the same table still do
+            table.index_put_((rows,), values, accumulate=True)
+        else:
+            table.index_add_(0, rows, values)
 
     def times(self, rows: Tensor) -> Tensor:
         """Return how often each of ``rows``, ``(N,)``, is among them."""

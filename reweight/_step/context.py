@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,14 @@ from reweight._isolation.objective import Objective, Parameters
 from reweight._step.derivatives import AnyMethod, Derivatives
 from reweight._step.losses import Granularity
 from reweight._step.noisy_passes import NoisyPasses
+from reweight._step.ranks import Ranks
 from reweight._trusted.gradient import TrustedGradient, trusted_gradient
+from reweight._trusted.joint import JointGradient, joint_gradient
+from reweight._trusted.loss_term import TrustedTerm
+from reweight.errors import OtherRankError
+
+_Trusted = tuple[TrustedGradient, JointGradient | None]
+"""What this rank's trusted batch says, and what all say where they judge together."""
 
 
 class ScoringContext:
@@ -26,6 +34,7 @@ class ScoringContext:
         derivatives: Takes directional derivatives of it.
         training: Whether the step trains, or only scores.
         full_trusted_gradient: Whether the step needs ∇L_v by every trainable parameter anyway.
+        ranks: Whose trusted batches judge together; one alone: by this one's.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
             else at the look-ahead.
     """
@@ -39,6 +48,7 @@ class ScoringContext:
         granularity: Granularity,
         training: bool,
         full_trusted_gradient: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.objective = objective
         self.granularity = granularity
@@ -49,7 +59,8 @@ class ScoringContext:
         self.derivatives: Derivatives = Derivatives(objective, self.passes)
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
-        self._gradients: dict[frozenset[str], TrustedGradient] = {}
+        self.ranks = ranks or Ranks()
+        self._gradients: dict[frozenset[str], _Trusted] = {}
 
     @property
     def noisy(self) -> Any:
@@ -83,6 +94,8 @@ class ScoringContext:
     ) -> Parameters:
         """Return ∇L_v, L_v the mean trusted loss, as hooks on the parameters leave it.
 
+        Under ``sync="global"`` it is that of all ranks' trusted batches, and each rank must ask.
+
         Args:
             names: The parameters wanted; ``None``: all trainable ones. The backward pass stops
                 at the earliest of them.
@@ -96,30 +109,81 @@ class ScoringContext:
             NonFiniteError: If a trusted loss is not finite.
         """
         wanted = list(self.trainable()) if names is None else list(names)
-        if at is not None:
-            return self._take(wanted, at).compared
-        found = self._at_present(wanted).compared
+        own, joint = self._at_present(wanted) if at is None else self._take(wanted, at)
+        found = own.compared if joint is None else joint.gradient
         return {name: found[name] for name in wanted if name in found}
 
-    def trusted_term(self) -> tuple[Tensor, Parameters]:
-        """Return L_v and its gradient as a backward pass gives it, sparse where it is so there."""
-        found = self._at_present(list(self.trainable()))
-        return found.loss, found.plain
+    def trusted_term(self) -> TrustedTerm:
+        """Return L_v as a term of the loss, its gradient as a backward pass gives it.
 
-    def _at_present(self, wanted: list[str]) -> TrustedGradient:
+        Of several ranks each brings its own part: their mean, which is what training takes, is
+        the term of all trusted losses.
+        """
+        own, joint = self._at_present(list(self.trainable()))
+        if joint is None:
+            return TrustedTerm(own.loss, own.plain)
+        return TrustedTerm(joint.loss, own.plain, own.loss, joint.share * self.ranks.count)
+
+    def joint_trusted_gradient(
+        self, loss: Tensor, number: Tensor | int, gradient: Parameters
+    ) -> tuple[Tensor, Parameters]:
+        """Return L_v and its gradient over all ranks, from what they are on this one.
+
+        Args:
+            loss: The mean trusted loss.
+            number: Of how many losses.
+            gradient: By parameter name.
+        """
+        if self.ranks.group is None:
+            return loss, gradient
+        joint = self._joint(list(gradient), (loss, number, gradient))
+        return joint.loss, joint.gradient
+
+    def _at_present(self, wanted: list[str]) -> _Trusted:
         computed = list(self.trainable()) if self.full_trusted_gradient else wanted
         key = frozenset(computed)
         if key not in self._gradients:
             self._gradients[key] = self._take(computed, None)
         return self._gradients[key]
 
-    def _take(self, names: list[str], at: Parameters | None) -> TrustedGradient:
-        self.require_trusted()
-        found = trusted_gradient(
-            self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look
-        )
+    def _take(self, names: list[str], at: Parameters | None) -> _Trusted:
+        with self.told_of_errors(names):
+            self.require_trusted()
+            own = trusted_gradient(
+                self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look
+            )
+        joint = None
+        if self.ranks.group is not None:
+            joint = self._joint(names, (own.loss, own.number, own.compared))
         if at is None or self.trusted_loss is None:
-            self.trusted_loss = found.loss
+            self.trusted_loss = own.loss if joint is None else joint.loss
+        return own, joint
+
+    @contextmanager
+    def told_of_errors(self, names: list[str]) -> Iterator[None]:
+        """Let the other ranks, where they wait for this one's trusted gradient, raise errors too.
+
+        Args:
+            names: The parameters that the gradient is of.
+        """
+        try:
+            yield
+        except OtherRankError:
+            raise
+        except Exception:
+            if self.ranks.group is not None:
+                self.ranks.has_told()
+                self._joint(names, None)
+            raise
+
+    def _joint(
+        self, names: list[str], own: tuple[Tensor, Tensor | int, Parameters] | None
+    ) -> JointGradient:
+        trainable = self.trainable()
+        parameters = {name: trainable[name] for name in names}
+        found = joint_gradient(self.ranks.sum, parameters, self.ranks.device, own)
+        if own is not None:
+            self.ranks.refuse_failed(found.failed)
         return found
 
     def directional_derivative(self, direction: Parameters, method: AnyMethod = "auto") -> Tensor:

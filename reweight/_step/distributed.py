@@ -24,6 +24,7 @@ def refuse_what_cannot_be_scored(
     differentiates: bool,
     methods: Iterable[str] = (),
     drops: bool = False,
+    together: bool = False,
 ) -> None:
     """Refuse, when a reweighter is built, what it could not do with ``model`` in a step.
 
@@ -32,6 +33,7 @@ def refuse_what_cannot_be_scored(
         differentiates: Whether a scorer, or a trusted term, needs a gradient.
         methods: How scorers were told to take derivatives.
         drops: Whether a batch may be run again without its non-finite samples.
+        together: Whether all ranks are weighed as one, or what is remembered is of all.
 
     Raises:
         ValueError: If there is something.
@@ -44,6 +46,13 @@ def refuse_what_cannot_be_scored(
         )
     if differentiates:
         refuse_sharded(model)
+    what = sharding(model) if together else None
+    if what is not None:
+        raise ValueError(
+            f'sync="global", and weightings that remember, bring the ranks\' rows together under '
+            f"DistributedDataParallel alone, and {what} has split this model: wrap it in "
+            f'DistributedDataParallel, or leave sync at "local" and weighting at PerBatch().'
+        )
     for method in methods:
         if method in ("forward", "double_backward", "unrolled"):
             refuse_spread(model, method)

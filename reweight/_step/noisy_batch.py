@@ -72,27 +72,30 @@ class NoisyBatch:
         )
 
     @cached_property
-    def joint(self) -> Joint:
-        """Puts the ranks' rows one after another."""
-        return self.ranks.joint(self.own.losses.numel(), self.losses.device)
-
-    @cached_property
-    def all(self) -> WeightingContext:
-        """The losses of all ranks."""
-        if self.ranks.group is None:
-            return self.own
-        own, joint = self.own, self.joint
-
-        return WeightingContext(
-            losses=joint.all(own.losses),
-            scores={name: joint.all(values) for name, values in own.scores.items()},
+    def _joint(self) -> tuple[Joint, WeightingContext]:
+        own = self.own
+        numbers = {"ids": own.ids, "groups": own.groups}
+        named = {name: rows for name, rows in numbers.items() if rows is not None}
+        joint, (losses, *columns) = self.ranks.joint(
+            [own.losses, *own.scores.values(), *named.values()]
+        )
+        scores, rows = columns[: len(own.scores)], columns[len(own.scores) :]
+        numbers |= zip(named, rows, strict=True)
+        return joint, WeightingContext(
+            losses=losses,
+            scores=dict(zip(own.scores, scores, strict=True)),
             mixture=self.mixture,
-            ids=None if own.ids is None else joint.all(own.ids),
-            groups=None if own.groups is None else joint.all(own.groups),
+            ids=numbers["ids"],
+            groups=numbers["groups"],
             training=self.training,
             _labelled=partial(_labels_and_margins_of_all, own, joint),
             _logits=partial(_logits_of_all, own, joint),
         )
+
+    @property
+    def all(self) -> WeightingContext:
+        """The losses of all ranks."""
+        return self.own if self.ranks.group is None else self._joint[1]
 
     def weigh(
         self,
@@ -112,21 +115,31 @@ class NoisyBatch:
             uniform: Whether equal weights stand in where none is left.
             dynamics: Is told of the step and its weights, if it trains.
         """
+        together = together and self.ranks.group is not None
         if self.training:
             weighting.learn(self.all if weighting.learns else self.own)
         selected = weigh(weighting, selector, self.all if together else self.own)
-        empty = not bool(selected.any())
-        if empty and uniform:
+        survived = (selected > 0).sum()
+        # Equal weights are kept, too; they are counted before the device is waited for.
+        kept = torch.where(survived > 0, survived, selected.numel()) if uniform else survived
+        if together:
+            count = int(survived)
+        else:
+            kept, count = self.ranks.sum_and_read(kept, survived)
+        if count == 0 and uniform:
             selected = torch.full_like(selected, 1 / max(selected.numel(), 1))
         if dynamics is not None and self.training:
-            relative = selected * selected.numel()
-            dynamics.learn(self.all, relative if together else self.joint.all(relative))
-        kept = (selected > 0).sum()
-        if together:
-            selected = self.joint.own(selected)
-        elif self.training:  # a rank may well look at weights alone
-            kept = self.ranks.sum(kept)
-        return Weights(self.units.spread(selected), empty, kept)
+            dynamics.learn(self.all, self._of_all(selected * selected.numel(), together=together))
+        own = self._joint[0].own(selected) if together else selected
+        return Weights(
+            self.units.spread(own), count == 0, kept, of_all=selected if together else None
+        )
+
+    def _of_all(self, weights: Tensor, *, together: bool) -> Tensor:
+        if together or self.ranks.group is None:
+            return weights
+        (found,) = self._joint[0].all([weights])
+        return found
 
     def _rows(self, name: str) -> Tensor | None:
         found = self.rows.like(name, self.losses)
@@ -136,13 +149,14 @@ class NoisyBatch:
 # No method or function of the batch's own, for that would be a reference in a circle.
 def _labels_and_margins_of_all(own: WeightingContext, joint: Joint) -> tuple[Tensor, Tensor] | None:
     labels, margins = own.labels, own.margins
-    if labels is None or margins is None:
-        return None
-    return joint.all(labels), joint.all(margins)
+    known = None if labels is None or margins is None else [labels, margins]
+    found = joint.all_if_known(known)
+    return None if found is None else (found[0], found[1])
 
 
 def _logits_of_all(own: WeightingContext, joint: Joint) -> Tensor | None:
-    return None if own.logits is None else joint.all(own.logits)
+    found = joint.all_if_known(None if own.logits is None else [own.logits])
+    return None if found is None else found[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +167,10 @@ class Weights:
         values: In the shape of the losses; 0 where one does not count.
         empty: Whether no weight survived selection.
         kept: How many did, on all ranks: a scalar on the device.
+        of_all: ``(N,)``, those of all ranks where they were weighed together.
     """
 
     values: Tensor
     empty: bool
     kept: Tensor
+    of_all: Tensor | None

@@ -16,9 +16,11 @@ class Rows:
 
     Attributes:
         named: By what they are: ``"ids"``, ``"groups"``.
+        wrong: What is wrong with them, to be raised when they are asked for.
     """
 
     named: Mapping[str, Tensor]
+    wrong: Exception | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any], needs: Mapping[str, int | None]) -> Rows:
@@ -49,6 +51,14 @@ class Rows:
             _check_range(name, values, needs.get(name))
         return cls(found)
 
+    @classmethod
+    def or_wrong(cls, given: Mapping[str, Any], needs: Mapping[str, int | None]) -> Rows:
+        """Return the same, or what raises when asked, which is where the other ranks wait."""
+        try:
+            return cls.of(given, needs)
+        except (TypeError, ValueError) as error:
+            return cls({}, error)
+
     def kept(self, kept: Tensor | None) -> Rows:
         """Return those of the samples that ``kept``, ``(C,)`` bool, marks; ``None``: all."""
         if kept is None:
@@ -63,6 +73,8 @@ class Rows:
         Raises:
             ValueError: If there are not as many as samples, or as elements.
         """
+        if self.wrong is not None:
+            raise self.wrong
         values = self.named.get(name)
         if values is None:
             return None

@@ -61,6 +61,7 @@ from reweight._torch_internals.wrappers import (
     entering_autocast,
     learns_static_graph,
     set_to_broadcast,
+    takes_uneven_inputs,
     turned_off,
 )
 
@@ -106,6 +107,7 @@ __all__ = [
     "set_scripted",
     "set_to_broadcast",
     "storage_of",
+    "takes_uneven_inputs",
     "tree_flatten",
     "tree_unflatten",
     "turned_off",

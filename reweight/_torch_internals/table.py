@@ -166,6 +166,11 @@ _WRAPPERS = (
         "not broadcast them a second time",
         "set_to_broadcast",
     ),
+    PrivateName(
+        "DistributedDataParallel._join_config",
+        "not wait for ranks that have no batch left",
+        "takes_uneven_inputs",
+    ),
 )
 
 TABLE = (*_OPERATORS, *_GRAPH, *_COMPILER, *_MODULES, *_WRAPPERS)

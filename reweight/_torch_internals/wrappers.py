@@ -70,3 +70,8 @@ def broadcast_buffers(ddp: DistributedDataParallel) -> None:
 def set_to_broadcast(ddp: DistributedDataParallel, due: bool) -> None:
     """Say whether ``ddp`` is to broadcast its buffers before its next forward pass."""
     ddp.require_forward_param_sync = due
+
+
+def takes_uneven_inputs(ddp: DistributedDataParallel) -> bool:
+    """Whether ``Join`` stands in for ranks that have no batch left, or has, at any time before."""
+    return bool(getattr(getattr(ddp, "_join_config", None), "enable", False))

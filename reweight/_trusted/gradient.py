@@ -24,11 +24,13 @@ class TrustedGradient:
             the training loss passes on, for the parameters' own hooks to see it there.
         compared: What a sample's gradient is compared with: dense, and as the parameters' hooks
             have left it.
+        number: Of how many losses L_v is the mean.
     """
 
     loss: Tensor
     plain: Parameters
     compared: Parameters
+    number: Tensor | int
 
 
 def trusted_gradient(
@@ -65,7 +67,7 @@ def trusted_gradient(
         check_finite(losses.values, "loss", "trusted")
         mean = losses.mean()
         if not mean.requires_grad:
-            return TrustedGradient(mean.detach(), {}, {})
+            return TrustedGradient(mean.detach(), {}, {}, losses.number)
         if look:
             objective.known_leaves.look(losses.values, given.values(), start.trainable)
         found = torch.autograd.grad(mean, list(given.values()), allow_unused=True)
@@ -75,6 +77,6 @@ def trusted_gradient(
             # A sparse gradient has no forward-mode rules.
             hooked = objective.hooks.applied(start.trainable[name], gradient)
             compared[name] = hooked.to_dense() if hooked.layout != torch.strided else hooked
-        return TrustedGradient(mean.detach(), plain, compared)
+        return TrustedGradient(mean.detach(), plain, compared, losses.number)
 
     return objective.evaluate(leaves, batch, differentiate, start, first_order=True)

@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrustedTerm:
+    """The mean trusted loss L_v, whose gradient is known, as a term of a step's loss.
+
+    Attributes:
+        loss: L_v, a scalar.
+        gradients: What backward passes on, by parameter name: the gradient of ``own_loss``.
+        own_loss: Where L_v is the mean over several ranks: what it is on this one.
+        scale: By what this rank's gradient is multiplied, so that the ranks' mean is that of L_v.
+    """
+
+    loss: Tensor
+    gradients: Mapping[str, Tensor]
+    own_loss: Tensor | None = None
+    scale: Tensor | None = None
+
+    def of(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Return a scalar of value L_v that back-propagates to ``parameters``."""
+        if self.own_loss is None or self.scale is None:
+            return known_gradient_term(self.loss, parameters, self.gradients)
+        scaled = known_gradient_term(self.own_loss, parameters, self.gradients) * self.scale
+        return scaled + (self.loss - scaled.detach())
 
 
 class _KnownGradient(torch.autograd.Function):

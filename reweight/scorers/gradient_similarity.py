@@ -169,8 +169,9 @@ class GradientSimilarity(Scorer):
         names = select_parameters(context.passes.start.named, self.parameters)
         if self.method == "unrolled":
             refuse_spread(context.model, self.method)
-            context.require_trusted()
-            scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
+            with context.told_of_errors(names):
+                context.require_trusted()
+                scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
             if context.derivatives.is_to_prove_itself("unrolled", names):
                 self._check_unrolled(context, names, scores)
@@ -237,10 +238,11 @@ class GradientSimilarity(Scorer):
         # A look at weights in between must neither see an old gradient nor leave one.
         if self._held.always_fresh or not context.training:
             return fresh()
-        context.require_trusted()
         self._held.bind(context.objective)
         free = context.full_trusted_gradient and at is None
-        return self._held.next(context.model, names, fresh, free=free)
+        found = self._held.next(context.model, names, fresh, free=free)
+        context.require_trusted()  # after it: other ranks may have waited for this one in there
+        return found
 
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
         assert self.method != "unrolled"
@@ -258,4 +260,5 @@ def _unrolled(
         names,
         context.passes.start,
         inner_steps,
+        context.joint_trusted_gradient,
     )

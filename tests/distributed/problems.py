@@ -183,11 +183,13 @@ def expected_weights(
     if scorer == "loss":
         with oracle.undisturbed(model):
             return share(forward(model, noisy))
-    norms = share(oracle.last_layer_norms(model, forward, noisy, last))
     if scorer == "last_layer":
-        return norms
-    similar = share(oracle.gradient_similarity(model, forward, noisy, trusted))
-    return 0.5 * similar + 0.5 * norms if scorer == "default" else similar
+        return share(oracle.last_layer_norms(model, forward, noisy, last))
+    similar = oracle.gradient_similarity(model, forward, noisy, trusted)
+    if scorer != "default":
+        return share(similar)
+    norms = oracle.last_layer_norms(model, forward, noisy, last)
+    return share(similar / (norms + 1e-3 * norms.square().mean().sqrt()))
 
 
 def expected_gradient(
@@ -212,4 +214,4 @@ def assert_equal_on_ranks(model: nn.Module) -> None:
     mine = oracle.flat([p.detach() for p in model.parameters()])
     other = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(other, mine)
-    assert torch.equal(other[0], other[1]), "the ranks have parted"
+    assert all(torch.equal(other[0], each) for each in other), "the ranks have parted"

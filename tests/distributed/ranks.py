@@ -1,4 +1,4 @@
-"""Two processes of one gloo group, which run the functions they are sent."""
+"""Some processes of one gloo group, which run the functions they are sent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-WORLD = 2
 PATIENCE = 60.0  # seconds for one function; a rank that waits for the other for ever is killed
 
 
-def _serve(rank: int, file: str, connection: Connection) -> None:
+def _serve(rank: int, world: int, file: str, connection: Connection) -> None:
     import torch
     import torch.distributed as dist
 
@@ -28,7 +27,7 @@ def _serve(rank: int, file: str, connection: Connection) -> None:
         "gloo",
         init_method=f"file://{file}",
         rank=rank,
-        world_size=WORLD,
+        world_size=world,
         timeout=timedelta(seconds=PATIENCE),
     )
     while True:
@@ -44,23 +43,24 @@ def _serve(rank: int, file: str, connection: Connection) -> None:
 
 
 class Ranks:
-    """Two ranks, started when first needed, and anew after one of them has failed."""
+    """Some ranks, started when first needed, and anew after one of them has failed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: int = 2) -> None:
+        self.world = world
         self._folder = folder
         self._started = 0
         self._processes: list[Any] = []
         self._connections: list[Connection] = []
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Run `function`, of a module's top level, on both ranks and return what each returned."""
+        """Run `function`, of a module's top level, on all ranks and return what each returned."""
         if not self._processes:
             self._start()
         for connection in self._connections:
             connection.send((function, arguments))
         deadline = time.monotonic() + PATIENCE
         answers: dict[int, Any] = {}
-        while len(answers) < WORLD and time.monotonic() < deadline:
+        while len(answers) < self.world and time.monotonic() < deadline:
             for rank, connection in enumerate(self._connections):
                 if rank not in answers and connection.poll(0.01):
                     try:
@@ -71,28 +71,30 @@ class Ranks:
                 deadline = min(deadline, time.monotonic() + 2.0)
         failures = [
             f"rank {rank}: {answers[rank][1] if rank in answers else 'no answer'}"
-            for rank in range(WORLD)
+            for rank in range(self.world)
             if rank not in answers or not answers[rank][0]
         ]
         if failures:
             self.stop()
             raise AssertionError("\n".join(failures))
-        return [answers[rank][1] for rank in range(WORLD)]
+        return [answers[rank][1] for rank in range(self.world)]
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._started += 1
         file = str(self._folder / f"init{self._started}")
-        for rank in range(WORLD):
+        for rank in range(self.world):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, file, theirs), daemon=True)
+            process = context.Process(
+                target=_serve, args=(rank, self.world, file, theirs), daemon=True
+            )
             process.start()
             theirs.close()
             self._processes.append(process)
             self._connections.append(ours)
 
     def stop(self) -> None:
-        """End both processes."""
+        """End the processes."""
         for connection in self._connections:
             connection.close()
         for process in self._processes:

@@ -282,7 +282,7 @@ def test_many_passes_are_announced_once():
 
 
 def test_a_trusted_batch_beside_it():
-    """The default mixture, as a user would start with."""
+    """The default, as a user would start with."""
     weigh = MetaReweighter(language_model(), forward=next_token, granularity="element")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

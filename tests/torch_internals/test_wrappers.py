@@ -133,3 +133,12 @@ def test_a_hook_of_the_users_takes_the_buffers_over():
     model = DistributedDataParallel(nn.BatchNorm1d(2))
     model._register_buffer_comm_hook(None, lambda *_: None)
     assert not internals.about_to_broadcast(model)
+
+
+@about("DistributedDataParallel._join_config")
+@pytest.mark.usefixtures("one_rank")
+def test_inputs_that_may_run_out_are_known_of():
+    model = DistributedDataParallel(nn.Linear(2, 2))
+    assert not internals.takes_uneven_inputs(model)
+    with model.join():
+        assert internals.takes_uneven_inputs(model)
