@@ -80,8 +80,9 @@ class MetaReweighter:
             ``GradientSimilarity() / LastLayerGradient()``.
         weighting: From scores to weights: :class:`PerBatch` (the default) remembers nothing,
             :class:`SampleWeights` sums the scores of each sample over the training,
-            :class:`GroupWeights` those of each source. Logit weightings add up: ``A + B``. Or a
-            function ``(WeightingContext) -> (N,)`` weights, which are divided by their sum.
+            :class:`GroupWeights` those of each source, :class:`WeightNet` learns a function of
+            the loss, say. They add up: ``A + B``. Or a function ``(WeightingContext) -> (N,)``
+            weights, which are divided by their sum.
         selector: A function from weights ``(N,)`` to weights with some set to zero; by default
             all are kept.
         trusted_coefficient: β ≥ 0. Adds ``β · L_v`` to the loss, from the trusted gradient that
