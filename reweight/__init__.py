@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reweight._step.context import ScoringContext
+from reweight._step.sample_losses import SampleLosses
 from reweight.check_report import CheckReport, ScorerCheck
 from reweight.errors import (
     NonFiniteError,
@@ -10,6 +11,7 @@ from reweight.errors import (
     UnknownParametersError,
     UnrepeatableError,
 )
+from reweight.labels import SoftLabels
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
 from reweight.scorers import (
@@ -46,10 +48,12 @@ __all__ = [
     "RandomWeights",
     "Rectify",
     "ReweightedStep",
+    "SampleLosses",
     "SampleWeights",
     "Scorer",
     "ScorerCheck",
     "ScoringContext",
+    "SoftLabels",
     "TopK",
     "UnguardedWriteError",
     "Uniform",

@@ -23,9 +23,11 @@ from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows
+from reweight._step.soft_targets import WithSoftTargets
 from reweight._step.weighing import scores_by_name
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
+from reweight.labels import SoftLabels
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -40,6 +42,7 @@ from reweight.weightings import (
     Weighting,
     WeightingLike,
     as_weighting,
+    needs_of,
     part_of,
 )
 
@@ -71,8 +74,8 @@ class MetaReweighter:
             ``PackedSequence``, a list of images). Targets that the loss ignores
             (``ignore_index``) count neither in a mean nor in a share.
         forward: Instead of ``loss``, for batches of any form: ``forward(model, batch)`` that
-            returns ``(C,)`` or ``(C, ...)`` losses, or a pair of them and of which count, bool,
-            in their shape or ``(C,)``.
+            returns ``(C,)`` or ``(C, ...)`` losses, a pair of them and of which count, bool, in
+            their shape or ``(C,)``, or :class:`SampleLosses`, which can tell logits and labels too.
         scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, or a function
             ``(ScoringContext) -> (C,)`` scores.
         weighting: From scores to weights: :class:`PerBatch` (the default) remembers nothing,
@@ -98,6 +101,8 @@ class MetaReweighter:
             price of a forward and a backward pass each, that the derivatives add up to those of an
             ordinary backward pass and that no parameter was missed. A way that was fallen back to
             proves it in every step.
+        labels: :class:`SoftLabels`, to train on what is believed of each label in its place.
+        label_scores: Whether each step is to tell the score of every sample under every label.
         leave_out: For ``on_nonfinite="drop"`` on batches in which a sample is more than a row
             (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
             with only the samples that ``kept``, ``(C,)`` bool on the CPU, marks. Both batches are
@@ -127,6 +132,8 @@ class MetaReweighter:
         sync: Sync = "local",
         self_check: bool = True,
         leave_out: LeaveOut | None = None,
+        labels: SoftLabels | None = None,
+        label_scores: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -180,6 +187,21 @@ class MetaReweighter:
                 f"harms, and {self.scorer!r} has none such. Use GradientSimilarity(), or a "
                 f"function that returns signed scores."
             )
+        if labels is not None and not isinstance(labels, SoftLabels):
+            raise TypeError(
+                f"labels must be SoftLabels(len(dataset), num_classes), got {labels!r}. The labels "
+                f"given are in the batches."
+            )
+        self.label_scores = label_scores or labels is not None
+        knowing = any(scorer.knows_label_scores for _, scorer in self.scorer.terms)
+        if self.label_scores and not knowing:
+            raise ValueError(
+                f"{'labels' if labels is not None else 'label_scores'}= needs the score under "
+                f"every label, and {self.scorer!r} gives none. Use GradientSimilarity(), by method "
+                f'"auto", "forward" or "double_backward".'
+            )
+        self.labels = labels
+        self._needs = needs_of(self.weighting, *([] if labels is None else [labels]))
         self.selector = selector
         self.sync = sync
         self.trusted_coefficient = trusted_coefficient
@@ -264,7 +286,8 @@ class MetaReweighter:
             The step; call ``step.loss.backward()``, and skip the optimiser if ``step.kept == 0``.
 
         Raises:
-            RuntimeError: If gradients are disabled, or under ``torch.inference_mode``.
+            RuntimeError: If gradients are disabled, or under ``torch.inference_mode``; if scores
+                under every label are needed and not known.
             ValueError: If the loss returns a scalar, a scorer or selector returns another shape
                 or negative weights, or the trusted batch, ids or groups are missing or no such.
             TypeError: If ids or groups are no integers.
@@ -349,7 +372,7 @@ class MetaReweighter:
         Returns:
             Plain containers, numbers and tensors, which ``torch.save`` writes and
             ``torch.load(weights_only=True)`` reads: ``version``, ``objective``, ``scorers`` (by
-            name) and, where they keep a state, ``weighting`` and ``selector``.
+            name) and, where they keep a state, ``weighting``, ``labels`` and ``selector``.
         """
         return self._checkpoint().save()
 
@@ -364,7 +387,11 @@ class MetaReweighter:
         self._checkpoint().load(state, self._check_fit)
 
     def _checkpoint(self) -> Checkpoint:
-        others = {"selector": self.selector, "weighting": part_of(self.weighting)}
+        others = {
+            "selector": self.selector,
+            "weighting": part_of(self.weighting),
+            "labels": self.labels,
+        }
         return Checkpoint(self._objective, self.scorer.parts(), others)
 
     def _check_fit(self) -> None:
@@ -387,7 +414,7 @@ class MetaReweighter:
                 "scores are derivatives, and torch.inference_mode() rules them out. Call the "
                 "reweighter outside it; score() also works under torch.no_grad()."
             )
-        rows = Rows.of(given, self.weighting.needs)
+        rows = Rows.of(given, self._needs)
 
         def attempt(noisy: Any, trusted: Any, kept: Tensor | None = None) -> ReweightedStep:
             return self._attempt(noisy, trusted, rows.kept(kept), training=training)
@@ -410,6 +437,10 @@ class MetaReweighter:
     def _attempt(self, noisy: Any, trusted: Any, rows: Rows, *, training: bool) -> ReweightedStep:
         beta = self.trusted_coefficient
         ranks = Ranks.of(self.model)
+        if self.labels is not None:
+            device = next(iter(self._objective.trainable().values())).device
+            ids = rows.named["ids"].to(device, non_blocking=True)
+            noisy = WithSoftTargets(noisy, self.labels.targets(ids))
         context = ScoringContext(
             self._objective,
             noisy,
@@ -417,12 +448,17 @@ class MetaReweighter:
             granularity=self.granularity,
             training=training,
             full_trusted_gradient=beta > 0,
+            label_scores=self.label_scores,
         )
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
             if term is not None:
                 context.passes.also_used = [context.trainable()[name] for name in term[1]]
             scores = scores_by_name(self.scorer, context)
+        if self.label_scores and context.label_scores is None:
+            raise RuntimeError(
+                f"the scores under every label are not known: {context.no_label_scores}"
+            )
         trained = context.passes.for_training()
         losses, counted = trained.losses, trained.counted
         batch = NoisyBatch(
@@ -434,6 +470,7 @@ class MetaReweighter:
             mixture=self.scorer,
             ranks=ranks,
             training=training,
+            label_scores=context.label_scores,
         )
         together = self.sync == "global"
         weights = batch.weigh(
@@ -444,6 +481,8 @@ class MetaReweighter:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:
             loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
+        if training and self.labels is not None:
+            batch.mend(self.labels)
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights.values,
@@ -453,6 +492,7 @@ class MetaReweighter:
             empty=weights.empty,
             counted=counted,
             kept_by_all=weights.kept,
+            label_scores=batch.label_scores,
         )
 
 

@@ -29,6 +29,10 @@ class ReweightedStep:
         counted: ``(C,)`` bool, false where a loss does not count: its target is ignored, or
             ``forward`` said so. Its weight and scores are 0, and it has no share in 1/C. ``None``:
             all count.
+        label_scores: ``(C, K)``, where they were asked for: the score that each sample would have
+            under each of the K labels, by the first scorer that knows, in its scale. Where a sample
+            has a map of labels, ``(C, *S, K)``: of the loss at that place alone. 0 where no label
+            is given, NaN for a dropped sample.
         kept_by_all: How many weights are positive on all ranks, a scalar on the device.
     """
 
@@ -41,6 +45,7 @@ class ReweightedStep:
     dropped: tuple[int, ...] = ()
     counted: Tensor | None = None
     kept_by_all: Tensor | None = None
+    label_scores: Tensor | None = None
 
     @property
     def kept(self) -> int:

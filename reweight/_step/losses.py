@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
+from reweight._isolation.cross_entropy import CrossEntropy
 from reweight._isolation.losses import Losses
 from reweight._isolation.predictions import Supervised
 from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
-from reweight._step.ignored import ignored_in
+from reweight._step.ignored import ignored_in, ignored_targets
+from reweight._step.sample_losses import SampleLosses
+from reweight._step.soft_targets import SoftTargets, WithSoftTargets, as_it_came, soften
 
 Granularity = Literal["sample", "element"]
 
@@ -131,17 +134,59 @@ class UnitLosses:
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
-        source: Supervised | None = None
+        targets = batch.targets if isinstance(batch, WithSoftTargets) else None
+        batch = as_it_came(batch)
+        counted, ignored, said = None, None, False
         if isinstance(self.forward, SupervisedForward):
-            found, source = self.forward.with_source(model, batch)
+            source: Supervised | None = self.forward.source(model, batch)
+            assert source is not None
+            if targets is None:
+                found = self.forward.loss(source.output, source.target)
+            else:
+                found, source = soften(source, targets)
             ignored = self.forward.ignored(found, batch)
         else:
-            returned = self.forward(model, batch)
-            if isinstance(returned, tuple) and len(returned) == 2:
-                return per_unit(returned[0], self.granularity, returned[1])
-            found = returned
-            ignored = ignored_in(found, batch)
-        counted = None if ignored is None else ~ignored
+            returned = _as_sample_losses(self.forward(model, batch))
+            found, counted, source = returned.losses, returned.counted, returned.source()
+            if counted is not None:
+                said = True
+            elif source is None:
+                ignored = ignored_in(found, batch)
+            else:
+                ignored = ignored_targets(found, returned.labels, source.ignored)
+            if targets is not None:
+                found, source = _softened(found, source, targets)
+        if ignored is not None:
+            counted = ~ignored
         losses = per_unit(found, self.granularity, counted)
-        self._one_per_sample.check(len(losses.values), batch)
+        if not said:
+            self._one_per_sample.check(len(losses.values), batch)
         return replace(losses, made_from=source)
+
+
+def _as_sample_losses(returned: Any) -> SampleLosses:
+    if isinstance(returned, SampleLosses):
+        return returned
+    pair = isinstance(returned, tuple) and len(returned) == 2
+    return SampleLosses(*returned) if pair else SampleLosses(returned)
+
+
+def _softened(
+    found: Tensor, source: Supervised | None, targets: SoftTargets
+) -> tuple[Tensor, Supervised]:
+    """Return the losses with the cross-entropy of the labels given replaced by that of ``q``."""
+    if source is None:
+        raise ValueError(
+            "labels= needs to know logits and labels: have forward= return "
+            "SampleLosses(losses, logits=..., labels=...)."
+        )
+    soft, softened = soften(source, targets)
+    given = source.predictions()
+    assert given is not None
+    hard = CrossEntropy(ignored=-1)(
+        at_least_float32(given.logits).movedim(given.class_dim, 1), given.labels
+    )
+    more = soft - hard
+    if more.shape != found.shape and found.shape == more.shape[:1]:
+        more = per_unit(more, "sample", given.labels >= 0).values
+    return at_least_float32(found) + more, softened

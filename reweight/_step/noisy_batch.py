@@ -14,6 +14,7 @@ from reweight._step.ranks import Joint, Ranks
 from reweight._step.rows import Rows
 from reweight._step.units import Units
 from reweight._step.weighing import weigh
+from reweight.labels import SoftLabels
 from reweight.scorers import Mixture
 from reweight.selectors import Selector
 from reweight.weightings import Weighting, WeightingContext
@@ -32,6 +33,7 @@ class NoisyBatch:
         mixture: The scorers.
         ranks: Who trains along.
         training: Whether the step trains.
+        label_scores: Under every label, ``(*labels.shape, K)``; ``None`` if not known.
     """
 
     losses: Tensor
@@ -42,6 +44,7 @@ class NoisyBatch:
     mixture: Mixture
     ranks: Ranks
     training: bool
+    label_scores: Tensor | None = None
 
     @cached_property
     def units(self) -> Units:
@@ -60,6 +63,7 @@ class NoisyBatch:
             training=self.training,
             _labelled=partial(self.units.labels_and_margins, self.made_from),
             _logits=partial(self.units.logits, self.made_from),
+            _label_scores=partial(self.units.label_scores, self.label_scores),
         )
 
     @cached_property
@@ -83,6 +87,7 @@ class NoisyBatch:
             training=self.training,
             _labelled=partial(_labels_and_margins_of_all, own, joint),
             _logits=partial(_logits_of_all, own, joint),
+            _label_scores=partial(_label_scores_of_all, own, joint),
         )
 
     def weigh(
@@ -109,6 +114,23 @@ class NoisyBatch:
             kept = self.ranks.sum(kept)
         return Weights(self.units.spread(selected), empty, kept)
 
+    def mend(self, labels: SoftLabels) -> None:
+        """Have ``labels`` learn from the scores under every label, those of all ranks.
+
+        They are of its rows rather than of what is weighed: of the voxels of a mask, where samples
+        are.
+        """
+        found = None if self.made_from is None else self.made_from.predictions()
+        assert self.label_scores is not None
+        assert found is not None
+        ids = self.rows.named["ids"].to(self.losses.device, non_blocking=True)
+        sides = (ids.numel(), *found.labels.shape[ids.dim() :])
+        joint = self.ranks.joint(ids.numel(), self.losses.device)
+        scores = self.label_scores.reshape(*sides, found.num_classes)
+        labels.learn(
+            joint.all(ids.flatten()), joint.all(scores), joint.all(found.labels.reshape(sides))
+        )
+
     def _rows(self, name: str) -> Tensor | None:
         found = self.rows.like(name, self.losses)
         return None if found is None else self.units.flat(found)
@@ -124,6 +146,10 @@ def _labels_and_margins_of_all(own: WeightingContext, joint: Joint) -> tuple[Ten
 
 def _logits_of_all(own: WeightingContext, joint: Joint) -> Tensor | None:
     return None if own.logits is None else joint.all(own.logits)
+
+
+def _label_scores_of_all(own: WeightingContext, joint: Joint) -> Tensor | None:
+    return None if own.label_scores is None else joint.all(own.label_scores)
 
 
 @dataclass(frozen=True, eq=False)

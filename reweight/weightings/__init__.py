@@ -15,6 +15,7 @@ from reweight.weightings.weighting import (
     Weighting,
     WeightingLike,
     as_weighting,
+    needs_of,
     part_of,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "WeightingContext",
     "WeightingLike",
     "as_weighting",
+    "needs_of",
     "part_of",
 ]

@@ -1,0 +1,7 @@
+"""Labels that mend: what is believed of each label of the data set, in place of it."""
+
+from __future__ import annotations
+
+from reweight.labels.soft_labels import SoftLabels
+
+__all__ = ["SoftLabels"]
