@@ -11,7 +11,7 @@ from reweight.errors import (
     UnknownParametersError,
     UnrepeatableError,
 )
-from reweight.labels import SoftLabels
+from reweight.labels import MendedLabels, SoftLabels
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
 from reweight.scorers import (
@@ -26,6 +26,7 @@ from reweight.scorers import (
 from reweight.selectors import KeepAll, Rectify, TopK
 from reweight.step import ReweightedStep
 from reweight.weightings import (
+    EqualWeights,
     GroupWeights,
     PerBatch,
     SampleWeights,
@@ -37,11 +38,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
+    "EqualWeights",
     "GradientSimilarity",
     "GroupWeights",
     "KeepAll",
     "LastLayerGradient",
     "LossMagnitude",
+    "MendedLabels",
     "MetaReweighter",
     "NonFiniteError",
     "PerBatch",

@@ -22,12 +22,12 @@ from reweight._step.losses import Granularity, UnitLosses, check_reduction
 from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
-from reweight._step.rows import Rows
+from reweight._step.rows import Rows, needs_of_all
 from reweight._step.soft_targets import WithSoftTargets
 from reweight._step.weighing import scores_by_name
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
-from reweight.labels import SoftLabels
+from reweight.labels import RememberedLabels
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -38,11 +38,11 @@ from reweight.scorers import (
 from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
 from reweight.weightings import (
+    EqualWeights,
     PerBatch,
     Weighting,
     WeightingLike,
     as_weighting,
-    needs_of,
     part_of,
 )
 
@@ -101,7 +101,8 @@ class MetaReweighter:
             price of a forward and a backward pass each, that the derivatives add up to those of an
             ordinary backward pass and that no parameter was missed. A way that was fallen back to
             proves it in every step.
-        labels: :class:`SoftLabels`, to train on what is believed of each label in its place.
+        labels: :class:`SoftLabels` or :class:`MendedLabels`, to train on what is believed of each
+            label in its place. Weights are then equal, if no ``weighting`` is given.
         label_scores: Whether each step is to tell the score of every sample under every label.
         leave_out: For ``on_nonfinite="drop"`` on batches in which a sample is more than a row
             (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
@@ -132,7 +133,7 @@ class MetaReweighter:
         sync: Sync = "local",
         self_check: bool = True,
         leave_out: LeaveOut | None = None,
-        labels: SoftLabels | None = None,
+        labels: RememberedLabels | None = None,
         label_scores: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -180,19 +181,26 @@ class MetaReweighter:
             methods=[getattr(s, "method", "") for _, s in self.scorer.terms if s.differentiates],
             drops=on_nonfinite == "drop",
         )
-        self.weighting: Weighting = as_weighting(PerBatch() if weighting is None else weighting)
+        self.weighting: Weighting = as_weighting(
+            (PerBatch() if labels is None else EqualWeights()) if weighting is None else weighting
+        )
         if self.weighting.needs_signed and not self.scorer.signed:
             raise ValueError(
                 f"{self.weighting!r} sums scores that say by their sign whether a sample helps or "
                 f"harms, and {self.scorer!r} has none such. Use GradientSimilarity(), or a "
                 f"function that returns signed scores."
             )
-        if labels is not None and not isinstance(labels, SoftLabels):
+        if labels is not None and not isinstance(labels, RememberedLabels):
             raise TypeError(
                 f"labels must be SoftLabels(len(dataset), num_classes), got {labels!r}. The labels "
                 f"given are in the batches."
             )
+        remembering = [part for part in (self.weighting, labels) if part is not None]
+        self._needs = needs_of_all(remembering)
         self.label_scores = label_scores or labels is not None
+        self._wants_label_scores = self.label_scores or any(
+            getattr(part, "needs_label_scores", False) for part in remembering
+        )
         knowing = any(scorer.knows_label_scores for _, scorer in self.scorer.terms)
         if self.label_scores and not knowing:
             raise ValueError(
@@ -201,7 +209,6 @@ class MetaReweighter:
                 f'"auto", "forward" or "double_backward".'
             )
         self.labels = labels
-        self._needs = needs_of(self.weighting, *([] if labels is None else [labels]))
         self.selector = selector
         self.sync = sync
         self.trusted_coefficient = trusted_coefficient
@@ -448,7 +455,7 @@ class MetaReweighter:
             granularity=self.granularity,
             training=training,
             full_trusted_gradient=beta > 0,
-            label_scores=self.label_scores,
+            label_scores=self._wants_label_scores,
         )
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
@@ -482,7 +489,7 @@ class MetaReweighter:
         if term is not None:
             loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
         if training and self.labels is not None:
-            batch.mend(self.labels)
+            self.labels.learn(batch.labelled())
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights.values,

@@ -12,9 +12,9 @@ from torch import Tensor
 from reweight._isolation.predictions import Supervised
 from reweight._step.ranks import Joint, Ranks
 from reweight._step.rows import Rows
+from reweight._step.soft_targets import Labelled
 from reweight._step.units import Units
 from reweight._step.weighing import weigh
-from reweight.labels import SoftLabels
 from reweight.scorers import Mixture
 from reweight.selectors import Selector
 from reweight.weightings import Weighting, WeightingContext
@@ -114,11 +114,10 @@ class NoisyBatch:
             kept = self.ranks.sum(kept)
         return Weights(self.units.spread(selected), empty, kept)
 
-    def mend(self, labels: SoftLabels) -> None:
-        """Have ``labels`` learn from the scores under every label, those of all ranks.
+    def labelled(self) -> Labelled:
+        """Return what the step says of the labels of all ranks, for their own rows.
 
-        They are of its rows rather than of what is weighed: of the voxels of a mask, where samples
-        are.
+        Those are not what is weighed: the voxels of a mask are labelled, samples weighed.
         """
         found = None if self.made_from is None else self.made_from.predictions()
         assert self.label_scores is not None
@@ -126,9 +125,12 @@ class NoisyBatch:
         ids = self.rows.named["ids"].to(self.losses.device, non_blocking=True)
         sides = (ids.numel(), *found.labels.shape[ids.dim() :])
         joint = self.ranks.joint(ids.numel(), self.losses.device)
-        scores = self.label_scores.reshape(*sides, found.num_classes)
-        labels.learn(
-            joint.all(ids.flatten()), joint.all(scores), joint.all(found.labels.reshape(sides))
+        classes = (*sides, found.num_classes)
+        return Labelled(
+            joint.all(ids.flatten()),
+            joint.all(found.labels.reshape(sides)),
+            joint.all(self.label_scores.reshape(classes)),
+            joint.all(found.classes_last().reshape(classes)),
         )
 
     def _rows(self, name: str) -> Tensor | None:

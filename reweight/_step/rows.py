@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,25 @@ class Rows:
         _check_count(name, values, losses.shape)
         values = values.to(losses.device, non_blocking=True)
         return values.reshape(*values.shape, *[1] * (losses.dim() - values.dim())).expand_as(losses)
+
+
+def needs_of_all(parts: Iterable[Any]) -> dict[str, int | None]:
+    """Return what ``parts``, each with ``needs``, have to be told of each sample.
+
+    Raises:
+        ValueError: If two know different numbers of the same.
+    """
+    found: dict[str, tuple[int | None, Any]] = {}
+    for part in parts:
+        for name, count in part.needs.items():
+            known, whose = found.get(name, (None, part))
+            if known is not None and count is not None and known != count:
+                raise ValueError(
+                    f"all that remembers must speak of the same {name}: {whose!r} knows {known} "
+                    f"of them, {part!r} {count}."
+                )
+            found[name] = (count, part) if known is None else (known, whose)
+    return {name: count for name, (count, _) in found.items()}
 
 
 def _integers(name: str, value: Any) -> Tensor:

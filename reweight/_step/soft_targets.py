@@ -15,31 +15,55 @@ from reweight._isolation.predictions import Predictions, Supervised
 
 @dataclass(eq=False)
 class SoftTargets:
-    """What is believed of the labels of one batch.
+    """What is believed of the labels of one batch, from before the step.
 
     Attributes:
-        logits: ``(C, *S, K)``: of the distribution, without its prior.
-        prior: What is added to that of the label given.
+        remembered: ``(C, *S, K)``.
     """
 
-    logits: Tensor
-    prior: float
+    remembered: Tensor
 
     def of(self, labels: Tensor, num_classes: int) -> Tensor:
-        """Return the distributions, ``(*labels.shape, K)``, without a prior where a label is -1.
+        """Return a distribution for each label, ``(*labels.shape, K)``.
+
+        Args:
+            labels: Those given, -1 where there is none.
+            num_classes: K.
 
         Raises:
-            ValueError: If they are of other labels than these.
+            ValueError: If it is known of other labels than these.
         """
-        if self.logits.shape != (*labels.shape, num_classes):
+        if self.remembered.shape != (*labels.shape, num_classes):
             raise ValueError(
-                f"what is remembered of this batch's labels has shape {tuple(self.logits.shape)}, "
-                f"and they have shape {tuple(labels.shape)}, of {num_classes} classes. Build "
-                f"SoftLabels with that number of classes, with shape= where a sample has several "
-                f"labels (a mask), and give one of ids= a sample, or one a label."
+                f"what is remembered of this batch's labels has shape "
+                f"{tuple(self.remembered.shape)}, and they have shape {tuple(labels.shape)}, of "
+                f"{num_classes} classes. Build labels= with that number of classes, with shape= "
+                f"where a sample has several labels (a mask), and give one of ids= a sample, or "
+                f"one a label."
             )
         given = F.one_hot(labels.clamp(min=0), num_classes) * (labels >= 0).unsqueeze(-1)
-        return torch.softmax(self.logits + self.prior * given, dim=-1)
+        return self._of(given.to(self.remembered.dtype))
+
+    def _of(self, given: Tensor) -> Tensor:
+        """Return the distributions, for labels given as ones among zeros."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """What a step says of N labelled samples, or labelled places.
+
+    Attributes:
+        ids: ``(N,)``, int64.
+        labels: ``(N, *S)``, int64, those given, -1 where there is none.
+        scores: ``(N, *S, K)``, raw, under every label; 0 where none is given.
+        logits: ``(N, *S, K)``, detached.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    scores: Tensor
+    logits: Tensor
 
 
 @dataclass(eq=False)

@@ -14,25 +14,6 @@ from reweight.weightings.context import WeightingContext
 WeightingLike: TypeAlias = Union["Weighting", Callable[[WeightingContext], Tensor]]
 
 
-def needs_of(*parts: Any) -> dict[str, int | None]:
-    """Return what all ``parts`` need to be told, and below which number it must be.
-
-    Raises:
-        ValueError: If two speak of another number of the same.
-    """
-    needs: dict[str, int | None] = {}
-    for part in parts:
-        for name, count in part.needs.items():
-            known = needs.get(name)
-            if known is not None and count is not None and known != count:
-                raise ValueError(
-                    f"what is remembered must be of the same {name}: one part knows {known} of "
-                    f"them, another {count}."
-                )
-            needs[name] = count if known is None else known
-    return needs
-
-
 class Weighting:
     """Base of the library's weightings, and optional base of a user's own.
 
@@ -92,7 +73,17 @@ class Sum(LogitWeighting):
 
     def __init__(self, parts: list[LogitWeighting]) -> None:
         self.parts = tuple(parts)
-        self.needs = needs_of(*parts)
+        needs: dict[str, int | None] = {}
+        for part in parts:
+            for name, count in part.needs.items():
+                known = needs.get(name)
+                if known is not None and count is not None and known != count:
+                    raise ValueError(
+                        f"weightings that are added must speak of the same {name}: one knows "
+                        f"{known} of them, another {count}."
+                    )
+                needs[name] = count if known is None else known
+        self.needs = needs
 
     @override
     def learn(self, context: WeightingContext) -> None:

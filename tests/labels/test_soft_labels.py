@@ -21,6 +21,7 @@ from reweight import (
     SampleWeights,
     SoftLabels,
 )
+from reweight._step.soft_targets import Labelled
 from tests import oracle
 from tests.comparing import assert_same
 from tests.problems import CLASSES, PROBLEMS, float64
@@ -335,7 +336,8 @@ def test_whatever_the_scores_a_step_moves_no_label_further_than_three_rates(scor
     given_labels = torch.tensor(
         data.draw(st.lists(st.integers(-1, 2), min_size=rows, max_size=rows))
     )
-    labels.learn(ids, torch.tensor(scores), given_labels)
+    scores = torch.tensor(scores)
+    labels.learn(Labelled(ids, given_labels, scores, scores))
     learnt = labels.state_dict()["values"]
     assert learnt.isfinite().all()
     assert learnt.abs().max() <= 3 * RATE * (1 + 1e-6)
@@ -351,7 +353,7 @@ def test_whatever_the_scores_a_step_moves_no_label_further_than_three_rates(scor
         ((0, 3), {}, "num_samples"),
         ((5, 1), {}, ">= 2"),
         ((5, 3), {"prior": -1.0}, "prior"),
-        ((5, 3), {"rate": 0.0}, "rate"),
+        ((5, 3), {"rate": -1.0}, "rate"),
         ((5, 3), {"shape": (0, 2)}, "shape"),
         ((1000, 3), {"shape": (96, 96, 96)}, r"16\.5 GiB .* max_gib=4"),
     ],

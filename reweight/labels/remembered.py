@@ -1,0 +1,126 @@
+"""What is remembered of the labels of a data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reweight._dtypes import at_least_float32, largest_or_one
+from reweight._memory import Table
+from reweight._step.soft_targets import Labelled, SoftTargets
+from reweight.errors import check_whole
+from reweight.normalize import CLIP
+
+_GIB = 2**30
+
+
+class RememberedLabels:
+    """Base of what stands in for the labels given.
+
+    Attributes:
+        needs: What it has to be told of each sample, and below which number that must be.
+    """
+
+    def __init__(
+        self, num_samples: int, num_classes: int, shape: Sequence[int], max_gib: float, extra: int
+    ) -> None:
+        check_whole("num_samples", num_samples)
+        check_whole("num_classes", num_classes)
+        for side in shape:
+            check_whole("a side of shape", side)
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be an integer >= 2, got {num_classes!r}.")
+        self.num_samples, self.num_classes = num_samples, num_classes
+        self.shape: tuple[int, ...] = tuple(shape)
+        size = num_samples * math.prod(self.shape) * (4 * num_classes + 8 + extra) / _GIB
+        if size > max_gib:
+            raise ValueError(
+                f"the labels of {num_samples} samples of shape {self.shape}, {num_classes} classes "
+                f"each, take {size:.3g} GiB on the model's device to remember, and "
+                f"max_gib={max_gib:g}. Raise it if that is there, or keep fewer: smaller masks, or "
+                f"the samples in doubt."
+            )
+        self.needs: Mapping[str, int | None] = {"ids": num_samples}
+        self._table = Table(num_samples, (*self.shape, num_classes))
+        self._given = torch.full((num_samples, *self.shape), -1, device="cpu")
+
+    def targets(self, ids: Tensor) -> SoftTargets:
+        """Return what is believed of these samples' labels, ``ids`` ``(C,)`` or one a label."""
+        raise NotImplementedError
+
+    def learn(self, found: Labelled) -> None:
+        """Take in what a step that trains says of its labels."""
+        self._given = self._given.to(found.ids.device)
+        known = found.labels >= 0
+        self._given[found.ids] = torch.where(known, found.labels, self._given[found.ids])
+
+    @property
+    def probabilities(self) -> Tensor:
+        """``(num_samples, *shape, K)``: what is believed; uniform where no label was seen yet."""
+        device = self._table.values.device
+        every = torch.arange(self.num_samples, device=device)
+        given = self._given.to(device)
+        believed = self.targets(every).of(given, self.num_classes)
+        unknown = torch.full_like(believed, 1 / self.num_classes)
+        return torch.where(given.unsqueeze(-1) >= 0, believed, unknown)
+
+    @property
+    def suggested(self) -> Tensor:
+        """``(num_samples, *shape)``, int64: the likeliest label, -1 where none was seen yet."""
+        likeliest = self.probabilities.argmax(dim=-1)
+        given = self._given.to(likeliest.device)
+        return torch.where(given >= 0, likeliest, torch.full_like(likeliest, -1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is remembered, as tensors."""
+        return {**self._table.state_dict(), "given": self._given}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If it is of other samples or classes.
+        """
+        given = state.get("given") if isinstance(state, Mapping) else None
+        if not isinstance(given, Tensor) or given.shape != self._given.shape:
+            raise ValueError(
+                f"the state of {type(self).__name__} must hold the labels given, 'given', of shape "
+                f"{tuple(self._given.shape)}: build it as it was built when the state was saved."
+            )
+        self._table.load_state_dict(state)
+        self._given = given.detach().to(self._given, copy=True)
+
+    def _about(self) -> str:
+        return f"{self.num_samples}, {self.num_classes}" + (
+            f", shape={self.shape}" if self.shape else ""
+        )
+
+
+def check_rate(name: str, value: float, *, least: float = 0.0) -> None:
+    """Raise a ``ValueError`` unless ``value`` is finite and at least ``least``."""
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number >= {least:g}, got {value!r}.")
+
+
+def standardised(found: Labelled) -> Tensor:
+    """Return z, ``(N, *S, K)``: the scores over the rms of those of the labels given, within ±3.
+
+    The column of the label given is then the standardised score of a sample, and the others are on
+    its scale. What is not finite says nothing.
+    """
+    scores = torch.nan_to_num(at_least_float32(found.scores), nan=0.0, posinf=0.0, neginf=0.0)
+    scores = scores / largest_or_one(scores)
+    known = found.labels >= 0
+    own = torch.where(known, of_the_given(scores, found.labels), torch.zeros_like(scores[..., 0]))
+    rms = (own.square().sum() / known.sum().clamp(min=1)).sqrt()
+    z = scores / torch.where(rms > 0, rms, torch.ones_like(rms))
+    return torch.where(known.unsqueeze(-1), z, torch.zeros_like(z)).clamp(-CLIP, CLIP)
+
+
+def of_the_given(values: Tensor, labels: Tensor) -> Tensor:
+    """Return those of ``values``, ``(..., K)``, that are of the labels given, ``(...)``."""
+    return values.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)

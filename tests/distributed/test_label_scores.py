@@ -1,0 +1,57 @@
+"""What ranks remember of labels is one thing, and what one process would with the joint batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from reweight import GradientSimilarity, MetaReweighter, SoftLabels
+from tests.comparing import assert_same
+from tests.distributed.problems import CLASSES, COUNT, LOSS, SIDE, Plain
+
+STEPS = 3
+# The second rank's batch is one shorter, one of its rows is the first's too.
+IDS = [torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([6, 7, 2, 9, 10])]
+
+
+def batches():
+    torch.manual_seed(5)
+    x, y = torch.randn(11, SIDE).double(), torch.randint(CLASSES, (11,))
+    x[8], y[8] = x[2], y[2]
+    y[[1, 9]] = -100
+    trusted = torch.randn(COUNT, SIDE).double(), torch.randint(CLASSES, (COUNT,))
+    return [(x[:6], y[:6]), (x[6:], y[6:])], (x, y), trusted
+
+
+def trained(model, noisy, trusted, ids, **options):
+    labels = SoftLabels(11, CLASSES)
+    weigh = MetaReweighter(
+        model, LOSS, scorer=GradientSimilarity(), labels=labels, sync="local", **options
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    for _ in range(STEPS):
+        step = weigh(noisy, trusted, ids=ids)
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+    return labels.probabilities, labels.suggested
+
+
+def on_a_rank():
+    rank = torch.distributed.get_rank()
+    torch.manual_seed(3)
+    model = DistributedDataParallel(Plain().double())
+    apart, _, trusted = batches()
+    return trained(model, apart[rank], trusted, IDS[rank])
+
+
+def test_ranks_remember_the_same_labels_as_one_process(two_ranks):
+    found = two_ranks(on_a_rank)
+    torch.manual_seed(3)
+    model: nn.Module = Plain().double()
+    _, joint, trusted = batches()
+    probabilities, suggested = trained(model, joint, trusted, torch.cat(IDS))
+    for own, likeliest in found:
+        assert_same(own, probabilities, 1e-6)
+        assert torch.equal(likeliest, suggested)
