@@ -23,7 +23,7 @@ from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
-from reweight._step.soft_targets import WithSoftTargets
+from reweight._step.soft_targets import softened
 from reweight._step.weighing import scores_by_name
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
@@ -444,10 +444,6 @@ class MetaReweighter:
     def _attempt(self, noisy: Any, trusted: Any, rows: Rows, *, training: bool) -> ReweightedStep:
         beta = self.trusted_coefficient
         ranks = Ranks.of(self.model)
-        if self.labels is not None:
-            device = next(iter(self._objective.trainable().values())).device
-            ids = rows.named["ids"].to(device, non_blocking=True)
-            noisy = WithSoftTargets(noisy, self.labels.targets(ids))
         context = ScoringContext(
             self._objective,
             noisy,
@@ -483,13 +479,17 @@ class MetaReweighter:
         weights = batch.weigh(
             self.weighting, self.selector, together=together, uniform=self.on_empty == "uniform"
         )
+        if self.labels is not None:
+            self.labels.check(batch.labelled)
+            if training:
+                self.labels.learn(batch.labelled_of_all())
+            q = self.labels.believed(batch.labelled.ids, batch.labelled.labels)
+            losses = softened(trained, q)
         loss = (weights.values * losses).sum()
         if together and training:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:
             loss = loss + beta * known_gradient_term(term[0], context.trainable(), term[1])
-        if training and self.labels is not None:
-            self.labels.learn(batch.labelled())
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights.values,

@@ -20,7 +20,8 @@ class ReweightedStep:
         loss: Scalar ``Σ w_i L_i`` (Eq. 9; a sum) plus ``β L_v`` where a trusted coefficient β is
             set. It carries the graph: call ``loss.backward()``.
         weights: ``(C,)``, non-negative, in float32 or wider, without gradient.
-        losses: ``(C,)``, the unweighted sample losses, detached. NaN for a dropped sample.
+        losses: ``(C,)``, the unweighted sample losses that are trained on (under ``labels=`` those
+            of the mended labels), detached. NaN for a dropped sample.
         scores: The raw scores by scorer name, ``(C,)`` each. NaN for a dropped sample.
         trusted_loss: Scalar mean trusted loss ``L_v`` where a scorer or β needed it, else ``None``.
         empty: Whether no sample survived selection, before the ``on_empty`` policy was applied.

@@ -20,14 +20,14 @@ class Supervised:
         target: As the batch holds it.
         ignored: The targets that the loss ignores.
         loss: The function of output and target that the losses are.
-        soft: The probabilities they were held against instead, ``(*labels.shape, K)``.
+        adds: Whether the losses may be more than that function, which is then a term of them.
     """
 
     output: object
     target: object
     ignored: tuple[int, ...] = ()
     loss: Any = None
-    soft: Tensor | None = None
+    adds: bool = False
 
     def predictions(self) -> Predictions | None:
         """Return logits and classes, or ``None`` where that cannot be told.

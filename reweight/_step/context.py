@@ -14,7 +14,6 @@ from reweight._step.derivatives import AnyMethod, Derivatives
 from reweight._step.every_label import check_labels, counted_labels
 from reweight._step.losses import Granularity
 from reweight._step.noisy_passes import NoisyPasses
-from reweight._step.soft_targets import as_it_came
 from reweight._trusted.gradient import TrustedGradient, trusted_gradient
 
 
@@ -65,7 +64,7 @@ class ScoringContext:
     @property
     def noisy(self) -> Any:
         """The noisy batch, as it came."""
-        return as_it_came(self.passes.noisy)
+        return self.passes.noisy
 
     @property
     def losses(self) -> Tensor:

@@ -32,10 +32,8 @@ def check_labels(
     """
     found = source.predictions()
     assert found is not None
-    target = source.soft
-    if target is None and isinstance(source.target, Tensor):
-        target = _probabilities(source.target, found.labels, values)
-    assert target is not None
+    assert isinstance(source.target, Tensor)
+    target = _probabilities(source.target, found.labels, values)
     own = (target.to(values) * values).sum(dim=-1)
     if own.shape != derivative.shape:
         given = (found.labels >= 0).flatten(start_dim=1)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
-from reweight._isolation.cross_entropy import CrossEntropy
 from reweight._isolation.losses import Losses
 from reweight._isolation.predictions import Supervised
 from reweight._isolation.wrappers import whole
@@ -17,7 +16,6 @@ from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
 from reweight._step.ignored import ignored_in, ignored_targets
 from reweight._step.sample_losses import SampleLosses
-from reweight._step.soft_targets import SoftTargets, WithSoftTargets, as_it_came, soften
 
 Granularity = Literal["sample", "element"]
 
@@ -134,16 +132,11 @@ class UnitLosses:
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
-        targets = batch.targets if isinstance(batch, WithSoftTargets) else None
-        batch = as_it_came(batch)
         counted, ignored, said = None, None, False
         if isinstance(self.forward, SupervisedForward):
             source: Supervised | None = self.forward.source(model, batch)
             assert source is not None
-            if targets is None:
-                found = self.forward.loss(source.output, source.target)
-            else:
-                found, source = soften(source, targets)
+            found = self.forward.loss(source.output, source.target)
             ignored = self.forward.ignored(found, batch)
         else:
             returned = _as_sample_losses(self.forward(model, batch))
@@ -154,8 +147,6 @@ class UnitLosses:
                 ignored = ignored_in(found, batch)
             else:
                 ignored = ignored_targets(found, returned.labels, source.ignored)
-            if targets is not None:
-                found, source = _softened(found, source, targets)
         if ignored is not None:
             counted = ~ignored
         losses = per_unit(found, self.granularity, counted)
@@ -169,24 +160,3 @@ def _as_sample_losses(returned: Any) -> SampleLosses:
         return returned
     pair = isinstance(returned, tuple) and len(returned) == 2
     return SampleLosses(*returned) if pair else SampleLosses(returned)
-
-
-def _softened(
-    found: Tensor, source: Supervised | None, targets: SoftTargets
-) -> tuple[Tensor, Supervised]:
-    """Return the losses with the cross-entropy of the labels given replaced by that of ``q``."""
-    if source is None:
-        raise ValueError(
-            "labels= needs to know logits and labels: have forward= return "
-            "SampleLosses(losses, logits=..., labels=...)."
-        )
-    soft, softened = soften(source, targets)
-    given = source.predictions()
-    assert given is not None
-    hard = CrossEntropy(ignored=-1)(
-        at_least_float32(given.logits).movedim(given.class_dim, 1), given.labels
-    )
-    more = soft - hard
-    if more.shape != found.shape and found.shape == more.shape[:1]:
-        more = per_unit(more, "sample", given.labels >= 0).values
-    return at_least_float32(found) + more, softened

@@ -114,24 +114,36 @@ class NoisyBatch:
             kept = self.ranks.sum(kept)
         return Weights(self.units.spread(selected), empty, kept)
 
+    @cached_property
     def labelled(self) -> Labelled:
-        """Return what the step says of the labels of all ranks, for their own rows.
+        """What the step says of this rank's labels, one row an id.
 
         Those are not what is weighed: the voxels of a mask are labelled, samples weighed.
         """
-        found = None if self.made_from is None else self.made_from.predictions()
+        assert self.made_from is not None
         assert self.label_scores is not None
+        found = self.made_from.predictions()
         assert found is not None
+        if isinstance(self.made_from.target, Tensor) and (
+            self.made_from.target.shape == found.logits.shape
+        ):
+            raise ValueError(
+                "labels= needs class indices for target, (C, ...), and was given probabilities."
+            )
         ids = self.rows.named["ids"].to(self.losses.device, non_blocking=True)
-        sides = (ids.numel(), *found.labels.shape[ids.dim() :])
-        joint = self.ranks.joint(ids.numel(), self.losses.device)
-        classes = (*sides, found.num_classes)
+        rows, places = ids.numel(), found.labels.shape[ids.dim() :]
         return Labelled(
-            joint.all(ids.flatten()),
-            joint.all(found.labels.reshape(sides)),
-            joint.all(self.label_scores.reshape(classes)),
-            joint.all(found.classes_last().reshape(classes)),
+            ids.flatten(),
+            found.labels.reshape(rows, *places),
+            self.label_scores.reshape(rows, *places, found.num_classes),
+            found.classes_last().reshape(rows, *places, found.num_classes),
         )
+
+    def labelled_of_all(self) -> Labelled:
+        """Return the same of all ranks."""
+        own = self.labelled
+        joint = self.ranks.joint(own.ids.numel(), self.losses.device)
+        return Labelled(*map(joint.all, (own.ids, own.labels, own.scores, own.logits)))
 
     def _rows(self, name: str) -> Tensor | None:
         found = self.rows.like(name, self.losses)

@@ -138,7 +138,12 @@ class NoisyPasses:
             direction: v by parameter name.
         """
         self.taken = method
-        self._output = f'method="{method}" does not tell how the model\'s output moves.'
+        self._output = (
+            "the losses are not known to be of logits and labels: have forward= return "
+            "SampleLosses(losses, logits=..., labels=...)."
+            if method in ("forward", "double_backward")
+            else f'method="{method}" does not tell how the model\'s output moves.'
+        )
         take = self._take_output if self.wants_labels else None
         shared = self._trains_and_scores
         if method in ("forward", "double_backward"):

@@ -50,4 +50,4 @@ class SampleLosses:
         """Return what the losses are of, where it was said."""
         if self.logits is None:
             return None
-        return Supervised(self.logits, self.labels, ignored_values(None), CrossEntropy())
+        return Supervised(self.logits, self.labels, ignored_values(None), CrossEntropy(), adds=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from typing_extensions import override
 
 from reweight._dtypes import at_least_float32
 from reweight._memory import Table
-from reweight._step.soft_targets import Labelled, SoftTargets
+from reweight._step.soft_targets import Labelled
 from reweight.labels.remembered import (
     RememberedLabels,
     check_rate,
@@ -21,32 +20,16 @@ from reweight.labels.remembered import (
 )
 
 
-@dataclass(eq=False)
-class _Mixed(SoftTargets):
-    """w · y + (1 − w) · q, w = σ(φ + B[y, argmax q]); y alone where no prediction is remembered."""
-
-    trust: Tensor
-    pairs: Tensor
-    times: Tensor
-
-    @override
-    def _of(self, given: Tensor) -> Tensor:
-        cells = self.pairs[given.argmax(dim=-1), self.remembered.argmax(dim=-1)]
-        w = torch.sigmoid(self.trust + cells)
-        w = torch.where(self.times > 0, w, torch.ones_like(w)).unsqueeze(-1)
-        return w * given + (1 - w) * self.remembered
-
-
 class MendedLabels(RememberedLabels):
     """Train on the label given as far as it is trusted, and on the model's prediction for the rest.
 
     For each sample the mean q of the model's predictions is remembered, and one number φ; for each
-    pair of a label given and a likeliest prediction one number B. A step trains on
-    ``w · y + (1 − w) · q`` with ``w = σ(φ_i + B[y_i, argmax q_i])`` and then adds ``rate · z`` to
-    φ and ``pair_rate · z`` to B, z the standardised score of the sample under the label given. So a
-    label that harms the trusted batch gives way to what the model has long predicted, where
-    weights would throw the sample away; B tells of classes that are mistaken for one another.
-    (After bootstrapping, Reed et al. 2015, with shares learnt by the meta-gradient.)
+    pair of a label given and a likeliest prediction one number B. A step adds ``rate · z`` to φ and
+    ``pair_rate · z`` to B, z the standardised score of the sample under the label given, and trains
+    on ``w · y + (1 − w) · q`` with ``w = σ(φ_i + B[y_i, argmax q_i])``. So a label that harms the
+    trusted batch gives way to what the model has long predicted, where a weight would throw the
+    sample away; B tells of classes that are mistaken for one another. (After bootstrapping, Reed
+    et al. 2015, its shares learnt by the meta-gradient.)
 
     Give it to ``MetaReweighter(..., labels=MendedLabels(len(dataset), num_classes))`` and ``ids=``
     to each call, on the same terms as :class:`SoftLabels`.
@@ -69,7 +52,7 @@ class MendedLabels(RememberedLabels):
         num_samples: int,
         num_classes: int,
         *,
-        rate: float = 0.3,
+        rate: float = 1.0,
         pair_rate: float = 0.03,
         memory: float = 0.9,
         shape: Sequence[int] = (),
@@ -86,23 +69,25 @@ class MendedLabels(RememberedLabels):
         self._pairs = Table(num_classes, (num_classes,), what="classes")
 
     @override
-    def targets(self, ids: Tensor) -> SoftTargets:
-        """Return the mixtures for these samples, ``ids`` ``(C,)`` or one a label."""
-        return _Mixed(
-            self._table.read(ids),
-            self._trust.read(ids),
-            self._pairs.on(ids.device).clone(),
-            self._times.read(ids),
-        )
+    def believed(self, ids: Tensor, labels: Tensor) -> Tensor:
+        """Return w · y + (1 − w) · q for each of ``labels``; y where no prediction is known."""
+        q = self._table.read(ids)
+        w = self._trust_in(ids, labels, q)
+        w = torch.where(self._times.read(ids) > 0, w, torch.ones_like(w)).unsqueeze(-1)
+        return w * self._one_hot(labels) + (1 - w) * q
 
     @property
     def trust(self) -> Tensor:
         """``(num_samples, *shape)``: w, how far the label given is trusted; NaN where unseen."""
-        device = self._table.values.device
-        given = self._given.to(device)
-        cells = self._pairs.values.to(device)[given.clamp(min=0), self._table.values.argmax(dim=-1)]
-        w = torch.sigmoid(self._trust.values.to(device) + cells)
+        q = self._table.values
+        every = torch.arange(self.num_samples, device=q.device)
+        given = self._given.to(q.device)
+        w = self._trust_in(every, given, q)
         return torch.where(given >= 0, w, torch.full_like(w, float("nan")))
+
+    def _trust_in(self, ids: Tensor, labels: Tensor, q: Tensor) -> Tensor:
+        cells = self._pairs.on(ids.device)[labels.clamp(min=0), q.argmax(dim=-1)]
+        return torch.sigmoid(self._trust.read(ids) + cells)
 
     @override
     def learn(self, found: Labelled) -> None:

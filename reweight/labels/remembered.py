@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reweight._dtypes import at_least_float32, largest_or_one
 from reweight._memory import Table
-from reweight._step.soft_targets import Labelled, SoftTargets
+from reweight._step.soft_targets import Labelled
 from reweight.errors import check_whole
 from reweight.normalize import CLIP
 
@@ -48,9 +49,29 @@ class RememberedLabels:
         self._table = Table(num_samples, (*self.shape, num_classes))
         self._given = torch.full((num_samples, *self.shape), -1, device="cpu")
 
-    def targets(self, ids: Tensor) -> SoftTargets:
-        """Return what is believed of these samples' labels, ``ids`` ``(C,)`` or one a label."""
+    def believed(self, ids: Tensor, labels: Tensor) -> Tensor:
+        """Return a distribution for each of ``labels``, ``(N, *shape)``: ``(N, *shape, K)``.
+
+        Args:
+            ids: ``(N,)``, int64.
+            labels: Those given, int64, -1 where there is none.
+        """
         raise NotImplementedError
+
+    def check(self, found: Labelled) -> None:
+        """Refuse a batch of other labels than are remembered here.
+
+        Raises:
+            ValueError: If places or classes are others.
+        """
+        if found.scores.shape[1:] != (*self.shape, self.num_classes):
+            places, classes = tuple(found.labels.shape[1:]), found.scores.shape[-1]
+            raise ValueError(
+                f"{self!r} remembers labels of shape {self.shape} and {self.num_classes} classes "
+                f"for each id, and this batch has shape {places} and {classes} classes. Build it "
+                f"with that number of classes, with shape= where an id has several labels (a "
+                f"mask), or give ids= one a label."
+            )
 
     def learn(self, found: Labelled) -> None:
         """Take in what a step that trains says of its labels."""
@@ -64,7 +85,7 @@ class RememberedLabels:
         device = self._table.values.device
         every = torch.arange(self.num_samples, device=device)
         given = self._given.to(device)
-        believed = self.targets(every).of(given, self.num_classes)
+        believed = self.believed(every, given)
         unknown = torch.full_like(believed, 1 / self.num_classes)
         return torch.where(given.unsqueeze(-1) >= 0, believed, unknown)
 
@@ -93,6 +114,11 @@ class RememberedLabels:
             )
         self._table.load_state_dict(state)
         self._given = given.detach().to(self._given, copy=True)
+
+    def _one_hot(self, labels: Tensor) -> Tensor:
+        """Return the labels given as ones among zeros, ``(..., K)``; zeros where there is none."""
+        ones = F.one_hot(labels.clamp(min=0), self.num_classes) * (labels >= 0).unsqueeze(-1)
+        return ones.to(self._table.values.dtype)
 
     def _about(self) -> str:
         return f"{self.num_samples}, {self.num_classes}" + (

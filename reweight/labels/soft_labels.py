@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 from typing_extensions import override
 
-from reweight._step.soft_targets import Labelled, SoftTargets
+from reweight._step.soft_targets import Labelled
 from reweight.labels.remembered import RememberedLabels, check_rate, standardised
-
-
-@dataclass(eq=False)
-class _Prior(SoftTargets):
-    """softmax(T), T what is remembered and a prior on the label given."""
-
-    prior: float
-
-    @override
-    def _of(self, given: Tensor) -> Tensor:
-        return (self.remembered + self.prior * given).softmax(dim=-1)
 
 
 class SoftLabels(RememberedLabels):
     """Train on a distribution over the labels of each sample, which the trusted batch mends.
 
-    T, one number for each id and class, starts at ``prior`` for the label given. A step trains on
-    softmax(T) in the label's place and then adds ``rate · z``, z the score of the sample under each
-    label over the root mean square of the scores under the labels given, clipped to ±3: ascent by
-    exponentiated gradients on how much the distribution helps the trusted batch. (EMLC, ICCV 2023,
+    T, one number for each id and class, starts at ``prior`` for the label given. A step adds
+    ``rate · z``, z the score of the sample under each label over the root mean square of the scores
+    under the labels given, clipped to ±3, and trains on softmax(T) in the label's place: ascent by
+    exponentiated gradients on how much the distribution helps the trusted batch. Scores, margins
+    and dynamics go on to speak of the label as given. (EMLC, ICCV 2023,
     takes such products for its own network; MLC and MSLC, AAAI 2021, by double backward.)
 
     Give it to ``MetaReweighter(..., labels=SoftLabels(len(dataset), num_classes))`` and ``ids=`` to
@@ -67,9 +56,9 @@ class SoftLabels(RememberedLabels):
         self.prior, self.rate = prior, rate
 
     @override
-    def targets(self, ids: Tensor) -> SoftTargets:
-        """Return softmax(T) of these samples, ``ids`` ``(C,)`` or one a label."""
-        return _Prior(self._table.read(ids), self.prior)
+    def believed(self, ids: Tensor, labels: Tensor) -> Tensor:
+        """Return softmax(T) for each of ``labels``, ``(N, *shape)``."""
+        return (self._table.read(ids) + self.prior * self._one_hot(labels)).softmax(dim=-1)
 
     @override
     def learn(self, found: Labelled) -> None:

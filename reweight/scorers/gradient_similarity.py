@@ -260,7 +260,7 @@ def _unrolled(
 ) -> tuple[Tensor, Tensor]:
     return unrolled_scores(
         context.objective,
-        context.passes.noisy,
+        context.noisy,
         context.trusted,
         lookahead,
         names,

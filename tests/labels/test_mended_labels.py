@@ -73,13 +73,13 @@ def test_steps_are_as_their_definition_has_them(ignored):
     for number in range(5):
         ids = IDS[number % 2].tolist()
         logits = case.model(x).detach()
+        step = weigh(case.noisy, case.trusted, ids=ids)
+        slow.learn(ids, y.tolist(), step.label_scores, logits.softmax(1))
         targets = torch.stack(
             [slow.target(i, max(k, 0)) for i, k in zip(ids, y.tolist(), strict=True)]
         )
         losses = -(targets * logits.log_softmax(1)).sum(1) * (y >= 0)
-        step = weigh(case.noisy, case.trusted, ids=ids)
         assert_same(step.losses, losses, 1e-5)
-        slow.learn(ids, y.tolist(), step.label_scores, logits.softmax(1))
         optimizer.zero_grad()
         step.loss.backward()
         optimizer.step()
@@ -88,9 +88,9 @@ def test_steps_are_as_their_definition_has_them(ignored):
     assert torch.equal(labels.suggested >= 0, seen)
 
 
-def test_the_first_time_the_label_given_stands_alone():
+def test_before_anything_was_learnt_the_label_given_stands_alone():
     case = PROBLEMS["mlp"]()
-    step = weigh_with(case, mended())(case.noisy, case.trusted, ids=IDS[0])
+    step = weigh_with(case, mended()).score(case.noisy, case.trusted, ids=IDS[0])
     plain = MetaReweighter(case.model, case.loss)(case.noisy, case.trusted)
     assert_same(step.losses, plain.losses, 1e-12)
     assert_same(step.weights, torch.full((5,), 0.2), 1e-6)
