@@ -460,7 +460,8 @@ class MetaReweighter:
             scores = scores_by_name(self.scorer, context)
         if self.label_scores and context.label_scores is None:
             raise RuntimeError(
-                f"the scores under every label are not known: {context.no_label_scores}"
+                f"label_scores= and labels= need the scores under every label, and these are not "
+                f"known: {context.no_label_scores}"
             )
         trained = context.passes.for_training()
         losses, counted = trained.losses, trained.counted

@@ -55,3 +55,39 @@ def test_ranks_remember_the_same_labels_as_one_process(two_ranks):
     for own, likeliest in found:
         assert_same(own, probabilities, 1e-6)
         assert torch.equal(likeliest, suggested)
+
+
+def joint_scores(model, noisy, trusted):
+    seen = []
+
+    def weighting(context):
+        seen.append(context.label_scores)
+        return torch.ones_like(context.losses)
+
+    weigh = MetaReweighter(
+        model,
+        LOSS,
+        scorer=GradientSimilarity(),
+        weighting=weighting,
+        label_scores=True,
+        sync="global",
+    )
+    weigh(noisy, trusted).loss.backward()
+    return seen[0]
+
+
+def scores_on_a_rank():
+    torch.manual_seed(3)
+    model = DistributedDataParallel(Plain().double())
+    apart, _, trusted = batches()
+    return joint_scores(model, apart[torch.distributed.get_rank()], trusted)
+
+
+def test_a_weighting_of_all_ranks_is_told_the_label_scores_of_all(two_ranks):
+    found = two_ranks(scores_on_a_rank)
+    torch.manual_seed(3)
+    model = Plain().double()
+    _, joint, trusted = batches()
+    expected = joint_scores(model, joint, trusted)
+    for own in found:
+        assert_same(own, expected, 1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from reweight import (
+    EqualWeights,
     GradientSimilarity,
     LossMagnitude,
+    MendedLabels,
     MetaReweighter,
     NonFiniteError,
     SampleLosses,
@@ -369,6 +372,55 @@ def test_whatever_the_scores_a_step_moves_no_label_further_than_three_rates(scor
     assert learnt.isfinite().all()
     assert learnt.abs().max() <= 3 * RATE * (1 + 1e-6)
     assert (learnt[ids][given_labels < 0] == 0).all()
+
+
+@pytest.mark.parametrize("make", [SoftLabels, MendedLabels])
+@pytest.mark.parametrize("method", ["auto", "double_backward"])
+def test_steps_leave_no_tensor_behind(make, method):
+    case = PROBLEMS["mlp"]()
+    weigh = MetaReweighter(
+        case.model, case.loss, scorer=GradientSimilarity(method), labels=make(N, CLASSES)
+    )
+    counts = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(6):
+            case.model.zero_grad()
+            step = weigh(case.noisy, case.trusted, ids=IDS)
+            step.loss.backward()
+            del step
+            counts.append(sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert counts[3] == counts[4] == counts[5]
+
+
+@pytest.mark.parametrize("make", [SoftLabels, MendedLabels])
+def test_no_value_is_asked_of_the_device_for_them(make, monkeypatch):
+    case = PROBLEMS["mlp"]()
+    asked = []
+
+    def weigh(**options):
+        weigh = MetaReweighter(case.model, case.loss, scorer=GradientSimilarity(), **options)
+        for _ in range(3):  # the first two check themselves
+            weigh(case.noisy, case.trusted, ids=IDS)
+        asked.clear()
+        weigh(case.noisy, case.trusted, ids=IDS)
+        return len(asked)
+
+    def asking(own):
+        def counted(self, *args):
+            asked.append(own.__name__)
+            return own(self, *args)
+
+        return counted
+
+    for name in ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "nonzero"):
+        monkeypatch.setattr(torch.Tensor, name, asking(getattr(torch.Tensor, name)))
+    before = weigh(weighting=EqualWeights())
+    assert before > 0
+    assert weigh(labels=make(N, CLASSES)) <= before
 
 
 # Refused -----------------------------------------------------------------------------------------

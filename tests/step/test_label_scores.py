@@ -237,6 +237,43 @@ def test_the_first_scorer_that_knows_gives_them():
     assert_same(step.label_scores, expected, 1e-9)
 
 
+class Asking:
+    needs_label_scores = True
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, context):
+        self.seen.append(context.label_scores)
+        return torch.ones_like(context.losses)
+
+
+def test_a_weighting_may_ask_for_them_and_is_told_none_where_they_are_not_known():
+    case = PROBLEMS["mlp"]()
+    known, unknown = Asking(), Asking()
+    scorer = GradientSimilarity()
+    step = MetaReweighter(case.model, case.loss, scorer=scorer, weighting=known)(
+        case.noisy, case.trusted
+    )
+    assert_same(known.seen[0], under_every_label(case, CLASSES), 1e-9)
+    assert torch.equal(known.seen[0], step.label_scores)
+    for scorer in (GradientSimilarity("per_sample"), LossMagnitude()):
+        weigh = MetaReweighter(case.model, case.loss, scorer=scorer, weighting=unknown)
+        assert weigh(case.noisy, case.trusted).label_scores is None
+    assert unknown.seen == [None, None]
+
+
+@pytest.mark.parametrize("compiled", ["model", "loss"])
+def test_compiled_code_has_the_same_scores(compiled):
+    case = PROBLEMS["mlp"]()
+    expected = under_every_label(case, CLASSES)
+    if compiled == "model":
+        case.model = torch.compile(case.model, backend="eager")
+    else:
+        case.loss = torch.compile(case.loss, backend="eager")
+    assert_same(label_scores(case).label_scores, expected, 1e-9)
+
+
 # Dict batches and two classes --------------------------------------------------------------------
 
 
@@ -411,7 +448,7 @@ def shaped_otherwise(case):
 def test_losses_of_which_they_are_not_known_are_refused(change):
     case = PROBLEMS["mlp"]()
     change(case)
-    with pytest.raises(RuntimeError, match="under every label are not known"):
+    with pytest.raises(RuntimeError, match="under every label, and these are not known"):
         label_scores(case)
 
 
