@@ -23,7 +23,7 @@ from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
-from reweight._step.soft_targets import softened
+from reweight._step.soft_targets import counting, softened
 from reweight._step.weighing import scores_by_name
 from reweight._trusted.loss_term import known_gradient_term
 from reweight.check_report import CheckReport
@@ -485,7 +485,9 @@ class MetaReweighter:
             if training:
                 self.labels.learn(batch.labelled_of_all())
             q = self.labels.believed(batch.labelled.ids, batch.labelled.labels)
-            losses = softened(trained, q)
+            losses, mass = softened(trained, q)
+            own = ranks if together else Ranks()
+            weights = replace(weights, values=counting(weights.values, mass, own))
         loss = (weights.values * losses).sum()
         if together and training:
             loss = loss * ranks.count  # DistributedDataParallel divides by it

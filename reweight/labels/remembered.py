@@ -50,11 +50,14 @@ class RememberedLabels:
         self._given = torch.full((num_samples, *self.shape), -1, device="cpu")
 
     def believed(self, ids: Tensor, labels: Tensor) -> Tensor:
-        """Return a distribution for each of ``labels``, ``(N, *shape)``: ``(N, *shape, K)``.
+        """Return a distribution, times what it counts, for each of ``labels``, ``(N, *shape)``.
 
         Args:
             ids: ``(N,)``, int64.
             labels: Those given, int64, -1 where there is none.
+
+        Returns:
+            ``(N, *shape, K)``.
         """
         raise NotImplementedError
 
@@ -86,6 +89,7 @@ class RememberedLabels:
         every = torch.arange(self.num_samples, device=device)
         given = self._given.to(device)
         believed = self.believed(every, given)
+        believed = believed / believed.sum(dim=-1, keepdim=True)
         unknown = torch.full_like(believed, 1 / self.num_classes)
         return torch.where(given.unsqueeze(-1) >= 0, believed, unknown)
 
@@ -132,13 +136,23 @@ def check_rate(name: str, value: float, *, least: float = 0.0) -> None:
         raise ValueError(f"{name} must be a finite number >= {least:g}, got {value!r}.")
 
 
-def standardised(found: Labelled) -> Tensor:
+def standardised(found: Labelled, *, by_length: bool = False) -> Tensor:
     """Return z, ``(N, *S, K)``: the scores over the rms of those of the labels given, within ±3.
 
     The column of the label given is then the standardised score of a sample, and the others are on
     its scale. What is not finite says nothing.
+
+    Args:
+        found: What a step says.
+        by_length: Whether each score is first divided by the length of a cross-entropy's gradient
+            at the logits, ‖p − e_k‖, at least 1e-3: it grows with that, and hard samples have a
+            large one, right or wrong.
     """
-    scores = torch.nan_to_num(at_least_float32(found.scores), nan=0.0, posinf=0.0, neginf=0.0)
+    scores = at_least_float32(found.scores)
+    if by_length:
+        p = at_least_float32(found.logits).softmax(dim=-1)
+        scores = scores / (p.square().sum(-1, keepdim=True) + 1 - 2 * p).clamp(min=1e-6).sqrt()
+    scores = torch.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
     scores = scores / largest_or_one(scores)
     known = found.labels >= 0
     own = torch.where(known, of_the_given(scores, found.labels), torch.zeros_like(scores[..., 0]))

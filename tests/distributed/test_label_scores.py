@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from reweight import GradientSimilarity, MetaReweighter, SoftLabels
+from reweight import GradientSimilarity, MendedLabels, MetaReweighter, SoftLabels
 from tests.comparing import assert_same
 from tests.distributed.problems import CLASSES, COUNT, LOSS, SIDE, Plain
 
@@ -24,37 +25,43 @@ def batches():
     return [(x[:6], y[:6]), (x[6:], y[6:])], (x, y), trusted
 
 
-def trained(model, noisy, trusted, ids, **options):
-    labels = SoftLabels(11, CLASSES)
-    weigh = MetaReweighter(
-        model, LOSS, scorer=GradientSimilarity(), labels=labels, sync="local", **options
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+MAKE = {"soft": SoftLabels, "mended": MendedLabels}
+
+
+def trained(model, noisy, trusted, ids, kind, sync):
+    labels = MAKE[kind](11, CLASSES)
+    weigh = MetaReweighter(model, LOSS, scorer=GradientSimilarity(), labels=labels, sync=sync)
     for _ in range(STEPS):
         step = weigh(noisy, trusted, ids=ids)
-        optimizer.zero_grad()
+        model.zero_grad()
         step.loss.backward()
-        optimizer.step()
-    return labels.probabilities, labels.suggested
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
+    return labels.probabilities, labels.suggested, gradients
 
 
-def on_a_rank():
+def on_a_rank(kind, sync):
     rank = torch.distributed.get_rank()
     torch.manual_seed(3)
     model = DistributedDataParallel(Plain().double())
     apart, _, trusted = batches()
-    return trained(model, apart[rank], trusted, IDS[rank])
+    return trained(model, apart[rank], trusted, IDS[rank], kind, sync)
 
 
-def test_ranks_remember_the_same_labels_as_one_process(two_ranks):
-    found = two_ranks(on_a_rank)
+@pytest.mark.parametrize("sync", ["local", "global"])
+@pytest.mark.parametrize("kind", MAKE)
+def test_ranks_remember_the_same_labels_as_one_process(two_ranks, kind, sync):
+    found = two_ranks(on_a_rank, kind, sync)
     torch.manual_seed(3)
     model: nn.Module = Plain().double()
     _, joint, trusted = batches()
-    probabilities, suggested = trained(model, joint, trusted, torch.cat(IDS))
-    for own, likeliest in found:
+    probabilities, suggested, gradients = trained(
+        model, joint, trusted, torch.cat(IDS), kind, "local"
+    )
+    for own, likeliest, gradient in found:
         assert_same(own, probabilities, 1e-6)
         assert torch.equal(likeliest, suggested)
+        if sync == "global":
+            assert_same(gradient, gradients, 1e-5)
 
 
 def joint_scores(model, noisy, trusted):

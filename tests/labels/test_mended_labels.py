@@ -13,13 +13,13 @@ from reweight import GradientSimilarity, MendedLabels, MetaReweighter
 from tests.comparing import assert_same
 from tests.problems import CLASSES, PROBLEMS
 
-N, RATE, PAIR, MEMORY = 9, 0.7, 0.2, 0.6
+N, PRIOR, RATE, PAIR, MEMORY = 9, 0.4, 0.7, 0.2, 0.6
 # One id comes twice in a batch.
 IDS = [torch.tensor([4, 0, 7, 2, 8]), torch.tensor([4, 3, 7, 3, 0])]
 
 
 def mended(count=CLASSES, **options):
-    return MendedLabels(N, count, rate=RATE, pair_rate=PAIR, memory=MEMORY, **options)
+    return MendedLabels(N, count, prior=PRIOR, rate=RATE, pair_rate=PAIR, memory=MEMORY, **options)
 
 
 def weigh_with(case, labels, **options):
@@ -41,10 +41,15 @@ class Slow:
         given = F.one_hot(torch.tensor(label), self.count).double()
         if not self.seen[row]:
             return given
-        w = torch.sigmoid(self.phi[row] + self.pairs[label, self.q[row].argmax()])
-        return w * given + (1 - w) * self.q[row]
+        w = torch.sigmoid(PRIOR + self.phi[row] + self.pairs[label, self.q[row].argmax()])
+        return w * given + (1 - w) * self.q[row].max() * self.q[row]
 
     def learn(self, rows, labels, scores, predictions):
+        eye = torch.eye(self.count)
+        scores = [
+            torch.stack([s[k] / (p - eye[k]).norm() for k in range(self.count)])
+            for s, p in zip(scores, predictions, strict=True)
+        ]
         own = torch.stack([s[y] for s, y in zip(scores, labels, strict=True) if y >= 0])
         rms = own.square().mean().sqrt()
         moves, terms = {}, []
@@ -78,8 +83,10 @@ def test_steps_are_as_their_definition_has_them(ignored):
         targets = torch.stack(
             [slow.target(i, max(k, 0)) for i, k in zip(ids, y.tolist(), strict=True)]
         )
-        losses = -(targets * logits.log_softmax(1)).sum(1) * (y >= 0)
+        mass = targets.sum(1) * (y >= 0)
+        losses = -(targets * logits.log_softmax(1)).sum(1) / targets.sum(1) * (y >= 0)
         assert_same(step.losses, losses, 1e-5)
+        assert_same(step.weights, mass / mass.sum(), 1e-5)
         optimizer.zero_grad()
         step.loss.backward()
         optimizer.step()

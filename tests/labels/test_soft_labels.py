@@ -59,14 +59,14 @@ def soft_loss(loss, q):
     return losses
 
 
-def expected_after(labels_given, scores, ids, count=CLASSES, shape=()):
+def expected_after(given_labels, scores, ids):
     """T as the definition has it, one sample at a time."""
-    table = torch.zeros(N, *shape, count).double()
-    own = scores.gather(-1, labels_given.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    rms = own[labels_given >= 0].square().mean().sqrt()
+    table = torch.zeros(N, *scores.shape[1:]).double()
+    own = scores.gather(-1, given_labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    rms = own[given_labels >= 0].square().mean().sqrt()
     for i, row in enumerate(ids.tolist()):
         z = (scores[i] / rms).clamp(-3, 3)
-        table[row] += RATE * torch.where((labels_given[i] >= 0).unsqueeze(-1), z, torch.zeros(()))
+        table[row] += RATE * torch.where((given_labels[i] >= 0).unsqueeze(-1), z, torch.zeros(()))
     return table
 
 
@@ -195,7 +195,7 @@ def test_masks_are_mended_voxel_by_voxel(granularity):
     y[0, :2] = -100
     labels = soft(2, shape=y.shape[1:])
     step = weigh_with(case, labels, granularity=granularity)(case.noisy, case.trusted, ids=IDS)
-    table = expected_after(y, step.label_scores, IDS, 2, tuple(y.shape[1:]))
+    table = expected_after(y, step.label_scores, IDS)
     q = (table[IDS] + PRIOR * F.one_hot(y.clamp(min=0), 2)).softmax(-1)
     believed = labels.probabilities[IDS]
     assert_same(believed[y >= 0], q[y >= 0], 1e-5)
@@ -232,7 +232,7 @@ def test_tokens_may_have_an_id_each():
     ids = torch.arange(9).reshape(3, 3)
     step = weigh(noisy, trusted, ids=ids)
     y = noisy["labels"].flatten()
-    table = expected_after(y, step.label_scores.flatten(0, 1), ids.flatten(), 7)
+    table = expected_after(y, step.label_scores.flatten(0, 1), ids.flatten())
     q = (table + PRIOR * F.one_hot(y.clamp(min=0), 7)).softmax(-1)
     given = y >= 0
     assert_same(labels.probabilities[given], q[given], 1e-5)
