@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reweight._step.context import ScoringContext
+from reweight._step.sample_losses import SampleLosses
 from reweight.check_report import CheckReport, ScorerCheck
 from reweight.dynamics import LabelIssue, LabelIssues, TrainingDynamics
 from reweight.errors import (
@@ -12,6 +13,7 @@ from reweight.errors import (
     UnknownParametersError,
     UnrepeatableError,
 )
+from reweight.labels import MendedLabels, SoftLabels
 from reweight.meta_reweighter import MetaReweighter
 from reweight.normalize import normalize
 from reweight.paired import Paired, paired
@@ -27,6 +29,7 @@ from reweight.scorers import (
 from reweight.selectors import KeepAll, Rectify, TopK
 from reweight.step import ReweightedStep
 from reweight.weightings import (
+    EqualWeights,
     GroupWeights,
     PerBatch,
     SampleWeights,
@@ -39,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
+    "EqualWeights",
     "GradientSimilarity",
     "GroupWeights",
     "KeepAll",
@@ -46,6 +50,7 @@ __all__ = [
     "LabelIssues",
     "LastLayerGradient",
     "LossMagnitude",
+    "MendedLabels",
     "MetaReweighter",
     "NonFiniteError",
     "OtherRankError",
@@ -54,10 +59,12 @@ __all__ = [
     "RandomWeights",
     "Rectify",
     "ReweightedStep",
+    "SampleLosses",
     "SampleWeights",
     "Scorer",
     "ScorerCheck",
     "ScoringContext",
+    "SoftLabels",
     "TopK",
     "TrainingDynamics",
     "UnguardedWriteError",

@@ -23,9 +23,11 @@ from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
+from reweight._step.soft_targets import counting, softened
 from reweight._step.weighing import scores_by_name
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
+from reweight.labels import RememberedLabels
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
@@ -36,6 +38,7 @@ from reweight.scorers import (
 from reweight.selectors import KeepAll, Rectify, Selector
 from reweight.step import ReweightedStep
 from reweight.weightings import (
+    EqualWeights,
     PerBatch,
     Weighting,
     WeightingLike,
@@ -73,8 +76,8 @@ class MetaReweighter:
             ``PackedSequence``, a list of images). Targets that the loss ignores
             (``ignore_index``) count neither in a mean nor in a share.
         forward: Instead of ``loss``, for batches of any form: ``forward(model, batch)`` that
-            returns ``(C,)`` or ``(C, ...)`` losses, or a pair of them and of which count, bool,
-            in their shape or ``(C,)``.
+            returns ``(C,)`` or ``(C, ...)`` losses, a pair of them and of which count, bool, in
+            their shape or ``(C,)``, or :class:`SampleLosses`, which can tell logits and labels too.
         scorer: A scorer, a mixture of scorers such as ``0.3 * A + 0.7 * B``, one divided by
             another, ``A / B``, or a function ``(ScoringContext) -> (C,)`` scores. By default
             ``GradientSimilarity() / LastLayerGradient()``.
@@ -104,6 +107,9 @@ class MetaReweighter:
             price of a forward and a backward pass each, that the derivatives add up to those of an
             ordinary backward pass and that no parameter was missed. A way that was fallen back to
             proves it in every step.
+        labels: :class:`SoftLabels` or :class:`MendedLabels`, to train on what is believed of each
+            label in its place. Weights are then equal, if no ``weighting`` is given.
+        label_scores: Whether each step is to tell the score of every sample under every label.
         leave_out: For ``on_nonfinite="drop"`` on batches in which a sample is more than a row
             (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
             with only the samples that ``kept``, ``(C,)`` bool on the CPU, marks. Both batches are
@@ -137,6 +143,8 @@ class MetaReweighter:
         self_check: bool = True,
         leave_out: LeaveOut | None = None,
         dynamics: TrainingDynamics | None = None,
+        labels: RememberedLabels | None = None,
+        label_scores: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -179,13 +187,16 @@ class MetaReweighter:
         if dynamics is not None and not isinstance(dynamics, TrainingDynamics):
             raise TypeError(f"dynamics must be a TrainingDynamics(len(dataset)); got {dynamics!r}.")
         self.scorer: Mixture = as_mixture(scorer).active()
-        self.weighting: Weighting = as_weighting(PerBatch() if weighting is None else weighting)
+        self.weighting: Weighting = as_weighting(
+            (PerBatch() if labels is None else EqualWeights()) if weighting is None else weighting
+        )
+        remembers = labels is not None or dynamics is not None
         refuse_what_cannot_be_scored(
             model,
             differentiates=trusted_coefficient > 0 or self.scorer.differentiates,
             methods=[getattr(s, "method", "") for s in self.scorer.scorers if s.differentiates],
             drops=on_nonfinite == "drop",
-            together=sync == "global" or self.weighting.learns or dynamics is not None,
+            together=sync == "global" or self.weighting.learns or remembers,
         )
         if self.weighting.needs_signed and not self.scorer.signed:
             raise ValueError(
@@ -193,10 +204,27 @@ class MetaReweighter:
                 f"harms, and {self.scorer!r} has none such. Use GradientSimilarity(), or a "
                 f"function that returns signed scores."
             )
+        if labels is not None and not isinstance(labels, RememberedLabels):
+            raise TypeError(
+                f"labels must be SoftLabels(len(dataset), num_classes), got {labels!r}. The labels "
+                f"given are in the batches."
+            )
         self.dynamics = dynamics
-        remembering = [part for part in (self.weighting, dynamics) if part is not None]
+        remembering = [p for p in (self.weighting, labels, dynamics) if p is not None]
         self._needs = needs_of_all(remembering)
-        self._learns = self.weighting.learns or dynamics is not None
+        self._learns = self.weighting.learns or len(remembering) > 1
+        self.label_scores = label_scores or labels is not None
+        self._wants_label_scores = self.label_scores or any(
+            getattr(part, "needs_label_scores", False) for part in remembering
+        )
+        knowing = any(scorer.knows_label_scores for scorer in self.scorer.scorers)
+        if self.label_scores and not knowing:
+            raise ValueError(
+                f"{'labels' if labels is not None else 'label_scores'}= needs the score under "
+                f"every label, and {self.scorer!r} gives none. Use GradientSimilarity(), by method "
+                f'"auto", "forward" or "double_backward".'
+            )
+        self.labels = labels
         self.selector = selector
         self.sync = sync
         self.trusted_coefficient = trusted_coefficient
@@ -281,7 +309,8 @@ class MetaReweighter:
             The step; call ``step.loss.backward()``, and skip the optimiser if ``step.kept == 0``.
 
         Raises:
-            RuntimeError: If gradients are disabled, or under ``torch.inference_mode``.
+            RuntimeError: If gradients are disabled, or under ``torch.inference_mode``; if scores
+                under every label are needed and not known.
             ValueError: If the loss returns a scalar, a scorer or selector returns another shape
                 or negative weights, or the trusted batch, ids or groups are missing or no such.
             TypeError: If ids or groups are no integers.
@@ -367,7 +396,8 @@ class MetaReweighter:
         Returns:
             Plain containers, numbers and tensors, which ``torch.save`` writes and
             ``torch.load(weights_only=True)`` reads: ``version``, ``objective``, ``scorers`` (by
-            name) and, where they keep a state, ``weighting``, ``selector`` and ``dynamics``.
+            name) and, where they keep a state, ``weighting``, ``labels``, ``selector`` and
+            ``dynamics``.
         """
         return self._checkpoint().save()
 
@@ -386,6 +416,7 @@ class MetaReweighter:
             "selector": self.selector,
             "weighting": part_of(self.weighting),
             "dynamics": self.dynamics,
+            "labels": self.labels,
         }
         return Checkpoint(self._objective, self.scorer.parts(), others)
 
@@ -452,12 +483,18 @@ class MetaReweighter:
             training=training,
             full_trusted_gradient=beta > 0,
             ranks=ranks if together else None,
+            label_scores=self._wants_label_scores,
         )
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
             if term is not None:
                 context.passes.also_used = [context.trainable()[name] for name in term.gradients]
             scores = scores_by_name(self.scorer, context)
+        if self.label_scores and context.label_scores is None:
+            raise RuntimeError(
+                f"label_scores= and labels= need the scores under every label, and these are not "
+                f"known: {context.no_label_scores}"
+            )
         trained = context.passes.for_training()
         losses, counted = trained.losses, trained.counted
         batch = NoisyBatch(
@@ -469,14 +506,24 @@ class MetaReweighter:
             mixture=self.scorer,
             ranks=ranks,
             training=training,
+            label_scores=context.label_scores,
         )
         weights = batch.weigh(
             self.weighting,
             self.selector,
             together=together,
             uniform=self.on_empty == "uniform",
+            remembers=self._learns,
             dynamics=self.dynamics,
         )
+        if self.labels is not None:
+            self.labels.check(batch.labelled)
+            if training:
+                self.labels.learn(batch.labelled_of_all())
+            q = self.labels.believed(batch.labelled.ids, batch.labelled.labels)
+            losses, mass = softened(trained, q)
+            own = ranks if together else Ranks()
+            weights = replace(weights, values=counting(weights.values, mass, own))
         loss = (weights.values * losses).sum()
         if weights.of_all is not None:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
@@ -492,6 +539,7 @@ class MetaReweighter:
             counted=counted,
             kept_by_all=weights.kept,
             weights_of_all=weights.of_all,
+            label_scores=batch.label_scores,
         )
 
 

@@ -21,7 +21,8 @@ class ReweightedStep:
         loss: Scalar ``Σ w_i L_i`` (Eq. 9; a sum) plus ``β L_v`` where a trusted coefficient β is
             set. It carries the graph: call ``loss.backward()``.
         weights: ``(C,)``, non-negative, in float32 or wider, without gradient.
-        losses: ``(C,)``, the unweighted sample losses, detached. NaN for a dropped sample.
+        losses: ``(C,)``, the unweighted sample losses that are trained on (under ``labels=`` those
+            of the mended labels), detached. NaN for a dropped sample.
         scores: The raw scores by scorer name, ``(C,)`` each. NaN for a dropped sample.
         trusted_loss: Scalar mean trusted loss ``L_v`` where a scorer or β needed it, else ``None``.
         empty: Whether no sample survived selection, before the ``on_empty`` policy was applied.
@@ -30,6 +31,10 @@ class ReweightedStep:
         counted: ``(C,)`` bool, false where a loss does not count: its target is ignored, or
             ``forward`` said so. Its weight and scores are 0, and it has no share in 1/C. ``None``:
             all count.
+        label_scores: ``(C, K)``, where they were asked for: the score that each sample would have
+            under each of the K labels, by the first scorer that knows, in its scale. Where a sample
+            has a map of labels, ``(C, *S, K)``: of the loss at that place alone. 0 where no label
+            is given, NaN for a dropped sample.
         kept_by_all: How many weights are positive on all ranks, a scalar on the device.
         weights_of_all: ``(N,)``, the weights of all ranks' losses that count, in the order of the
             ranks; where they were weighed together (``sync="global"``, several ranks), else
@@ -46,6 +51,7 @@ class ReweightedStep:
     counted: Tensor | None = None
     kept_by_all: Tensor | None = None
     weights_of_all: Tensor | None = None
+    label_scores: Tensor | None = None
 
     @property
     def kept(self) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 from reweight import (
     GradientSimilarity,
     KeepAll,
+    LastLayerGradient,
     LossMagnitude,
     MetaReweighter,
     Rectify,
@@ -41,7 +42,7 @@ def nobody(context):
 
 def test_the_gradient_is_the_weighted_sum(case):
     expected = rows(case)
-    step = reweighter(case, selector=TopK(3))(case.noisy, case.trusted)
+    step = reweighter(case, scorer=LastLayerGradient(), selector=TopK(3))(case.noisy)
     assert step.kept == 3
     step.loss.backward()
     assert_same(flat_grad(case), step.weights @ expected, 1e-9)

@@ -143,9 +143,9 @@ class Waits(TorchDispatchMode):
 
 def test_it_waits_for_the_device_once(monkeypatch):
     step = step_of("voxel_map", trusted_coefficient=1.0)
-    lists: list[Tensor] = []
+    lists: set[int] = set()  # a mode, such as a default device's, hands a call on to itself
     to_list = Tensor.tolist
-    monkeypatch.setattr(Tensor, "tolist", lambda self: lists.append(self) or to_list(self))
+    monkeypatch.setattr(Tensor, "tolist", lambda self: lists.add(id(self)) or to_list(self))
     with Waits() as waits:
         step.summary()
     assert waits.found == []

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from reweight._derivative.custom_operators import CustomOperatorsRefused
+from reweight._derivative.every_label import TakeOutput
 from reweight._derivative.forward_rules import load_forward_rules
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
@@ -23,6 +24,7 @@ def forward_mode(
     direction: Parameters,
     start: Start,
     recorded: frozenset[str] = frozenset(),
+    take_output: TakeOutput | None = None,
 ) -> tuple[Tensor, Losses]:
     """Return ⟨∇L_i(θ), v⟩ by forward-mode AD, and the losses that the same pass computed.
 
@@ -34,6 +36,7 @@ def forward_mode(
         recorded: Names of parameters with respect to which the losses returned can be
             differentiated. What comes before them is not recorded, so that without them this pass
             holds no activations.
+        take_output: Where the tangent of the model's output is wanted too.
 
     Returns:
         Derivatives, detached, and losses, both ``(C,)`` or the loss map.
@@ -51,7 +54,7 @@ def forward_mode(
     def unpack(losses: Losses, _: Parameters) -> tuple[Tensor, Losses]:
         primal, tangent = forward_ad.unpack_dual(losses.values)  # type: ignore[no-untyped-call]
         tangent = torch.zeros_like(primal) if tangent is None else tangent.clone()
-        return tangent, Losses(primal, losses.counted, _primal(losses.made_from))
+        return tangent, Losses(primal, losses.counted, _primal(losses.made_from, take_output))
 
     load_forward_rules()
     # The level is left before anyone calls backward: within it, backward would carry tangents
@@ -63,9 +66,12 @@ def forward_mode(
     return derivative.detach(), losses
 
 
-def _primal(source: Supervised | None) -> Supervised | None:
-    """Return what the losses were computed from, without tangents."""
+def _primal(source: Supervised | None, take: TakeOutput | None) -> Supervised | None:
+    """Return what the losses were computed from, without tangents, which ``take`` is given."""
     if source is None or not isinstance(source.output, Tensor):
         return None
-    primal, _ = forward_ad.unpack_dual(source.output)  # type: ignore[no-untyped-call]
-    return replace(source, output=primal.detach())
+    primal, tangent = forward_ad.unpack_dual(source.output)  # type: ignore[no-untyped-call]
+    plain = replace(source, output=primal.detach())
+    if take is not None:
+        take(plain, torch.zeros_like(primal) if tangent is None else tangent.detach().clone())
+    return plain

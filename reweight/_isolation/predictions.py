@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from reweight._isolation.cross_entropy import is_binary
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -16,22 +19,31 @@ class Supervised:
         output: As the model returned it, with the graph of its pass.
         target: As the batch holds it.
         ignored: The targets that the loss ignores.
+        loss: The function of output and target that the losses are.
+        adds: Whether the losses may be more than that function, which is then a term of them.
     """
 
     output: object
     target: object
     ignored: tuple[int, ...] = ()
+    loss: Any = None
+    adds: bool = False
 
     def predictions(self) -> Predictions | None:
         """Return logits and classes, or ``None`` where that cannot be told.
 
         An output is ``(C, K, *S)``, or ``(C, *S, K)``; a target class indices ``(C, *S)``, or
-        probabilities in the shape of the output, of which the largest is the class given.
+        probabilities in the shape of the output, of which the largest is the class given. One
+        logit z of a binary cross-entropy is the pair (0, z).
         """
         output, target = self.output, self.target
         if not isinstance(output, Tensor) or not isinstance(target, Tensor):
             return None
-        if not output.is_floating_point() or output.is_nested or output.dim() < 2:
+        if not output.is_floating_point() or output.is_nested or output.dim() < 1:
+            return None
+        if is_binary(self.loss):
+            return _binary(output, target)
+        if output.dim() < 2:
             return None
         if target.is_floating_point():
             several = target.shape == output.shape and output.shape[1] > 1
@@ -49,6 +61,31 @@ class Supervised:
         for value in self.ignored:
             unknown |= labels == value
         return Predictions(output, labels.masked_fill(unknown, -1), dim) if count > 1 else None
+
+    def losses_under(self, label: int, labels: Tensor, output: Tensor) -> Tensor:
+        """Return the losses of ``output``, in the shape of ``labels``, if ``label`` were given.
+
+        Args:
+            label: A class.
+            labels: Those given; where one is -1, as of an ignored target, the target stays.
+            output: As the model returned it, or in its place.
+        """
+        target = self.target
+        assert isinstance(target, Tensor)
+        given = labels.reshape(target.shape) >= 0
+        losses: Tensor = self.loss(output, target.masked_fill(given, label))
+        return losses.reshape(labels.shape)
+
+
+def _binary(output: Tensor, target: Tensor) -> Predictions | None:
+    if target.shape != output.shape or (output.dim() == 2 and output.shape[1] > 1):
+        return None
+    labels = (target.detach() > 0.5).long()
+    if output.dim() == 2:
+        output, labels = output.squeeze(1), labels.squeeze(1)
+    return Predictions(
+        torch.stack([torch.zeros_like(output), output], dim=-1), labels, labels.dim()
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)

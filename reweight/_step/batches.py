@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from reweight._isolation.predictions import Supervised
 from reweight._step.arguments import Arguments, note
 from reweight._step.ignored import ignored_targets, ignored_values
+from reweight._step.sample_losses import SampleLosses
 
-Found: TypeAlias = Tensor | tuple[Tensor, Tensor]
+Found: TypeAlias = Tensor | tuple[Tensor, Tensor] | SampleLosses
 Forward = Callable[[nn.Module, Any], Found]
 Loss = Callable[[Any, Any], Tensor]
 
@@ -38,10 +39,15 @@ class SupervisedForward:
         Raises:
             TypeError: If ``batch`` is not a pair.
         """
-        return self.with_source(model, batch)[0]
+        source = self.source(model, batch)
+        return self.loss(source.output, source.target)
 
-    def with_source(self, model: nn.Module, batch: Any) -> tuple[Tensor, Supervised]:
-        """Return the same, and what it was made of."""
+    def source(self, model: nn.Module, batch: Any) -> Supervised:
+        """Return what the losses are made of.
+
+        Raises:
+            TypeError: If ``batch`` is not a pair.
+        """
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(
                 f"a batch must be a pair (input, target), got {describe(batch)}. For batches of "
@@ -49,7 +55,7 @@ class SupervisedForward:
             )
         value, target = batch
         output = self._output(model, value, target)
-        return self.loss(output, target), Supervised(output, target, self._ignored)
+        return Supervised(output, target, self._ignored, self.loss)
 
     def ignored(self, losses: Tensor, batch: Any) -> Tensor | None:
         """Return where the target is one to be ignored, bool, in the losses' shape, or ``None``."""

@@ -8,8 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from reweight._derivative.every_label import NoLabelScores
+from reweight._dtypes import widest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._step.derivatives import AnyMethod, Derivatives
+from reweight._step.every_label import check_labels, counted_labels
 from reweight._step.losses import Granularity
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._step.ranks import Ranks
@@ -37,6 +40,9 @@ class ScoringContext:
         ranks: Whose trusted batches judge together; one alone: by this one's.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
             else at the look-ahead.
+        label_scores: The scores of every sample under every label, ``(*labels.shape, K)``, once a
+            scorer that was asked for them has given them.
+        no_label_scores: Why there are none.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class ScoringContext:
         training: bool,
         full_trusted_gradient: bool = False,
         ranks: Ranks | None = None,
+        label_scores: bool = False,
     ) -> None:
         self.objective = objective
         self.granularity = granularity
@@ -57,6 +64,9 @@ class ScoringContext:
         self.trusted_loss: Tensor | None = None
         self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training)
         self.derivatives: Derivatives = Derivatives(objective, self.passes)
+        self.passes.wants_labels = label_scores
+        self.label_scores: Tensor | None = None
+        self.no_label_scores = "no scorer gives them: use GradientSimilarity()."
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
         self.ranks = ranks or Ranks()
@@ -195,3 +205,23 @@ class ScoringContext:
                 ``"per_sample"``), or ``"finite_difference"``.
         """
         return self.derivatives.take(direction, method)
+
+    def score_every_label(self, derivative: Tensor, factor: float) -> None:
+        """Keep the scores under every label, if they were asked for and are not there yet.
+
+        Args:
+            derivative: What :meth:`directional_derivative` returned last.
+            factor: What turns it into scores.
+        """
+        if not self.passes.wants_labels or self.label_scores is not None:
+            return
+        try:
+            source, values = self.passes.under_every_label()
+            counted = self.counted
+            if self.derivatives.is_to_prove_itself("labels", ()):
+                check_labels(source, values, derivative, counted)
+        except NoLabelScores as reason:
+            self.no_label_scores = str(reason)
+        else:
+            values = counted_labels(values, counted)
+            self.label_scores = values.to(widest(values.device)) * factor

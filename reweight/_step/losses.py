@@ -14,7 +14,8 @@ from reweight._isolation.predictions import Supervised
 from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
-from reweight._step.ignored import ignored_in
+from reweight._step.ignored import ignored_in, ignored_targets
+from reweight._step.sample_losses import SampleLosses
 
 Granularity = Literal["sample", "element"]
 
@@ -131,17 +132,31 @@ class UnitLosses:
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
-        source: Supervised | None = None
+        counted, ignored, said = None, None, False
         if isinstance(self.forward, SupervisedForward):
-            found, source = self.forward.with_source(model, batch)
+            source: Supervised | None = self.forward.source(model, batch)
+            assert source is not None
+            found = self.forward.loss(source.output, source.target)
             ignored = self.forward.ignored(found, batch)
         else:
-            returned = self.forward(model, batch)
-            if isinstance(returned, tuple) and len(returned) == 2:
-                return per_unit(returned[0], self.granularity, returned[1])
-            found = returned
-            ignored = ignored_in(found, batch)
-        counted = None if ignored is None else ~ignored
+            returned = _as_sample_losses(self.forward(model, batch))
+            found, counted, source = returned.losses, returned.counted, returned.source()
+            if counted is not None:
+                said = True
+            elif source is None:
+                ignored = ignored_in(found, batch)
+            else:
+                ignored = ignored_targets(found, returned.labels, source.ignored)
+        if ignored is not None:
+            counted = ~ignored
         losses = per_unit(found, self.granularity, counted)
-        self._one_per_sample.check(len(losses.values), batch)
+        if not said:
+            self._one_per_sample.check(len(losses.values), batch)
         return replace(losses, made_from=source)
+
+
+def _as_sample_losses(returned: Any) -> SampleLosses:
+    if isinstance(returned, SampleLosses):
+        return returned
+    pair = isinstance(returned, tuple) and len(returned) == 2
+    return SampleLosses(*returned) if pair else SampleLosses(returned)

@@ -13,6 +13,7 @@ from torch import Tensor
 from reweight._isolation.predictions import Supervised
 from reweight._step.ranks import Joint, Ranks
 from reweight._step.rows import Rows
+from reweight._step.soft_targets import Labelled
 from reweight._step.units import Units
 from reweight._step.weighing import weigh
 from reweight.scorers import Mixture
@@ -41,6 +42,7 @@ class NoisyBatch:
         mixture: The scorers.
         ranks: Who trains along.
         training: Whether the step trains.
+        label_scores: Under every label, ``(*labels.shape, K)``; ``None`` if not known.
     """
 
     losses: Tensor
@@ -51,6 +53,7 @@ class NoisyBatch:
     mixture: Mixture
     ranks: Ranks
     training: bool
+    label_scores: Tensor | None = None
 
     @cached_property
     def units(self) -> Units:
@@ -69,6 +72,7 @@ class NoisyBatch:
             training=self.training,
             _labelled=partial(self.units.labels_and_margins, self.made_from),
             _logits=partial(self.units.logits, self.made_from),
+            _label_scores=partial(self.units.label_scores, self.label_scores),
         )
 
     @cached_property
@@ -90,6 +94,7 @@ class NoisyBatch:
             training=self.training,
             _labelled=partial(_labels_and_margins_of_all, own, joint),
             _logits=partial(_logits_of_all, own, joint),
+            _label_scores=partial(_label_scores_of_all, own, joint),
         )
 
     @property
@@ -104,6 +109,7 @@ class NoisyBatch:
         *,
         together: bool,
         uniform: bool,
+        remembers: bool = False,
         dynamics: Dynamics | None = None,
     ) -> Weights:
         """Return the weights, after the weighting has learnt of the step, if it trains.
@@ -113,10 +119,13 @@ class NoisyBatch:
             selector: Sets some of them to zero.
             together: Whether the batches of all ranks are weighed as one.
             uniform: Whether equal weights stand in where none is left.
+            remembers: Whether something will ask for the losses of all ranks.
             dynamics: Is told of the step and its weights, if it trains.
         """
         together = together and self.ranks.group is not None
         if self.training:
+            if remembers:
+                _ = self.all  # at once: the ranks bring their rows together before they count
             weighting.learn(self.all if weighting.learns else self.own)
         selected = weigh(weighting, selector, self.all if together else self.own)
         survived = (selected > 0).sum()
@@ -141,6 +150,37 @@ class NoisyBatch:
         (found,) = self._joint[0].all([weights])
         return found
 
+    @cached_property
+    def labelled(self) -> Labelled:
+        """What the step says of this rank's labels, one row an id.
+
+        Those are not what is weighed: the voxels of a mask are labelled, samples weighed.
+        """
+        assert self.made_from is not None
+        assert self.label_scores is not None
+        found = self.made_from.predictions()
+        assert found is not None
+        if isinstance(self.made_from.target, Tensor) and (
+            self.made_from.target.shape == found.logits.shape
+        ):
+            raise ValueError(
+                "labels= needs class indices for target, (C, ...), and was given probabilities."
+            )
+        ids = self.rows.named["ids"].to(self.losses.device, non_blocking=True)
+        rows, places = ids.numel(), found.labels.shape[ids.dim() :]
+        return Labelled(
+            ids.flatten(),
+            found.labels.reshape(rows, *places),
+            self.label_scores.reshape(rows, *places, found.num_classes),
+            found.classes_last().reshape(rows, *places, found.num_classes),
+        )
+
+    def labelled_of_all(self) -> Labelled:
+        """Return the same of all ranks."""
+        own = self.labelled
+        _, found = self.ranks.joint([own.ids, own.labels, own.scores, own.logits])
+        return Labelled(*found)
+
     def _rows(self, name: str) -> Tensor | None:
         found = self.rows.like(name, self.losses)
         return None if found is None else self.units.flat(found)
@@ -156,6 +196,11 @@ def _labels_and_margins_of_all(own: WeightingContext, joint: Joint) -> tuple[Ten
 
 def _logits_of_all(own: WeightingContext, joint: Joint) -> Tensor | None:
     found = joint.all_if_known(None if own.logits is None else [own.logits])
+    return None if found is None else found[0]
+
+
+def _label_scores_of_all(own: WeightingContext, joint: Joint) -> Tensor | None:
+    found = joint.all_if_known(None if own.label_scores is None else [own.label_scores])
     return None if found is None else found[0]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
 from reweight._derivative.double_backward import double_backward
+from reweight._derivative.every_label import NoLabelScores, under_every_label
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
 from reweight._derivative.per_sample import per_sample
@@ -67,6 +68,7 @@ class NoisyPasses:
         taken: How the last directional derivative was taken; empty where there was none.
         training_failed: Whether the training pass has raised an error.
         mode: Whether the model is in train or eval mode.
+        wants_labels: Whether the derivatives under every label are wanted too.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
@@ -92,6 +94,8 @@ class NoisyPasses:
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self.taken: str = ""
         self.training_failed: bool = False
+        self.wants_labels: bool = False
+        self._output: tuple[Supervised, Tensor] | str = "no derivative was taken."
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
@@ -134,11 +138,20 @@ class NoisyPasses:
             direction: v by parameter name.
         """
         self.taken = method
+        self._output = (
+            "the losses are not known to be of logits and labels: have forward= return "
+            "SampleLosses(losses, logits=..., labels=...)."
+            if method in ("forward", "double_backward")
+            else f'method="{method}" does not tell how the model\'s output moves.'
+        )
+        take = self._take_output if self.wants_labels else None
         shared = self._trains_and_scores
         if method in ("forward", "double_backward"):
             refuse_spread(self.objective.module, method)
         if method == "double_backward":
-            return double_backward(self.objective, self.noisy, direction, self.start, self.note)
+            return double_backward(
+                self.objective, self.noisy, direction, self.start, self.note, take
+            )
         if method == "per_sample":
             return per_sample(self.objective, self.noisy, direction, self.start, self.note)
         if method == "finite_difference":
@@ -152,14 +165,30 @@ class NoisyPasses:
                 return derivative
         shared = self._trains_and_scores  # the training pass may have entered autocast
         if self._for_scores is not None or shared:
-            return forward_mode(self.objective, self.noisy, direction, self.start)[0]
+            return forward_mode(
+                self.objective, self.noisy, direction, self.start, take_output=take
+            )[0]
         with self._watching() as traces:
             derivative, losses = forward_mode(
-                self.objective, self.noisy, direction, self.start, self._watched_parameters()
+                self.objective, self.noisy, direction, self.start, self._watched_parameters(), take
             )
         if self._as_expected(traces):
             self._for_scores = self._checked(losses, traces)
         return derivative
+
+    def under_every_label(self) -> tuple[Supervised, Tensor]:
+        """Return what the losses are of, and their last :meth:`derivative` under every label.
+
+        Raises:
+            NoLabelScores: If it is not known.
+        """
+        if isinstance(self._output, str):
+            raise NoLabelScores(self._output)
+        source, tangent = self._output
+        return source, under_every_label(source, tangent, self.start.random)
+
+    def _take_output(self, source: Supervised, tangent: Tensor) -> None:
+        self._output = source, tangent
 
     def expected(self, method: Method) -> str:
         """Return what ``taken`` will be after :meth:`derivative`, for all that is known."""
@@ -181,10 +210,18 @@ class NoisyPasses:
         if verdicts.scores_apart:
             return None
         try:
-            return mode.tangent_of(made.losses)
+            derivative = mode.tangent_of(made.losses)
         except NotFollowed as reason:
             verdicts.can_be_followed, verdicts.not_followed = False, str(reason)
             return None
+        source = made.made_from if self.wants_labels else None
+        if source is not None and isinstance(source.output, Tensor):
+            output = source.output.detach()
+            try:
+                self._take_output(replace(source, output=output), mode.tangent_of(source.output))
+            except NotFollowed as reason:
+                self._output = f"the model's output was changed: {reason}"
+        return derivative
 
     def _train(self, observer: AbstractContextManager[Any]) -> ForwardPass:
         # Hooks would break a compiled graph, and show a scorer half-precision numbers.

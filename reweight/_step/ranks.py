@@ -74,6 +74,8 @@ class Ranks:
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of every rank's ``values``, of one shape, which it may overwrite."""
+        if self.group is None:
+            return values
         total = values.to(self.device)
         torch.distributed.all_reduce(total, group=self.group)
         return total.to(values.device)
@@ -121,7 +123,8 @@ class Ranks:
         """
         if self.group is None:
             return Joint(self, [len(columns[0])], 0), list(columns)
-        self._ahead.remove("rows")
+        if "rows" in self._ahead:
+            self._ahead.remove("rows")
         said = self.headers(len(columns[0]), sum(map(_width, columns)))
         joint = Joint(self, [count for count, _ in said], torch.distributed.get_rank(self.group))
         if len({width for _, width in said}) > 1:

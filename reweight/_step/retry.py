@@ -149,6 +149,7 @@ def _spread(step: ReweightedStep, kept: Tensor) -> ReweightedStep:
         weights=spread(step.weights, 0.0),
         losses=spread(step.losses, float("nan")),
         scores={name: spread(values, float("nan")) for name, values in step.scores.items()},
+        label_scores=None if step.label_scores is None else spread(step.label_scores, float("nan")),
         counted=None if step.counted is None else spread(step.counted, False),
         dropped=tuple((~kept).nonzero().flatten().tolist()),
     )

@@ -48,6 +48,12 @@ class Units:
         margins = margins.flatten(start_dim=1).nanmean(dim=1)
         return self.flat(torch.full_like(labels.flatten(1)[:, 0], -1)), self.flat(margins)
 
+    def label_scores(self, values: Tensor | None) -> Tensor | None:
+        """Return the scores under every label for each loss, ``(N, K)``; ``None`` if not known."""
+        if values is None or values.shape[:-1] != self._shape:
+            return None
+        return values.flatten(end_dim=-2) if self._counted is None else values[self._counted]
+
     def logits(self, source: Supervised | None) -> Tensor | None:
         """Return the logits for each loss, ``(N, K)``, detached; ``None`` if not known."""
         predictions = None if source is None else source.predictions()

@@ -121,6 +121,12 @@ class GradientSimilarity(Scorer):
         self.inner_steps = inner_steps
 
     @property
+    @override
+    def knows_label_scores(self) -> bool:  # type: ignore[override]
+        """Whether the method tells how the model's output moves along the trusted gradient."""
+        return self.method in ("auto", "forward", "double_backward")
+
+    @property
     def renew_every(self) -> int:
         """For how many training steps at most one trusted gradient serves."""
         return self._held.every
@@ -182,12 +188,14 @@ class GradientSimilarity(Scorer):
         if all(v.dtype.itemsize > 2 for v in direction.values()):
             derivative = self._derivative(context, direction)
             if _in_range(derivative):
+                context.score_every_label(derivative, factor)
                 return derivative.to(widest(derivative.device)) * factor
         # The product of two tiny gradients may be too small for the model's dtype, that of two
         # huge ones too large, in half precision especially: v is brought to about unit size.
         scale = _scale(direction)
         unit = {name: v / scale for name, v in direction.items()}
         derivative = self._derivative(context, unit)
+        context.score_every_label(derivative, factor * scale)
         return derivative.to(widest(derivative.device)) * (factor * scale)
 
     @override

@@ -69,12 +69,14 @@ class Scorer(_Arithmetic):
             for a model that gives none.
         signed: Whether a score says, by its sign, if the sample helps or harms. Only such scores
             can be summed over a training.
+        knows_label_scores: Whether it can give the score under every label.
     """
 
     name: str = ""
     signed: bool = True
     before_training_pass: bool = False
     differentiates: bool = False
+    knows_label_scores: bool = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

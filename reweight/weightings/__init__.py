@@ -7,6 +7,7 @@ weights, none negative; they are divided by their sum. One that learns has ``lea
 from __future__ import annotations
 
 from reweight.weightings.context import WeightingContext
+from reweight.weightings.equal_weights import EqualWeights
 from reweight.weightings.group_weights import GroupWeights
 from reweight.weightings.per_batch import PerBatch
 from reweight.weightings.sample_weights import SampleWeights
@@ -20,6 +21,7 @@ from reweight.weightings.weighting import (
 )
 
 __all__ = [
+    "EqualWeights",
     "GroupWeights",
     "LogitWeighting",
     "PerBatch",

@@ -54,6 +54,7 @@ class WeightingContext:
     training: bool
     _labelled: Callable[[], tuple[Tensor, Tensor] | None] = _not_known
     _logits: Callable[[], Tensor | None] = _not_known
+    _label_scores: Callable[[], Tensor | None] = _not_known
 
     @cached_property
     def mixed(self) -> Tensor:
@@ -73,6 +74,14 @@ class WeightingContext:
     def logits(self) -> Tensor | None:
         """``(N, K)``: the model's output for each loss, detached; ``None`` if not known."""
         return self._logits()
+
+    @cached_property
+    def label_scores(self) -> Tensor | None:
+        """``(N, K)``: the raw score under every label, where asked for and known, else ``None``.
+
+        ``None`` too where a sample that is weighed as one has a map of labels.
+        """
+        return self._label_scores()
 
     @property
     def labels(self) -> Tensor | None:

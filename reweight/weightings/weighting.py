@@ -22,12 +22,14 @@ class Weighting:
             number they must be (``None``: any).
         needs_signed: Whether it needs a scorer whose scores have a sign.
         relative: Whether what it returns is divided by its sum.
+        needs_label_scores: Whether ``context.label_scores`` is to be there, where they are known.
         learns: Whether :meth:`learn` does something. What it learns it learns of all ranks.
     """
 
     needs: Mapping[str, int | None] = {}
     needs_signed: bool = False
     relative: bool = True
+    needs_label_scores: bool = False
     learns: bool = False
 
     def learn(self, context: WeightingContext) -> None:
@@ -84,6 +86,7 @@ class Sum(LogitWeighting):
                     )
                 needs[name] = count if known is None else known
         self.needs = needs
+        self.needs_label_scores = any(part.needs_label_scores for part in parts)
 
     @override
     def learn(self, context: WeightingContext) -> None:
@@ -124,6 +127,7 @@ class _Function(Weighting):
         self.needs = getattr(function, "needs", {})
         self.needs_signed = bool(getattr(function, "needs_signed", False))
         self.relative = bool(getattr(function, "relative", True))
+        self.needs_label_scores = bool(getattr(function, "needs_label_scores", False))
         self.learns = callable(getattr(function, "learn", None))
 
     @override
