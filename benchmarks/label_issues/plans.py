@@ -9,6 +9,7 @@ from benchmarks.sets.setting import Setting
 from benchmarks.trials.plans import Plan, TaskPlan
 from benchmarks.weak_rules.plans import rules
 
+EPOCHS = 20
 ROWS = ("recipe", "plain", "folds", "trusted")
 
 
@@ -20,11 +21,11 @@ def _finding(plan: TaskPlan, noise: str | None = None, name: str | None = None) 
 
 FULL: Plan = (
     *(
-        _finding(fashion(noise, 20, ROWS, 3))
+        _finding(fashion(noise, EPOCHS, ROWS, 3))
         for noise in ("symmetric-40", "symmetric-20", "symmetric-60", "asymmetric-40", "teacher")
     ),
-    _finding(photographs("worse", 20, ROWS, 3)),
-    _finding(photographs("random1", 20, ROWS, 3)),
+    _finding(photographs("worse", 12, ROWS, 3)),
+    _finding(photographs("random1", 12, ROWS, 3)),
     _finding(rules("hausa", ROWS, (20,), 3), "votes", "hausa-votes"),
     _finding(rules("youtube", ROWS, (20,), 3), "votes", "youtube-votes"),
 )

@@ -28,23 +28,23 @@ def build_network(
         classes: Number of outputs.
         seed: What the initial weights depend on.
         purpose: The same.
-        channels: Of the images; a network for colours is twice as wide in its later layers.
+        channels: Of the images; a network for colours is twice as wide in its last convolution.
 
     Returns:
         A module from ``(N, channels, height, width)`` to ``(N, classes)`` logits.
     """
     rows, columns = (-(-side // 8) for side in (height, width))  # three halvings, rounded up
-    first, later = (16, 32) if channels == 1 else (32, 64)
+    last = 32 if channels == 1 else 64
     with global_seed(seed, purpose):
         return nn.Sequential(
-            nn.Conv2d(channels, first, 3, stride=2, padding=1),
+            nn.Conv2d(channels, 16, 3, stride=2, padding=1),
             nn.ReLU(),
-            nn.Conv2d(first, later, 3, stride=2, padding=1),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
             nn.ReLU(),
-            nn.Conv2d(later, later, 3, stride=2, padding=1),
+            nn.Conv2d(32, last, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(later * rows * columns, 128),
+            nn.Linear(last * rows * columns, 128),
             nn.ReLU(),
             nn.Linear(128, classes),
         )

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-import reweight
 from benchmarks.seeding import seed_for
 from benchmarks.sets.problem import Problem
 from reweight import (
     GradientSimilarity,
     GroupWeights,
     KeepAll,
+    LastLayerGradient,
+    MendedLabels,
     MetaReweighter,
+    PerBatch,
     RandomWeights,
     SampleWeights,
     ScoringContext,
+    SoftLabels,
     Uniform,
+    WeightNet,
 )
+
+if TYPE_CHECKING:
+    from reweight.labels import RememberedLabels
+
+    from reweight.weightings import WeightingLike
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Samples = Literal["pool", "clean", "trusted", "folds"]
@@ -86,7 +95,6 @@ class Row:
         stops: Whether it is also reported as stopped at its best epoch, at a rate tuned for that.
         by_item: Whether ``ids`` are those of texts, not of (text, rule) pairs.
         adjusted: Whether its loss is adjusted for the frequencies of classes.
-        needs: Names of the library that it is made of.
     """
 
     name: str
@@ -97,10 +105,9 @@ class Row:
     stops: bool = False
     by_item: bool = False
     adjusted: bool = False
-    needs: tuple[str, ...] = ()
 
     def fits(self, problem: Problem) -> bool:
-        """Return whether it can be made of this problem, by what the library and the data have."""
+        """Return whether the data tell what it needs."""
         return problem.truth is not None or self.samples != "clean"
 
 
@@ -119,7 +126,9 @@ def _small_loss(context: ScoringContext) -> Tensor:
 
 
 def _loss_table(made: Made) -> MetaReweighter:
-    return made.reweighter(scorer=_small_loss, weighting=SampleWeights(made.rows))
+    return made.reweighter(
+        scorer=_small_loss, weighting=SampleWeights(made.rows), selector=KeepAll()
+    )
 
 
 def _similarity(made: Made) -> MetaReweighter:
@@ -127,36 +136,48 @@ def _similarity(made: Made) -> MetaReweighter:
 
 
 def _mixture(made: Made) -> MetaReweighter:
-    return made.reweighter(scorer=_half_and_half(), weighting=reweight.PerBatch())
-
-
-def _half_and_half() -> Any:
-    return 0.5 * GradientSimilarity() + 0.5 * reweight.LastLayerGradient()
+    scorer = 0.5 * GradientSimilarity() + 0.5 * LastLayerGradient()
+    return made.reweighter(scorer=scorer, weighting=PerBatch(), selector=KeepAll())
 
 
 def _paper(made: Made) -> MetaReweighter:
     return MetaReweighter.paper(made.model, made.loss, **made.options)
 
 
-def _weighted(weighting: Callable[[Made], Any]) -> Build:
+def _weighted(weighting: Callable[[Made], WeightingLike]) -> Build:
     """Return a builder: gradient similarity, and what remembers it."""
 
     def build(made: Made) -> MetaReweighter:
-        return made.reweighter(scorer=GradientSimilarity(), weighting=weighting(made))
+        return made.reweighter(
+            scorer=GradientSimilarity(), weighting=weighting(made), selector=KeepAll()
+        )
 
     return build
 
 
+def _labelled(labels: Callable[[Made], RememberedLabels]) -> Build:
+    """Return a builder: equal weights, and labels that are mended by the label scores."""
+
+    def build(made: Made) -> MetaReweighter:
+        return made.reweighter(scorer=GradientSimilarity(), labels=labels(made))
+
+    return build
+
+
+def _remembered_loss(made: Made) -> WeightNet:
+    return WeightNet(features=("remembered_loss",), num_samples=made.rows, seed=made.seed)
+
+
 def _recipe(made: Made) -> MetaReweighter:
     """Return the reweighter that the README begins with."""
-    return made.reweighter(scorer=GradientSimilarity(), weighting=SampleWeights(made.rows))
+    return made.reweighter(labels=MendedLabels(made.rows, made.problem.classes))
 
 
 _ALL = (
     Row("plain", "equal weights, ordinary training on the pool", None, False, stops=True),
     Row("random", "random weights max(0, N(0, 1)), plus the trusted loss", _random),
     Row("trusted", "ordinary training on the trusted set alone", samples="trusted"),
-    Row("plain+trusted", "equal weights, plus the loss of a trusted batch", _uniform, stops=True),
+    Row("plain+trusted", "equal weights, plus the loss of a trusted batch", _uniform),
     Row("clean", "oracle: the rightly labelled alone", None, False, "clean"),
     Row(
         "clean+trusted",
@@ -184,7 +205,33 @@ _ALL = (
         "`GroupWeights`: scores summed by source, or by given class where there is one source",
         _weighted(lambda made: GroupWeights(made.sources)),
     ),
-    Row("recipe", "the recipe of the README", _recipe, stops=True),
+    Row(
+        "weight-net",
+        "`WeightNet` on the sample's remembered loss",
+        _weighted(_remembered_loss),
+    ),
+    Row(
+        "weight-net-step",
+        "`WeightNet` on the loss of the step (Meta-Weight-Net, Shu et al. 2019)",
+        _weighted(lambda made: WeightNet(features=("loss",), seed=made.seed)),
+    ),
+    Row(
+        "sum",
+        "`WeightNet` on the remembered loss + `SampleWeights`, as logits",
+        _weighted(lambda made: _remembered_loss(made) + SampleWeights(made.rows)),
+    ),
+    Row(
+        "soft-labels",
+        "`SoftLabels`: a label distribution for each text or image, moved by label scores",
+        _labelled(lambda made: SoftLabels(made.items, made.problem.classes)),
+        by_item=True,
+    ),
+    Row(
+        "mended-labels",
+        "`MendedLabels`: the label as far as it is trusted, the remembered prediction for the rest",
+        _labelled(lambda made: MendedLabels(made.rows, made.problem.classes)),
+    ),
+    Row("recipe", "the recipe of the README", _recipe),
     Row(
         "logit-adjustment",
         "ordinary training, logits adjusted by class frequency (Menon et al. 2021)",

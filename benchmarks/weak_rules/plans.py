@@ -18,7 +18,7 @@ TEXTS = "trusted texts a class"
 
 def rules(source: str, rows: tuple[str, ...], sizes: tuple[int, ...], seeds: int) -> TaskPlan:
     """Return a task on texts, a sample for each rule that spoke of a text."""
-    setting = Setting(f"{source}-rules", source, "pairs", epochs=20, batch=64)
+    setting = Setting(f"{source}-rules", source, "pairs", epochs=15, batch=64)
     return TaskPlan(setting, rows, sizes, (0.0003, 0.001, 0.003), seeds, tuned_on=2, unit=TEXTS)
 
 

@@ -81,6 +81,5 @@ def products(model: nn.Module, pool: Labelled, trusted: Labelled) -> Tensor:
             output = functional_call(model, values, (x,))
             return nn.functional.cross_entropy(output, y, reduction="none")
 
-        with torch.no_grad():
-            found.append(jvp(losses, (parameters,), (direction,))[1])
+        found.append(jvp(losses, (parameters,), (direction,))[1].detach())
     return torch.cat(found).double()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from typing_extensions import override
 
-import reweight
 from benchmarks.sets.problem import Problem
 from benchmarks.trials.finding.measures import Found
 from benchmarks.trials.finding.observer import Observer
+from reweight import TrainingDynamics
 
 if TYPE_CHECKING:
     from benchmarks.trials.training import Training
@@ -25,7 +25,7 @@ class RecipeTraining(Observer):
 
     def __init__(self, problem: Problem) -> None:
         self._labels = problem.pool[1]
-        self._dynamics = reweight.TrainingDynamics(len(self._labels))
+        self._dynamics = TrainingDynamics(len(self._labels))
         self.options = {"dynamics": self._dynamics}
 
     @override

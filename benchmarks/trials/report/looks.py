@@ -42,6 +42,8 @@ LOOKS = {
     "group-weights": Look(AMBER, dashed=True),
     "weight-net": Look(PURPLE),
     "weight-net-step": Look(PURPLE, marker="v"),
+    "sum": Look(AMBER, marker="v"),
+    "mended-labels": Look(GREEN, marker="o"),
     "soft-labels": Look(SKY, marker="o"),
     "recipe": Look(ORANGE, marker="o"),
     "logit-adjustment": Look(SKY, dashed=True),
