@@ -52,11 +52,13 @@ Done = Mapping[Run, Validated]
 def cell_of(plan: TaskPlan, trusted: int, row: str) -> Cell:
     """Return the cell that a row's result with this trusted size comes from.
 
-    A teacher's labels depend on the trusted set it learnt from, and a pool that gives up its
-    trusted texts is smaller: with them every row does.
+    A teacher's labels depend on the trusted set it learnt from, a pool that gives up its trusted
+    texts is smaller, and traces in the trusted set are looked for in plain training: with them
+    every row does.
     """
-    shapes_pool = plan.setting.noise == "teacher" or plan.unit.endswith("a class")
-    depends = ROWS[row].needs_trusted or shapes_pool
+    setting = plan.setting
+    shapes_pool = setting.noise == "teacher" or plan.unit.endswith("a class")
+    depends = ROWS[row].needs_trusted or shapes_pool or setting.finds
     return Cell(plan.name, trusted if depends else None, row)
 
 

@@ -26,10 +26,10 @@ FULL: Plan = (
     rules("hausa", ROWS, (5, 20), 5),
     rules("youtube", ROWS, (5, 20), 5),
     TaskPlan(
-        Setting("distant-names", "ner", "", epochs=3, batch=256),
+        Setting("distant-names", "ner", "", epochs=5, batch=256),
         NAMES,
         (100,),
-        (0.001, 0.003, 0.01),
+        (0.003, 0.01, 0.03),
         3,
         unit="trusted sentences",
     ),
