@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 from benchmarks.label_noise.plans import PRESETS
 from benchmarks.trials.main import Benchmark, run
-from benchmarks.trials.report.aims import never_below_trusted, share_of_the_way
+from benchmarks.trials.report.aims import (
+    default_never_misleads,
+    never_below_trusted,
+    share_of_the_way,
+)
 
 BENCHMARK = Benchmark(
     module="benchmarks.label_noise",
@@ -18,6 +22,7 @@ BENCHMARK = Benchmark(
     aims=(
         share_of_the_way("symmetric-40-e40", "asymmetric-40-e40"),
         never_below_trusted,
+        default_never_misleads,
     ),
 )
 

@@ -8,12 +8,12 @@ from benchmarks.trials.plans import Plan, TaskPlan
 REMEMBERED = ("sample-weights", "weight-net", "soft-labels", "recipe")
 ORACLE = ("plain", "plain+trusted", "clean+trusted")
 EVERY = (
-    *("plain", "random", "trusted", "plain+trusted", "clean+trusted", "loss-table", "similarity"),
+    *("plain", "random", "trusted", "plain+trusted", "clean+trusted", "loss-table", "per-batch"),
     *("sample-weights", "weight-net", "weight-net-step", "soft-labels", "recipe"),
 )
-MEMORISED = (*ORACLE, "loss-table", "similarity", *REMEMBERED)
-SHORT = (*ORACLE, "trusted", "recipe")
-PER_BATCH = (*ORACLE, "random", "trusted", "similarity", "mixture", "paper", "recipe")
+MEMORISED = (*ORACLE, "loss-table", "per-batch", *REMEMBERED)
+SHORT = (*ORACLE, "default", "recipe")
+PER_BATCH = (*ORACLE, "random", "trusted", "similarity", "default", "mixture", "paper", "recipe")
 RARE = ("plain", "plain+trusted", "logit-adjustment", "recipe")
 
 RATES = (0.01, 0.03, 0.1)

@@ -140,17 +140,23 @@ def _mixture(made: Made) -> MetaReweighter:
     return made.reweighter(scorer=scorer, weighting=PerBatch(), selector=KeepAll())
 
 
+def _default(made: Made) -> MetaReweighter:
+    return made.reweighter(trusted=0.0)
+
+
+def _per_batch(made: Made) -> MetaReweighter:
+    return made.reweighter()
+
+
 def _paper(made: Made) -> MetaReweighter:
     return MetaReweighter.paper(made.model, made.loss, **made.options)
 
 
 def _weighted(weighting: Callable[[Made], WeightingLike]) -> Build:
-    """Return a builder: gradient similarity, and what remembers it."""
+    """Return a builder: the default scorer, and what remembers its scores."""
 
     def build(made: Made) -> MetaReweighter:
-        return made.reweighter(
-            scorer=GradientSimilarity(), weighting=weighting(made), selector=KeepAll()
-        )
+        return made.reweighter(weighting=weighting(made))
 
     return build
 
@@ -159,7 +165,7 @@ def _labelled(labels: Callable[[Made], RememberedLabels]) -> Build:
     """Return a builder: equal weights, and labels that are mended by the label scores."""
 
     def build(made: Made) -> MetaReweighter:
-        return made.reweighter(scorer=GradientSimilarity(), labels=labels(made))
+        return made.reweighter(labels=labels(made))
 
     return build
 
@@ -191,6 +197,8 @@ _ALL = (
         _loss_table,
     ),
     Row("similarity", "per batch: gradient similarity (Ren et al. 2018)", _similarity),
+    Row("default", "per batch: `MetaReweighter(model, loss)` and no more", _default),
+    Row("per-batch", "the same, plus the trusted loss", _per_batch),
     Row("mixture", "per batch: similarity and last-layer gradient, half and half", _mixture),
     Row(
         "paper", "per batch: the mixture, rectified, without trusted loss (Hussain et al.)", _paper

@@ -6,7 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.trials.main import Benchmark, run
-from benchmarks.trials.report.aims import above_controls, never_below_trusted
+from benchmarks.trials.report.aims import (
+    above_controls,
+    default_never_misleads,
+    never_below_trusted,
+)
 from benchmarks.weak_rules.plans import PRESETS
 
 BENCHMARK = Benchmark(
@@ -18,6 +22,7 @@ BENCHMARK = Benchmark(
     aims=(
         above_controls("hausa-rules", "youtube-rules", size=5, by=4),
         never_below_trusted,
+        default_never_misleads,
     ),
 )
 

@@ -7,7 +7,7 @@ from benchmarks.trials.plans import Plan, TaskPlan
 
 ROWS = (
     *("plain", "random", "trusted", "plain+trusted", "clean+trusted", "loss-table"),
-    *("similarity", "mixture", "sample-weights", "group-weights", "recipe"),
+    *("default", "sample-weights", "group-weights", "recipe"),
 )
 NAMES = (
     *("plain", "random", "trusted", "plain+trusted", "loss-table"),

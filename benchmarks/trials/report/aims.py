@@ -8,10 +8,11 @@ from statistics import fmean
 
 from benchmarks.trials.report.finding_tables import by_way
 from benchmarks.trials.report.outcomes import Outcome, Outcomes
+from benchmarks.trials.report.spreadsheets import over_epochs
 from benchmarks.trials.report.statistics import mean_and_deviation
 
-RECIPE, PLAIN, TRUSTED, RANDOM, ORACLE = (
-    *("recipe", "plain", "plain+trusted", "random"),
+RECIPE, PLAIN, TRUSTED, RANDOM, DEFAULT, ORACLE = (
+    *("recipe", "plain", "plain+trusted", "random", "default"),
     "clean+trusted",
 )
 _OURS = "label_quality"
@@ -57,6 +58,22 @@ def never_below_trusted(found: Outcomes) -> list[Verdict]:
             spread = mean_and_deviation([r.test for r in control.records.values()])[1] or 0.0
             numbers = f"{ours:.1f} to {theirs:.1f} ± {100 * spread:.1f}"
             verdicts.append(Verdict(aim, ours >= theirs - 100 * spread, numbers))
+    return verdicts
+
+
+def default_never_misleads(found: Outcomes) -> list[Verdict]:
+    """``MetaReweighter(model, loss)`` gives wrong labels no more than their share."""
+    verdicts = []
+    for task in found.plan:
+        for size in task.trusted:
+            outcome = found.row(task, size, DEFAULT)
+            weights = outcome.values(lambda r: over_epochs(r.weight_on_clean)) if outcome else []
+            shares = outcome.values(lambda r: r.clean_share) if outcome else []
+            if weights and shares:
+                ours, theirs = fmean(weights), fmean(shares)
+                aim = f"default gives wrong labels no more than their share: {task.name}, {size} "
+                numbers = f"{1 - ours:.1%} of the weight to {1 - theirs:.1%} of the labels"
+                verdicts.append(Verdict(aim + task.unit, ours >= theirs, numbers))
     return verdicts
 
 

@@ -36,6 +36,8 @@ LOOKS = {
     "clean+trusted": Look(GREEN, dashed=True, marker="s"),
     "loss-table": Look(PURPLE, dashed=True),
     "similarity": Look(SKY),
+    "default": Look(SKY, marker="v"),
+    "per-batch": Look(SKY, marker="s"),
     "mixture": Look(BLUE),
     "paper": Look(BLUE, dashed=True),
     "sample-weights": Look(AMBER),

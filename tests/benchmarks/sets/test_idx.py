@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.label_noise.dataset import read_dataset
-from benchmarks.label_noise.idx import read_idx
-from tests.benchmarks.label_noise.made_up import idx_bytes, write_folder
+from benchmarks.sets.idx import read_idx
+from benchmarks.sets.idx_folder import read_images
+from tests.benchmarks.trials.made_up import idx_bytes, write_folder
 
 FASHION = Path(__file__).parents[4] / "shared" / "data" / "fashion_mnist"
 # 2 images of 1 × 3 pixels, byte by byte as the format has it
@@ -49,7 +49,7 @@ def test_a_folder_is_read_packed_or_not(tmp_path, data):
     packed = folder / "train-images-idx3-ubyte.gz"
     (folder / "train-images-idx3-ubyte").write_bytes(gzip.decompress(packed.read_bytes()))
     packed.unlink()
-    other = read_dataset(folder)
+    other = read_images(folder)
     assert other.digest == data.digest
     assert other.classes == 4
     assert tuple(other.images.shape) == (200, 9, 9)
@@ -59,14 +59,14 @@ def test_a_missing_file_is_named(tmp_path):
     folder = write_folder(tmp_path)
     (folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte nor"):
-        read_dataset(folder)
+        read_images(folder)
 
 
 def test_images_and_labels_that_do_not_fit(tmp_path):
     folder = write_folder(tmp_path)
     (folder / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.array([0, 1])))
     with pytest.raises(UserError, match="200 images and 2 labels"):
-        read_dataset(folder)
+        read_images(folder)
 
 
 def test_a_class_without_images(tmp_path):
@@ -74,13 +74,13 @@ def test_a_class_without_images(tmp_path):
     labels = np.repeat([0, 2], 100)
     (folder / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
     with pytest.raises(UserError, match="without gaps"):
-        read_dataset(folder)
+        read_images(folder)
 
 
 def test_fashion_mnist():
     if not FASHION.is_dir():
         pytest.skip(f"Fashion-MNIST is not at {FASHION}")
-    data = read_dataset(FASHION)
+    data = read_images(FASHION)
     assert tuple(data.images.shape) == (60_000, 28, 28)
     assert data.labels.bincount().tolist() == [6000] * 10
     assert data.test_labels.bincount().tolist() == [1000] * 10

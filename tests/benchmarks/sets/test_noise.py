@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from benchmarks.errors import UserError
-from benchmarks.label_noise.noise import FASHION, confusions, corrupt, pool_counts, rarer_half
+from benchmarks.sets.noise import (
+    FASHION,
+    confusions,
+    corrupt,
+    pool_counts,
+    rarer_half,
+    sources_of,
+)
 
 TRUTH = torch.arange(10).repeat_interleave(500)
 
@@ -36,9 +43,23 @@ def test_asymmetric_noise_is_of_the_pairs_alone():
 
 
 def test_confusions_of_other_data_go_round():
-    assert confusions("next", 3) == {0: 1, 1: 2, 2: 0}
-    with pytest.raises(UserError, match="10 classes"):
-        confusions("fashion", 3)
+    assert confusions(3) == {0: 1, 1: 2, 2: 0}
+    assert confusions(10) == FASHION
+
+
+def test_each_source_has_its_own_share_of_wrong_labels():
+    groups, names = sources_of("sources-10-70", len(TRUTH), seed=0)
+    labels = corrupt("sources-10-70", TRUTH, 10, {}, 0, groups)
+    wrong = labels != TRUTH
+    assert names == ("10% wrong", "70% wrong")
+    assert groups.bincount().tolist() == [2500, 2500]
+    assert [int(wrong[groups == g].sum()) for g in (0, 1)] == [250, 1750]
+    assert sources_of("symmetric-40", len(TRUTH), seed=0) == (None, ())
+
+
+def test_a_noise_that_there_is_not():
+    with pytest.raises(ValueError, match="no such noise"):
+        corrupt("loud-40", TRUTH, 10, {}, seed=0)
 
 
 def test_noise_depends_on_the_seed_alone_and_leaves_the_truth():

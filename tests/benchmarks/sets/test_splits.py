@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.errors import UserError
-from benchmarks.label_noise.seeding import batches, generator
-from benchmarks.label_noise.splits import split
+from benchmarks.seeding import batches, generator
+from benchmarks.sets.splits import split
 
 LABELS = torch.arange(3).repeat(40)
 

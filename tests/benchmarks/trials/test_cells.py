@@ -2,62 +2,119 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.label_noise.cells import Cell, Run, cells, next_runs, runs_per_cell, tuned_rate
-from benchmarks.label_noise.settings import FULL
-from benchmarks.label_noise.workers import next_run
-from tests.benchmarks.label_noise.made_up import PLAN, record
+from benchmarks.label_issues.plans import FULL as ISSUES
+from benchmarks.label_noise.plans import FULL as NOISE
+from benchmarks.trials.cells import (
+    Cell,
+    Run,
+    Validated,
+    cell_of,
+    cells,
+    next_runs,
+    runs_per_cell,
+    tuned_rate,
+)
+from benchmarks.trials.workers import next_run
+from benchmarks.weak_rules.plans import FULL as RULES
+from tests.benchmarks.trials.made_up import PLAN, SETTING, record
 
-CELL = Cell("symmetric-40", None, "plain")
+CELL = Cell("made-up", None, "clean")
+PLAIN = Cell("made-up", None, "plain")
 
 
-def test_cells_of_the_full_plan():
-    found = cells(FULL)
-    assert len(found) == len(set(found)) == 4 * 22 + 26 + 26
-    assert all(cell.noise == "symmetric-40" for cell in found[:26])
-    assert Cell("symmetric-20", None, "rgm") in found
-    assert Cell("symmetric-20", 100, "rgm") not in found
-    assert Cell("teacher", 100, "plain") in found
-    assert Cell("teacher", None, "plain") not in found
-    assert {cell.noise for cell in found if cell.method == "rgsm-0.25"} == {"symmetric-40"}
-    assert runs_per_cell(FULL) == 3 + 2 + 3
+def validated(run, last, best=None):
+    return {run: Validated(last, last if best is None else best)}
 
 
-def test_stages_of_tuning():
-    done: dict[Run, float] = {}
-    accuracies = {(0.01, 0): 0.5, (0.03, 0): 0.7, (0.1, 0): 0.6, (0.03, 1): 0.6, (0.1, 1): 0.8}
+def test_what_a_cell_depends_on():
+    assert cell_of(PLAN, 8, "plain") == PLAIN
+    assert cell_of(PLAN, 8, "plain+trusted").trusted == 8
+    assert (
+        cell_of(replace(PLAN, setting=replace(SETTING, noise="teacher")), 8, "plain").trusted == 8
+    )
+    assert cell_of(replace(PLAN, setting=replace(SETTING, finds=True)), 8, "plain").trusted == 8
+    assert cell_of(replace(PLAN, unit="trusted texts a class"), 8, "plain").trusted == 8
+
+
+def test_full_plans_name_each_task_once_and_have_the_rows_that_their_aims_speak_of():
+    for plan in (NOISE, RULES, ISSUES):
+        names = [task.name for task in plan]
+        assert len(names) == len(set(names))
+    by_name = {task.name: task for task in NOISE}
+    for name in ("symmetric-40-e40", "asymmetric-40-e40"):
+        assert {"plain", "plain+trusted", "clean+trusted", "recipe"} <= set(by_name[name].rows)
+    assert all({"plain+trusted", "recipe"} <= set(task.rows) for task in (*NOISE, *RULES))
+    assert all("random" in task.rows for task in RULES)
+
+
+def test_every_rate_on_the_first_seed_and_the_best_on_all():
+    done = {}
+    accuracies = {0.01: 0.5, 0.03: 0.7, 0.1: 0.6}
     made = []
     while runs := next_runs(CELL, PLAN, done):
         made.append([(run.rate, run.seed) for run in runs])
-        done |= {run: accuracies.get((run.rate, run.seed), 0.0) for run in runs}
-    first = [(0.01, 0), (0.03, 0), (0.1, 0)]
-    assert made == [first, [(0.03, 1), (0.1, 1)], [(0.1, 2)]]
-    assert tuned_rate(CELL, PLAN, done) == 0.1  # 0.7 in the mean of both seeds, to 0.65
+        for run in runs:
+            done |= validated(run, accuracies[run.rate])
+    assert made == [[(0.01, 0), (0.03, 0), (0.1, 0)], [(0.03, 1), (0.03, 2)]]
+    assert tuned_rate(CELL, PLAN, done) == 0.03
     assert sum(map(len, made)) == runs_per_cell(PLAN)
 
 
+def test_tuning_on_two_seeds_takes_the_best_mean():
+    plan = replace(PLAN, tuned_on=2, rates=(0.01, 0.1))
+    done = {}
+    for (rate, seed), last in {
+        (0.01, 0): 0.9,
+        (0.1, 0): 0.8,
+        (0.01, 1): 0.2,
+        (0.1, 1): 0.8,
+    }.items():
+        assert tuned_rate(CELL, plan, done) is None
+        done |= validated(Run(CELL, rate, seed), last)
+    assert tuned_rate(CELL, plan, done) == 0.1
+    assert next_runs(CELL, plan, done) == [Run(CELL, 0.1, 2)]
+    assert runs_per_cell(plan) == 5
+
+
+def test_a_row_that_stops_early_is_tuned_for_both_epochs():
+    done = {}
+    for rate, (last, best) in {0.01: (0.6, 0.6), 0.03: (0.5, 0.7), 0.1: (0.4, 0.8)}.items():
+        done |= validated(Run(PLAIN, rate, 0), last, best)
+    assert tuned_rate(PLAIN, PLAN, done, "last") == 0.01
+    assert tuned_rate(PLAIN, PLAN, done, "best") == 0.1
+    wanted = [(run.rate, run.seed) for run in next_runs(PLAIN, PLAN, done)]
+    assert wanted == [(0.01, 1), (0.01, 2), (0.1, 1), (0.1, 2)]
+
+
 def test_of_equal_rates_the_smaller():
-    done = {Run(CELL, rate, seed): 0.1 for rate in PLAN.rates for seed in (0, 1)}
+    done = {}
+    for rate in PLAN.rates:
+        done |= validated(Run(CELL, rate, 0), 0.1)
     assert tuned_rate(CELL, PLAN, done) == 0.01
 
 
 def test_one_seed_is_tuned_on_itself():
-    plan = replace(PLAN, seeds=1)
-    done = {Run(CELL, rate, 0): rate for rate in PLAN.rates}
+    plan = replace(PLAN, seeds=1, tuned_on=2)
+    done = {}
+    for rate in PLAN.rates:
+        done |= validated(Run(CELL, rate, 0), rate)
     assert tuned_rate(CELL, plan, done) == 0.1
     assert next_runs(CELL, plan, done) == []
     assert runs_per_cell(plan) == 3
 
 
 def test_more_seeds_go_on_from_fewer():
-    done: dict[Run, float] = {}
+    done = {}
     while runs := next_runs(CELL, PLAN, done):
-        done |= {run: run.rate for run in runs}
-    assert [(r.rate, r.seed) for r in next_runs(CELL, replace(PLAN, seeds=4), done)] == [(0.1, 3)]
+        for run in runs:
+            done |= validated(run, run.rate)
+    more = next_runs(CELL, replace(PLAN, seeds=4), done)
+    assert [(run.rate, run.seed) for run in more] == [(0.1, 3)]
 
 
 def test_a_waiting_cell_lets_the_next_one_start():
-    ordered = cells(PLAN)
-    running = {Run(CELL, rate, 0) for rate in PLAN.rates}
-    assert next_run(ordered, PLAN, {}, running).cell == Cell("symmetric-40", 8, "mixed")
+    assert [cell.row for _, cell in cells((PLAN,))] == ["plain", "plain+trusted", "clean"]
+    running = {Run(PLAIN, rate, 0) for rate in PLAN.rates}
+    assert next_run((PLAN,), {}, running).cell.row == "plain+trusted"
     done = {run: record(run) for run in running}
-    assert next_run(ordered, PLAN, done, set()) == Run(CELL, 0.01, 1)
+    assert next_run((PLAN,), done, set()) == Run(PLAIN, 0.01, 1)

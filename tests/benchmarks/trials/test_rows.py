@@ -4,98 +4,120 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.label_noise.methods import METHODS
-from benchmarks.label_noise.network import build_network
-from benchmarks.label_noise.report.looks import LOOKS
+from benchmarks.sets.network import build_network
+from benchmarks.sets.problem import Problem
+from benchmarks.trials.report.looks import LOOKS
+from benchmarks.trials.rows import ROWS, Made, loss_of, selected
 
 cross_entropy = nn.functional.cross_entropy
+WEIGHED = [name for name, row in ROWS.items() if row.build is not None]
 
 
 @pytest.fixture
-def setting():
-    model = build_network(9, 9, 3, seed=0, purpose="test")
-    inputs, labels = torch.randn(12, 1, 9, 9), torch.randint(0, 3, (12,))
-    return model, (inputs[:8], labels[:8]), (inputs[8:], labels[8:])
+def problem():
+    stream = torch.Generator().manual_seed(0)
+    inputs = torch.randn(12, 1, 9, 9, generator=stream)
+    labels = torch.randint(0, 3, (12,), generator=stream)
+    truth = labels.clone()
+    truth[:3] = (truth[:3] + 1) % 3
+    part = inputs[8:], labels[8:]
+    return Problem(
+        pool=(inputs[:8], labels[:8]),
+        truth=truth[:8],
+        trusted=part,
+        validation=part,
+        test=part,
+        classes=3,
+        network=lambda seed, purpose: build_network(9, 9, 3, seed, purpose),
+    )
+
+
+def made(name, problem, seed=0):
+    model = problem.network(0, "test")
+    row = ROWS[name]
+    return model, row.build(Made(model, problem, seed, loss_of(row, problem), {}))
+
+
+def step(name, problem, seed=0):
+    model, reweighter = made(name, problem, seed)
+    ids = torch.arange(len(problem.pool[1]))
+    return model, reweighter(problem.pool, problem.trusted, ids=ids, groups=problem.pool[1])
 
 
 def gradients(model, loss):
     return torch.autograd.grad(loss, list(model.parameters()))
 
 
-def step(name, setting):
-    model, noisy, trusted = setting
-    method = METHODS[name]
-    return method.build(model, 0)(noisy, trusted if method.needs_trusted else None)
+def products(model, problem):
+    """⟨∇L_i, ∇L_v⟩ by one backward pass a sample."""
+
+    def flat(inputs, labels):
+        loss = cross_entropy(model(inputs), labels)
+        return torch.cat([gradient.flatten() for gradient in gradients(model, loss)])
+
+    direction = flat(*problem.trusted)
+    one_by_one = zip(*(part.split(1) for part in problem.pool), strict=True)
+    return torch.stack([flat(*sample) @ direction for sample in one_by_one])
 
 
-def per_sample(model, batch):
-    losses = cross_entropy(model(batch[0]), batch[1], reduction="none")
-    return torch.stack(
-        [
-            torch.cat(
-                [
-                    g.flatten()
-                    for g in torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
-                ]
-            )
-            for loss in losses
-        ]
+def test_every_row_has_a_look():
+    assert set(LOOKS) == set(ROWS)
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_every_row_makes_a_step_whose_loss_has_a_gradient(problem, name):
+    model, found = step(name, problem)
+    assert found.loss.isfinite()
+    assert any(bool(g.abs().sum() > 0) for g in gradients(model, found.loss))
+
+
+def test_plain_and_trusted_is_both_mean_losses(problem):
+    model, found = step("plain+trusted", problem)
+    by_hand = sum(cross_entropy(model(x), y) for x, y in (problem.pool, problem.trusted))
+    torch.testing.assert_close(gradients(model, found.loss), gradients(model, by_hand))
+
+
+def test_similarity_is_the_normalised_product_of_gradients(problem):
+    model, found = step("similarity", problem)
+    expected = products(model, problem).clamp(min=0)
+    torch.testing.assert_close(found.weights, (expected / expected.sum()).detach())
+
+
+def test_the_loss_table_learns_from_small_losses_and_sample_weights_from_similarity(problem):
+    for name in ("loss-table", "sample-weights"):
+        model, reweighter = made(name, problem)
+        ids = torch.arange(8)
+        reweighter(problem.pool, problem.trusted, ids=ids)
+        losses = cross_entropy(model(problem.pool[0]), problem.pool[1], reduction="none")
+        score = losses.mean() - losses if name == "loss-table" else products(model, problem)
+        expected = (score / score.square().mean().sqrt()).clamp(-3, 3).detach()
+        torch.testing.assert_close(reweighter.weighting.remembered, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_random_weights_depend_on_the_seed(problem):
+    weights = [step("random", problem, seed)[1].weights for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_paper_and_the_default_have_no_trusted_term_and_the_others_have(problem):
+    assert all(made(name, problem)[1].trusted_coefficient == 0 for name in ("paper", "default"))
+    assert all(
+        made(name, problem)[1].trusted_coefficient == 1
+        for name in WEIGHED
+        if name not in ("paper", "default")
     )
 
 
-def test_every_method_has_a_look():
-    assert set(LOOKS) == set(METHODS)
+def test_the_adjusted_loss_adds_the_log_of_how_frequent_a_class_is(problem):
+    logits = torch.randn(8, 3)
+    labels = problem.pool[1]
+    frequencies = (labels.bincount(minlength=3) + 1).float()
+    expected = cross_entropy(logits + (frequencies / 11).log(), labels, reduction="none")
+    found = loss_of(ROWS["logit-adjustment"], problem)(logits, labels)
+    torch.testing.assert_close(found, expected)  # a constant in all logits changes nothing
 
 
-def test_mixed_is_both_mean_losses(setting):
-    model, noisy, trusted = setting
-    ours = gradients(model, step("mixed", setting).loss)
-    by_hand = sum(cross_entropy(model(x), y) for x, y in (noisy, trusted))
-    torch.testing.assert_close(ours, gradients(model, by_hand))
-    without = gradients(model, cross_entropy(model(noisy[0]), noisy[1]))
-    assert not torch.allclose(ours[-1], without[-1], atol=1e-3)
-
-
-def test_rgs_all_is_the_normalised_product_of_gradients(setting):
-    model, noisy, trusted = setting
-    products = per_sample(model, noisy) @ per_sample(model, trusted).mean(0)
-    expected = products.clamp(min=0) / products.clamp(min=0).sum()
-    torch.testing.assert_close(step("rgs-all", setting).weights, expected.detach())
-
-
-def test_rgm_all_is_the_normalised_norm_of_the_last_layer(setting):
-    model, noisy, _ = setting
-    last = sum(p.numel() for p in model[-1].parameters())
-    norms = per_sample(model, noisy)[:, -last:].norm(dim=1)
-    torch.testing.assert_close(step("rgm-all", setting).weights, norms / norms.sum())
-
-
-@pytest.mark.parametrize(
-    ("name", "similarity"), [("rgsm-0.25", 0.25), ("rgsm", 0.5), ("rgsm-0.75", 0.75), ("rgs", 1)]
-)
-def test_shares_of_the_mixture_and_rectification(setting, name, similarity):
-    parts = step("rgs-all", setting).weights, step("rgm-all", setting).weights
-    mixed = similarity * parts[0] + (1 - similarity) * parts[1]
-    expected = torch.where(mixed >= 1 / 8, mixed, torch.zeros(8))
-    torch.testing.assert_close(step(name, setting).weights, expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "without"),
-    [
-        ("rgs-all+trusted", "rgs-all"),
-        ("rgsm+trusted", "rgsm"),
-        ("rgsm-all+trusted", "rgsm-all"),
-    ],
-)
-def test_the_trusted_term_is_added(setting, name, without):
-    model, _, trusted = setting
-    loss = step(without, setting).loss + cross_entropy(model(trusted[0]), trusted[1])
-    torch.testing.assert_close(gradients(model, step(name, setting).loss), gradients(model, loss))
-
-
-def test_random_weights_depend_on_the_seed(setting):
-    model, noisy, _ = setting
-    weights = [METHODS["random"].build(model, seed)(noisy).weights for seed in (0, 0, 1)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+def test_the_oracle_trains_on_the_rightly_labelled_alone(problem):
+    assert selected(ROWS["clean+trusted"], problem).tolist() == [3, 4, 5, 6, 7]
+    assert selected(ROWS["recipe"], problem).tolist() == list(range(8))
