@@ -29,6 +29,22 @@ def global_seed(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
+def balanced_batches(labels: Tensor, size: int, stream: torch.Generator) -> Iterator[Tensor]:
+    """Yield indices of batches without end, of each class as many but for chance.
+
+    Args:
+        labels: ``(n,)``.
+        size: Samples per batch; at most n.
+        stream: Where they come from.
+
+    Yields:
+        ``(min(size, n),)`` indices, drawn with replacement.
+    """
+    rarity = 1 / labels.bincount()[labels].double()
+    while True:
+        yield torch.multinomial(rarity, min(size, len(labels)), True, generator=stream)
+
+
 def batches(count: int, size: int, stream: torch.Generator) -> Iterator[Tensor]:
     """Yield indices of batches without end, reshuffling ``count`` samples on every round.
 

@@ -16,19 +16,20 @@ SHORT = (*ORACLE, "default", "recipe")
 PER_BATCH = (*ORACLE, "random", "trusted", "similarity", "default", "mixture", "paper", "recipe")
 RARE = ("plain", "plain+trusted", "logit-adjustment", "recipe")
 
-RATES = (0.01, 0.03, 0.1)
+SHORT_RATES, LONG_RATES = (0.01, 0.03, 0.1), (0.003, 0.01, 0.03)
 
 
 def fashion(noise: str, epochs: int, rows: tuple[str, ...], seeds: int) -> TaskPlan:
     """Return a task on Fashion-MNIST."""
     setting = Setting(f"{noise}-e{epochs}", "fashion", noise, epochs, 100, 5000, 1000)
-    return TaskPlan(setting, rows, (100,), RATES, seeds)
+    rates = SHORT_RATES if epochs <= 10 else LONG_RATES
+    return TaskPlan(setting, rows, (100,), rates, seeds)
 
 
 def photographs(labels: str, epochs: int, rows: tuple[str, ...], seeds: int) -> TaskPlan:
     """Return a task on CIFAR-10N."""
     setting = Setting(f"cifar10n-{labels}", "cifar10n", labels, epochs, 100, 5000, 1000)
-    return TaskPlan(setting, rows, (100,), RATES, seeds)
+    return TaskPlan(setting, rows, (100,), SHORT_RATES, seeds)
 
 
 # A run of 40 epochs takes half a minute where it is weighed: those have three seeds. The first

@@ -37,6 +37,7 @@ class Problem:
         rare: ``(n,)`` whether a sample of the pool is of the rarer half of the classes; ``None``
             if all are as frequent.
         rare_classes: Those classes; empty if all are as frequent.
+        balanced: Whether a trusted batch has of each class as many, however rare it is.
         metric: What a prediction is worth, from 0 to 1, of predicted and true labels.
         teacher: The test accuracy of the teacher who gave the labels.
     """
@@ -54,5 +55,6 @@ class Problem:
     items: Tensor | None = None
     rare: Tensor | None = None
     rare_classes: tuple[int, ...] = ()
+    balanced: bool = False
     metric: Metric = field(default=accuracy)
     teacher: float | None = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.evaluate import DivergedError, logits_of, predict
-from benchmarks.seeding import batches, generator
+from benchmarks.seeding import balanced_batches, batches, generator
 from benchmarks.sets.network import build_optimizer
 from benchmarks.sets.problem import Labelled, Problem
 from benchmarks.sets.setting import Setting
@@ -53,7 +53,7 @@ class Training:
         self._selected = selected(self.row, problem)
         count = len(problem.trusted[1]) if self._own else len(self._selected)
         self._order = _order(count, setting.batch, run.seed, "pool order")
-        self._trusted = _order(len(problem.trusted[1]), setting.batch, run.seed, "trusted order")
+        self._trusted = _trusted_order(problem, setting.batch, run.seed)
         self.best: dict[str, Tensor] = {}
 
     def fill(self, record: Record, check: Callable[[], None]) -> None:
@@ -173,6 +173,13 @@ class Training:
 
 def _order(count: int, size: int, seed: int, purpose: str) -> Iterator[Tensor]:
     return batches(count, size, generator(seed, f"{purpose} {count}"))
+
+
+def _trusted_order(problem: Problem, size: int, seed: int) -> Iterator[Tensor]:
+    labels = problem.trusted[1]
+    if problem.balanced:
+        return balanced_batches(labels, size, generator(seed, "balanced trusted order"))
+    return _order(len(labels), size, seed, "trusted order")
 
 
 def _at(samples: Labelled, indices: Tensor) -> Labelled:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.errors import UserError
-from benchmarks.seeding import batches, generator
+from benchmarks.seeding import balanced_batches, batches, generator
 from benchmarks.sets.splits import split
 
 LABELS = torch.arange(3).repeat(40)
@@ -56,3 +56,12 @@ def test_batches_go_round_all_samples():
 def test_a_small_set_is_whole_in_every_batch():
     stream = batches(3, 8, generator(0, "test"))
     assert [sorted(next(stream).tolist()) for _ in range(3)] == [[0, 1, 2]] * 3
+
+
+def test_balanced_batches_have_rare_classes_as_often_as_frequent_ones():
+    labels = torch.tensor([0] * 90 + [1] * 8 + [3] * 2)
+    stream = balanced_batches(labels, 50, generator(0, "test"))
+    drawn = labels[torch.cat([next(stream) for _ in range(60)])].bincount(minlength=4)
+    assert drawn[2] == 0
+    assert (drawn[[0, 1, 3]] - 1000).abs().max() < 5 * (3000 * 2 / 9) ** 0.5
+    assert len(next(balanced_batches(labels[:7], 50, generator(0, "test")))) == 7
