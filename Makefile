@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-versions test-sdist lint types compatibility hippocampus covid-ct bench bench-scaling label-noise clean
+.PHONY: demo test test-slow test-versions test-sdist lint types compatibility hippocampus covid-ct bench bench-scaling label-noise label-issues weak-rules clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -58,9 +58,16 @@ bench: $(READY)
 bench-scaling: $(READY)
 	$(BIN)/python -m benchmarks.scaling --output runs/scaling
 
-# Fashion-MNIST or other IDX files, up to two hours on two cores, resumable: make label-noise DATA=PATH
+# The tables on wrong labels, from a folder of the data sets, or of one of them; resumable. On two
+# cores together they take about an hour and a half: make label-noise DATA=PATH
 label-noise: $(READY)
 	$(BIN)/python -m benchmarks.label_noise --data $(DATA) --output runs/label_noise
+
+label-issues: $(READY)
+	$(BIN)/python -m benchmarks.label_issues --data $(DATA) --output runs/label_issues
+
+weak-rules: $(READY)
+	$(BIN)/python -m benchmarks.weak_rules --data $(DATA) --output runs/weak_rules
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -6,7 +6,9 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-_PLACES = ("--data", "--output")
+_PLACES = tuple(
+    f"--{place}" for place in ("data", "output", "fashion", "cifar10n", "youtube", "hausa", "ner")
+)
 
 
 def shown(module: str, words: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ def describe_machine(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         described["cuda"] = str(torch.version.cuda)
         described["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
-    for package in ("monai", "torchopt", "higher", "betty-ml", "torch-reweight"):
+    for package in ("monai", "torchopt", "higher", "betty-ml", "cleanlab", "torch-reweight"):
         found = _version(package)
         if found is not None:
             described[package] = found

@@ -15,8 +15,8 @@ from benchmarks.command import positive
 from benchmarks.errors import UserError
 from benchmarks.fast_mode.training import SETTINGS, Outcome, Setting, problem_of, train
 from benchmarks.files import write_text
-from benchmarks.label_noise.dataset import Dataset, read_dataset
 from benchmarks.machine import describe_machine
+from benchmarks.sets.idx_folder import Images, read_images
 from reweight import GradientSimilarity
 
 SCORERS: dict[str, Callable[[], GradientSimilarity]] = {
@@ -29,7 +29,7 @@ def main(words: list[str] | None = None) -> int:
     """Run as the command line says, and return the exit status."""
     given = _parser().parse_args(words)
     try:
-        text = _report(read_dataset(given.data), given)
+        text = _report(read_images(given.data), given)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,7 +50,7 @@ def row(setting: Setting, found: dict[str, list[Outcome]]) -> str:
     return f"| {setting} | {_spread(exact)} | {_spread(fast)} | {difference:+.1f} | {shares} |"
 
 
-def _report(data: Dataset, given: argparse.Namespace) -> str:
+def _report(data: Images, given: argparse.Namespace) -> str:
     lines = [
         f"{given.pool} images in batches of {given.batch}, {given.epochs} epochs, seeds 0 to "
         f"{given.seeds - 1}; test accuracy of the last epoch, mean ± standard deviation",
@@ -62,7 +62,7 @@ def _report(data: Dataset, given: argparse.Namespace) -> str:
         for setting in SETTINGS:
             found: dict[str, list[Outcome]] = {name: [] for name in SCORERS}
             for seed in range(given.seeds):
-                problem = problem_of(data, setting, given.pool, given.batch, seed)
+                problem = problem_of(data, setting, given.pool, seed)
                 for name, scorer in SCORERS.items():
                     found[name].append(
                         train(

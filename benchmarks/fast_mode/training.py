@@ -9,12 +9,11 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from benchmarks.label_noise.dataset import Dataset
-from benchmarks.label_noise.evaluate import accuracy, predict
-from benchmarks.label_noise.network import build_network
-from benchmarks.label_noise.problem import Problem, make_problem
-from benchmarks.label_noise.seeding import batches, generator
-from benchmarks.label_noise.settings import Settings
+from benchmarks.evaluate import predict
+from benchmarks.seeding import batches, generator
+from benchmarks.sets.fashion import make_problem
+from benchmarks.sets.idx_folder import Images
+from benchmarks.sets.problem import Problem, accuracy
 from reweight import GradientSimilarity, MetaReweighter
 
 _MOMENTUM = 0.9
@@ -57,17 +56,13 @@ class Outcome:
     renewed: float
 
 
-def problem_of(data: Dataset, setting: Setting, pool: int, batch: int, seed: int) -> Problem:
+def problem_of(data: Images, setting: Setting, pool: int, seed: int) -> Problem:
     """Return the images of one setting and seed.
 
     Raises:
         UserError: If the data are too few.
     """
-    confusions: Literal["fashion", "next"] = "fashion" if data.classes == 10 else "next"
-    sizes = Settings(
-        pool, data.classes, batch, 1, _MOMENTUM, 0.1, confusions, data.digest, torch.__version__
-    )
-    return make_problem(data, sizes, setting.noise, setting.trusted, seed)
+    return make_problem(data, setting.noise, pool, data.classes, setting.trusted, seed)
 
 
 def train(
@@ -81,7 +76,7 @@ def train(
 ) -> Outcome:
     """Train and evaluate; initial weights and batches depend on the seed alone."""
     inputs, labels = problem.pool
-    model = build_network(inputs.shape[2], inputs.shape[3], problem.classes, seed, "weights")
+    model = problem.network(seed, "weights")
     steps = epochs * max(1, len(labels) // batch)
     optimizer = _optimizer(model, setting)
     schedule = CosineAnnealingLR(optimizer, T_max=steps)

@@ -1,1 +1,1 @@
-"""When weighting helps: accuracy under kinds of label noise, each method at its tuned rate."""
+"""Accuracy of every row under kinds of label noise."""

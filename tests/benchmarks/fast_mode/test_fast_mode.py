@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.fast_mode import __main__ as command
 from benchmarks.fast_mode.training import SETTINGS, Outcome, Setting, problem_of, train
-from benchmarks.label_noise.dataset import read_dataset
+from benchmarks.sets.idx_folder import read_images
 from reweight import GradientSimilarity
-from tests.benchmarks.label_noise.made_up import write_folder
+from tests.benchmarks.trials.made_up import write_folder
 
 SMALL = Setting("symmetric-40", 20, "SGD", 0.02)
 
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 
 def run(folder, scorer, setting=SMALL, seed=0):
-    problem = problem_of(read_dataset(folder), setting, 80, 20, seed)
+    problem = problem_of(read_images(folder), setting, 80, seed)
     return train(problem, setting, scorer, batch=20, epochs=2, seed=seed)
 
 

@@ -1,0 +1,1 @@
+"""How well the wrong labels of a data set are found."""

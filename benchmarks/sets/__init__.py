@@ -1,0 +1,1 @@
+"""Data sets with wrong labels, as tensors that a training takes."""

@@ -1,0 +1,1 @@
+"""Labels by rules, knowledge bases and other sources, weighed and learnt from."""
