@@ -15,7 +15,7 @@ BENCHMARK = Benchmark(
     what="Look for the wrong labels of data sets by the library and by its peers, and report on "
     "it.",
     presets=PRESETS,
-    aims=(best_list, right_suggestions("symmetric-40-e20", share=0.75)),
+    aims=(best_list, right_suggestions("symmetric-40-e15", share=0.75)),
 )
 
 

@@ -9,8 +9,8 @@ from benchmarks.sets.setting import Setting
 from benchmarks.trials.plans import Plan, TaskPlan
 from benchmarks.weak_rules.plans import rules
 
-EPOCHS = 20
-ROWS = ("recipe", "plain", "folds", "trusted")
+EPOCHS = 15
+ROWS = ("recipe", "sample-weights", "plain", "folds", "trusted")
 
 
 def _finding(plan: TaskPlan, noise: str | None = None, name: str | None = None) -> TaskPlan:
@@ -22,7 +22,7 @@ def _finding(plan: TaskPlan, noise: str | None = None, name: str | None = None) 
 FULL: Plan = (
     *(
         _finding(fashion(noise, EPOCHS, ROWS, 3))
-        for noise in ("symmetric-40", "symmetric-20", "symmetric-60", "asymmetric-40", "teacher")
+        for noise in ("symmetric-40", "asymmetric-40", "teacher", "symmetric-20")
     ),
     _finding(photographs("worse", 12, ROWS, 3)),
     _finding(photographs("random1", 12, ROWS, 3)),

@@ -12,9 +12,9 @@ EVERY = (
     *("sample-weights", "weight-net", "weight-net-step", "soft-labels", "recipe"),
 )
 MEMORISED = (*ORACLE, "loss-table", "per-batch", *REMEMBERED)
-SHORT = (*ORACLE, "default", "recipe")
-PER_BATCH = (*ORACLE, "random", "trusted", "similarity", "default", "mixture", "paper", "recipe")
-RARE = ("plain", "plain+trusted", "logit-adjustment", "recipe")
+SHORT = (*ORACLE, "default", "sample-weights", "recipe")
+PER_BATCH = (*SHORT, "random", "trusted", "similarity", "mixture", "paper")
+RARE = ("plain", "plain+trusted", "logit-adjustment", "default", "sample-weights", "recipe")
 
 SHORT_RATES, LONG_RATES = (0.01, 0.03, 0.1), (0.003, 0.01, 0.03)
 
@@ -38,18 +38,16 @@ FULL: Plan = (
     fashion("symmetric-40", 40, EVERY, 3),
     fashion("asymmetric-40", 40, MEMORISED, 3),
     fashion("symmetric-40", 10, PER_BATCH, 5),
-    fashion("asymmetric-40", 10, PER_BATCH, 5),
+    fashion("asymmetric-40", 10, (*SHORT, "random", "trusted", "similarity"), 5),
     fashion("teacher", 10, (*SHORT, "soft-labels"), 5),
     fashion("imbalance-100", 10, (*RARE, "recipe+logit-adjustment"), 5),
     photographs("worse", 12, (*ORACLE, "sample-weights", "recipe"), 3),
     fashion("sources-10-70", 20, (*ORACLE, "group-weights", "sample-weights", "recipe"), 3),
-    fashion("teacher", 40, (*ORACLE, "soft-labels", "recipe"), 3),
-    fashion("symmetric-60", 40, (*ORACLE, "recipe"), 3),
-    fashion("imbalance-100", 40, RARE, 3),
+    fashion("teacher", 40, (*ORACLE, "soft-labels", "sample-weights", "recipe"), 3),
+    fashion("symmetric-60", 40, (*ORACLE, "sample-weights", "recipe"), 3),
     photographs("random1", 12, (*ORACLE, "sample-weights", "recipe"), 3),
     fashion("symmetric-60", 10, SHORT, 5),
     fashion("symmetric-20", 10, SHORT, 5),
-    fashion("symmetric-20", 40, (*ORACLE, "recipe"), 3),
 )
 QUICK: Plan = (
     TaskPlan(

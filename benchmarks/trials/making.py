@@ -66,7 +66,8 @@ def _observer(problem: Problem, run: Run, setting: Setting) -> Observer:
     if not setting.finds:
         return Observer()
     if row.build is not None:
-        return RecipeTraining(problem)
+        of = "" if row.name == "recipe" else f" of {row.name}"
+        return RecipeTraining(problem, f"label_quality{of}")
     return TrustedAlone() if row.samples == "trusted" else PlainTraining(problem, setting.epochs)
 
 

@@ -21,9 +21,11 @@ class RecipeTraining(Observer):
 
     Args:
         problem: The data.
+        name: Of the list.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, name: str) -> None:
+        self._name = name
         self._labels = problem.pool[1]
         self._dynamics = TrainingDynamics(len(self._labels))
         self.options = {"dynamics": self._dynamics}
@@ -34,5 +36,5 @@ class RecipeTraining(Observer):
         quality = torch.empty(len(self._labels), dtype=torch.float64)
         suggested = torch.empty_like(self._labels)
         quality[issues.id] = issues.label_quality.double()
-        suggested[issues.id] = issues.suggested_label
-        return {"label_quality": Found(quality, suggested)}
+        suggested[issues.id] = issues.parts["other_label"]
+        return {self._name: Found(quality, suggested)}

@@ -131,6 +131,7 @@ def best_list(found: Outcomes) -> list[Verdict]:
         for way, sets in by_way(found, "auroc").items()
     }
     ours = ways.pop(_OURS, {})
+    ways = {way: sets for way, sets in ways.items() if not way.startswith(_OURS)}
     if not ours or not ways:
         return []
     verdicts = []
