@@ -29,7 +29,6 @@ from reweight import (
 
 if TYPE_CHECKING:
     from reweight.labels import RememberedLabels
-
     from reweight.weightings import WeightingLike
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -60,8 +60,8 @@ def _about_task(task: TaskPlan) -> str:
     tuned, seeds = (", ".join(map(str, s)) for s in (task.tuning_seeds, task.all_seeds))
     return (
         f"{setting.source}, {setting.noise or 'its own noise'}: {size}{setting.epochs} epochs in "
-        f"batches of {setting.batch} and up to {setting.batch} trusted; rates {rates}, tuned on seed {tuned}; "
-        f"seeds {seeds}. Data {setting.data}, settings {setting.fingerprint}."
+        f"batches of {setting.batch} and up to {setting.batch} trusted; rates {rates}, tuned on "
+        f"seed {tuned}; seeds {seeds}. Data {setting.data}, settings {setting.fingerprint}."
     )
 
 
