@@ -18,7 +18,8 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
     [p for p in PAGES if FENCE.search(p.read_text(encoding="utf-8"))],
     ids=lambda page: page.name,
 )
-def test_the_examples_of_a_page_run_in_order(page):
+def test_the_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     text = page.read_text(encoding="utf-8")
     names: dict[str, object] = {}
     for block in FENCE.finditer(text):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.seeding import seed_for
 from benchmarks.sets.problem import Problem
+from benchmarks.trials.learnt_mixture import LearntMixture
 from reweight import (
     GradientSimilarity,
     GroupWeights,
@@ -139,6 +140,11 @@ def _mixture(made: Made) -> MetaReweighter:
     return made.reweighter(scorer=scorer, weighting=PerBatch(), selector=KeepAll())
 
 
+def _learnt_mixture(made: Made) -> MetaReweighter:
+    scorer = 0.5 * GradientSimilarity() + 0.5 * LastLayerGradient()
+    return made.reweighter(scorer=scorer, weighting=LearntMixture())
+
+
 def _default(made: Made) -> MetaReweighter:
     return made.reweighter(trusted=0.0)
 
@@ -173,6 +179,11 @@ def _remembered_loss(made: Made) -> WeightNet:
     return WeightNet(features=("remembered_loss",), num_samples=made.rows, seed=made.seed)
 
 
+def _mended_and_net(made: Made) -> MetaReweighter:
+    labels = MendedLabels(made.rows, made.problem.classes)
+    return made.reweighter(labels=labels, weighting=_remembered_loss(made))
+
+
 def _recipe(made: Made) -> MetaReweighter:
     """Return the reweighter that the README begins with."""
     return made.reweighter(labels=MendedLabels(made.rows, made.problem.classes))
@@ -199,6 +210,7 @@ _ALL = (
     Row("default", "per batch: `MetaReweighter(model, loss)` and no more", _default),
     Row("per-batch", "the same, plus the trusted loss", _per_batch),
     Row("mixture", "per batch: similarity and last-layer gradient, half and half", _mixture),
+    Row("learnt-mixture", "the same, λ set on the fly by the trusted batch", _learnt_mixture),
     Row(
         "paper", "per batch: the mixture, rectified, without trusted loss (Hussain et al.)", _paper
     ),
@@ -237,6 +249,11 @@ _ALL = (
         "mended-labels",
         "`MendedLabels`: the label as far as it is trusted, the remembered prediction for the rest",
         _labelled(lambda made: MendedLabels(made.rows, made.problem.classes)),
+    ),
+    Row(
+        "mended+net",
+        "`MendedLabels`, and `WeightNet` on the remembered loss",
+        _mended_and_net,
     ),
     Row("recipe", "the recipe of the README", _recipe),
     Row(
