@@ -110,7 +110,7 @@ def test_wrong_labels_are_looked_for(every_set, tmp_path):
         assert f"| {way} | " in text
     assert "AUROC of label_quality ≥ every peer − 0.005: hausa-votes" in text
     lines = (tmp_path / "finding.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 2 * 7
+    assert len(lines) == 1 + 2 * 8
 
 
 @pytest.mark.parametrize(
