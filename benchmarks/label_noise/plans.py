@@ -38,7 +38,7 @@ FULL: Plan = (
     fashion("symmetric-40", 40, EVERY, 3),
     fashion("asymmetric-40", 40, MEMORISED, 3),
     fashion("symmetric-40", 10, PER_BATCH, 5),
-    fashion("asymmetric-40", 10, PER_BATCH, 5),
+    fashion("asymmetric-40", 10, (*SHORT, "random", "trusted", "similarity"), 5),
     fashion("teacher", 10, (*SHORT, "soft-labels"), 5),
     fashion("imbalance-100", 10, (*RARE, "recipe+logit-adjustment"), 5),
     photographs("worse", 12, (*ORACLE, "sample-weights", "recipe"), 3),

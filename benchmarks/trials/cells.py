@@ -76,7 +76,7 @@ def cells(plan: Plan) -> list[tuple[TaskPlan, Cell]]:
 
 def runs_per_cell(plan: TaskPlan) -> int:
     """Return how many runs a cell comes to, if it has one rate for either epoch."""
-    tried = min(plan.tuned_on, plan.seeds)
+    tried = len(plan.tuning_seeds)
     return len(plan.rates) * tried + plan.seeds - tried
 
 
@@ -90,7 +90,7 @@ def tuned_rate(cell: Cell, plan: TaskPlan, done: Done, stop: Stop = "last") -> f
 
     The best by the mean over the first seeds, on which all are tried. Of equals the smaller wins.
     """
-    tried = range(min(plan.tuned_on, plan.seeds))
+    tried = plan.tuning_seeds
     rates = sorted(plan.rates)
     if any(Run(cell, rate, seed) not in done for rate in rates for seed in tried):
         return None
@@ -102,10 +102,9 @@ def tuned_rate(cell: Cell, plan: TaskPlan, done: Done, stop: Stop = "last") -> f
 
 def next_runs(cell: Cell, plan: TaskPlan, done: Done) -> list[Run]:
     """Return the runs of a cell that can be made now; none if it is complete."""
-    tried = range(min(plan.tuned_on, plan.seeds))
-    wanted = [Run(cell, rate, seed) for seed in tried for rate in sorted(plan.rates)]
+    wanted = [Run(cell, rate, seed) for seed in plan.tuning_seeds for rate in sorted(plan.rates)]
     for stop in stops_of(cell):
         rate = tuned_rate(cell, plan, done, stop)
         if rate is not None:
-            wanted += [Run(cell, rate, seed) for seed in range(plan.seeds)]
+            wanted += [Run(cell, rate, seed) for seed in plan.all_seeds]
     return [run for run in dict.fromkeys(wanted) if run not in done]

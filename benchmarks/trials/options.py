@@ -109,6 +109,7 @@ def _as_told(task: TaskPlan, given: argparse.Namespace) -> TaskPlan:
         trusted=tuple(dict.fromkeys(given.trusted or task.trusted)),
         rates=tuple(dict.fromkeys(given.rates or task.rates)),
         seeds=given.seeds or task.seeds,
+        first=task.first if given.first_seed is None else given.first_seed,
     )
 
 
@@ -119,7 +120,7 @@ def _with_data(task: TaskPlan, data: DataSet) -> TaskPlan:
         UserError: If the data are too few for it.
     """
     task = replace(task, setting=replace(task.setting, data=data.digest))
-    problems = [data.problem(task.setting, size, 0) for size in task.trusted]
+    problems = [data.problem(task.setting, size, task.first) for size in task.trusted]
     rows = tuple(row for row in task.rows if ROWS[row].fits(problems[0]))
     if not rows:
         raise UserError(f"{task.name} allows none of the --rows {' '.join(task.rows)}.")
@@ -146,7 +147,8 @@ def _parser(module: str, what: str, presets: Mapping[str, Plan]) -> argparse.Arg
     parser.add_argument(
         "--trusted", nargs="+", type=positive, metavar="N", help="sizes of trusted sets"
     )
-    parser.add_argument("--seeds", type=positive, help="how many seeds, from 0 on")
+    parser.add_argument("--seeds", type=positive, help="how many seeds")
+    parser.add_argument("--first-seed", type=_seed, help="the first of them (10)")
     parser.add_argument(
         "--rates", nargs="+", type=_rate, metavar="LR", help="learning rates to choose from"
     )
@@ -158,6 +160,12 @@ def _parser(module: str, what: str, presets: Mapping[str, Plan]) -> argparse.Arg
         "--report-only", action="store_true", help="write the report on the results there are"
     )
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def _rate(text: str) -> float:

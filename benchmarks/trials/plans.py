@@ -17,8 +17,9 @@ class TaskPlan:
         rows: Names of what is compared.
         trusted: Sizes of trusted sets.
         unit: What a size counts.
+        first: The first seed. The library's defaults were found on seeds below 10.
         rates: Learning rates to choose from.
-        seeds: How many, from 0 on.
+        seeds: How many.
         tuned_on: On how many of them every rate is tried.
     """
 
@@ -29,11 +30,22 @@ class TaskPlan:
     seeds: int
     tuned_on: int = 1
     unit: str = "trusted images"
+    first: int = 10
 
     @property
     def name(self) -> str:
         """Of the task."""
         return self.setting.name
+
+    @property
+    def all_seeds(self) -> range:
+        """Every seed."""
+        return range(self.first, self.first + self.seeds)
+
+    @property
+    def tuning_seeds(self) -> range:
+        """Those on which every rate is tried."""
+        return self.all_seeds[: self.tuned_on]
 
 
 Plan = tuple[TaskPlan, ...]

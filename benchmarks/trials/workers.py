@@ -122,7 +122,9 @@ def _to_make(plan: Plan, done: Mapping[Run, Record]) -> int:
     missing = 0
     for task, cell in cells(plan):
         known = sum(run.cell == cell for run in done)
-        expected = runs_per_cell(task) + (task.seeds - task.tuned_on) * (len(stops_of(cell)) - 1)
+        expected = runs_per_cell(task) + (task.seeds - len(task.tuning_seeds)) * (
+            len(stops_of(cell)) - 1
+        )
         if next_runs(cell, task, validated):
             missing += max(1, expected - known)
     return missing

@@ -28,7 +28,7 @@ FULL: Plan = (
     TaskPlan(
         Setting("distant-names", "ner", "", epochs=5, batch=256),
         NAMES,
-        (100,),
+        (50, 200),
         (0.003, 0.01, 0.03),
         3,
         unit="trusted sentences",

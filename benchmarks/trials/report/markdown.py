@@ -57,11 +57,11 @@ def _about_task(task: TaskPlan) -> str:
     setting = task.setting
     rates = ", ".join(f"{rate:g}" for rate in sorted(task.rates))
     size = f"a pool of {setting.pool}, " if setting.pool else ""
-    on = f"on {task.tuned_on} seeds" if task.tuned_on > 1 else "on seed 0"
+    tuned, seeds = (", ".join(map(str, s)) for s in (task.tuning_seeds, task.all_seeds))
     return (
         f"{setting.source}, {setting.noise or 'its own noise'}: {size}{setting.epochs} epochs in "
-        f"batches of {setting.batch} and up to {setting.batch} trusted; rates {rates}, tuned {on}; "
-        f"{task.seeds} seeds. Data {setting.data}, settings {setting.fingerprint}."
+        f"batches of {setting.batch} and up to {setting.batch} trusted; rates "
+        f"{rates}, tuned on seed {tuned}; seeds {seeds}. Data {setting.data}, settings {setting.fingerprint}."
     )
 
 

@@ -21,7 +21,7 @@ class Outcome:
         at_edge: Whether that is the smallest or the largest of three rates or more.
         records: Runs at that rate, by seed.
         missing: How many of the plan's seeds are missing.
-        tuning: Validation in the last epoch by rate, on seed 0.
+        tuning: Validation in the last epoch by rate, on the first seed.
         stopped: Runs at the rate tuned for the best epoch, by seed; those of ``records`` for a
             row that is not tuned for it.
         stopped_rate: That rate.
@@ -78,7 +78,7 @@ def outcomes(plan: Plan, records: Mapping[Run, Record]) -> Outcomes:
         if "best" in stops_of(cell):
             stopped_rate = tuned_rate(cell, task, validated, "best")
         stopped = _made(cell, stopped_rate, task, records)
-        tried = {rate: Run(cell, rate, 0) for rate in sorted(task.rates)}
+        tried = {rate: Run(cell, rate, task.first) for rate in sorted(task.rates)}
         found[cell] = Outcome(
             cell=cell,
             rate=rate,
@@ -99,5 +99,5 @@ def _made(
 ) -> dict[int, Record]:
     if rate is None:
         return {}
-    runs = [Run(cell, rate, seed) for seed in range(task.seeds)]
+    runs = [Run(cell, rate, seed) for seed in task.all_seeds]
     return {run.seed: records[run] for run in runs if run in records}

@@ -12,8 +12,8 @@ from benchmarks.trials.report.panels import line_panels
 
 
 def tuning_figure(found: Outcomes) -> Figure:
-    """Draw a line per row on seed 0."""
-    return line_panels(found, _draw, "learning rate", "validation, seed 0,\nlast epoch (%)")
+    """Draw a line per row on the first seed."""
+    return line_panels(found, _draw, "learning rate", "validation, first seed,\nlast epoch (%)")
 
 
 def _draw(axes: Axes, task: TaskPlan, outcome: Outcome) -> bool:

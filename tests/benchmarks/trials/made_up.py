@@ -15,7 +15,7 @@ from benchmarks.trials.plans import TaskPlan
 from benchmarks.trials.record import Record
 
 SETTING = Setting("made-up", "fashion", "symmetric-40", 2, 20, 80, 16, data="made up", torch="0")
-PLAN = TaskPlan(SETTING, ("plain", "plain+trusted", "clean"), (8,), (0.01, 0.03, 0.1), 3)
+PLAN = TaskPlan(SETTING, ("plain", "plain+trusted", "clean"), (8,), (0.01, 0.03, 0.1), 3, first=0)
 
 
 def idx_bytes(array):

@@ -112,6 +112,14 @@ def test_more_seeds_go_on_from_fewer():
     assert [(run.rate, run.seed) for run in more] == [(0.1, 3)]
 
 
+def test_seeds_start_where_the_plan_says():
+    plan = replace(PLAN, first=10, tuned_on=2, rates=(0.1,))
+    assert [run.seed for run in next_runs(CELL, plan, {})] == [10, 11]
+    done = validated(Run(CELL, 0.1, 10), 0.5) | validated(Run(CELL, 0.1, 11), 0.5)
+    assert next_runs(CELL, plan, done) == [Run(CELL, 0.1, 12)]
+    assert replace(plan, seeds=1).tuning_seeds == range(10, 11)
+
+
 def test_a_waiting_cell_lets_the_next_one_start():
     assert [cell.row for _, cell in cells((PLAN,))] == ["plain", "plain+trusted", "clean"]
     running = {Run(PLAIN, rate, 0) for rate in PLAN.rates}

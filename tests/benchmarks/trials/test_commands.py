@@ -141,6 +141,7 @@ def test_what_does_not_fit(finished, folder, capsys, options, says):
         ([], "--output"),
         (["--output", "x"], "--data is required"),
         (["--output", "x", "--seeds", "0"], "'0' is not a whole number above 0"),
+        (["--output", "x", "--first-seed", "-1"], "--first-seed"),
         (["--output", "x", "--rates", "nan"], "'nan' is not a finite number"),
         (["--output", "x", "--tasks", "loud"], "loud"),
         (["--output", "x", "--rows", "loud"], "loud"),
