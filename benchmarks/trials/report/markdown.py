@@ -61,7 +61,8 @@ def _about_task(task: TaskPlan) -> str:
     return (
         f"{setting.source}, {setting.noise or 'its own noise'}: {size}{setting.epochs} epochs in "
         f"batches of {setting.batch} and up to {setting.batch} trusted; rates "
-        f"{rates}, tuned on seed {tuned}; seeds {seeds}. Data {setting.data}, settings {setting.fingerprint}."
+        f"{rates}, tuned on seed {tuned}; seeds {seeds}. "
+        f"Data {setting.data}, settings {setting.fingerprint}."
     )
 
 
