@@ -70,7 +70,7 @@ def main(folder: str = "runs/wrong_labels", count: int = 2000, epochs: int = 12)
         for (x, y, ids), trusted_batch in batches:
             optimizer.zero_grad()
             step = reweighter((x, y), trusted_batch, ids=ids)
-            step.loss.backward()
+            step.loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     issues = dynamics.find_label_issues(labels, class_names=list(SHAPES))
