@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,20 @@ from torch import Tensor, nn
 from reweight._check import check_scorers
 from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective
-from reweight._step.batches import Forward, Loss, SupervisedForward
+from reweight._step.batches import Forward, Loss
 from reweight._step.checkpoint import Checkpoint
 from reweight._step.context import ScoringContext
 from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
 from reweight._step.leave_out import LeaveOut
-from reweight._step.losses import Granularity, UnitLosses, check_reduction
+from reweight._step.losses import Granularity, UnitLosses
 from reweight._step.noisy_batch import NoisyBatch
+from reweight._step.options import (
+    check_choice,
+    check_coefficient,
+    check_function,
+    check_model,
+    forward_of,
+)
 from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
@@ -146,43 +153,26 @@ class MetaReweighter:
         labels: RememberedLabels | None = None,
         label_scores: bool = False,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
-        if (loss is None) == (forward is None):
-            raise ValueError(
-                "give exactly one of loss (for batches (input, target)) and forward (a function "
-                "(model, batch) -> losses)."
-            )
-        if loss is not None:
-            if not callable(loss) or isinstance(loss, type):
-                raise TypeError(
-                    f"loss must be a function (output, target) -> losses, or an instance such as "
-                    f'nn.CrossEntropyLoss(reduction="none"); got {loss!r}.'
-                )
-            check_reduction(loss)
-            forward = SupervisedForward(loss)
-        assert forward is not None
-        _check_choice("granularity", granularity, Granularity)
-        _check_choice("on_empty", on_empty, OnEmpty)
-        _check_choice("on_nonfinite", on_nonfinite, OnNonfinite)
-        _check_choice("sync", sync, Sync)
-        if not 0 <= trusted_coefficient < float("inf"):
-            raise ValueError(
-                f"trusted_coefficient must be a finite number >= 0, got {trusted_coefficient!r}."
-            )
+        check_model(model)
+        forward = forward_of(loss, forward)
+        for name, value, choices in (
+            ("granularity", granularity, Granularity),
+            ("on_empty", on_empty, OnEmpty),
+            ("on_nonfinite", on_nonfinite, OnNonfinite),
+            ("sync", sync, Sync),
+        ):
+            check_choice(name, value, choices)
+        check_coefficient(trusted_coefficient)
         if scorer is None:
             scorer = GradientSimilarity() / LastLayerGradient()
         if selector is None:
             selector = KeepAll()
-        if not callable(selector) or isinstance(selector, type):
-            raise TypeError(
-                f"the selector must be a function from weights to weights, or an instance such as "
-                f"KeepAll(); got {selector!r}."
-            )
-        if leave_out is not None and not callable(leave_out):
-            raise TypeError(
-                f"leave_out must be a function (batch, kept) -> batch, kept a bool tensor (C,); "
-                f"got {leave_out!r}."
+        check_function(
+            "selector", selector, "(weights) -> weights, or an instance such as KeepAll()"
+        )
+        if leave_out is not None:
+            check_function(
+                "leave_out", leave_out, "(batch, kept) -> batch, kept a bool tensor (C,)"
             )
         if dynamics is not None and not isinstance(dynamics, TrainingDynamics):
             raise TypeError(f"dynamics must be a TrainingDynamics(len(dataset)); got {dynamics!r}.")
@@ -541,8 +531,3 @@ class MetaReweighter:
             weights_of_all=weights.of_all,
             label_scores=batch.label_scores,
         )
-
-
-def _check_choice(name: str, value: object, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {get_args(choices)}, got {value!r}.")

@@ -11,13 +11,16 @@ from reweight._step.losses import Granularity
 from reweight._step.parameter_selection import ParameterSelection
 from reweight.errors import BatchName
 from reweight.lookahead import Lookahead, LookaheadLike
-from reweight.meta_reweighter import OnEmpty, OnNonfinite
+from reweight.meta_reweighter import OnEmpty, OnNonfinite, Sync
 from reweight.scorers import ScorerLike
 from reweight.scorers.gradient_similarity import SimilarityMethod
 from reweight.selectors import Selector
+from reweight.weightings import WeightingLike
+from reweight.weightings.features import Feature
 
 __all__ = [
     "BatchName",
+    "Feature",
     "Forward",
     "Granularity",
     "Lookahead",
@@ -30,4 +33,6 @@ __all__ = [
     "ScorerLike",
     "Selector",
     "SimilarityMethod",
+    "Sync",
+    "WeightingLike",
 ]
