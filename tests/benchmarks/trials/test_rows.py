@@ -6,8 +6,10 @@ from torch import nn
 
 from benchmarks.sets.network import build_network
 from benchmarks.sets.problem import Problem
+from benchmarks.trials.learnt_mixture import LearntMixture
 from benchmarks.trials.report.looks import LOOKS
 from benchmarks.trials.rows import ROWS, Made, loss_of, selected
+from reweight import GradientSimilarity, LastLayerGradient, WeightingContext, normalize
 
 cross_entropy = nn.functional.cross_entropy
 WEIGHED = [name for name, row in ROWS.items() if row.build is not None]
@@ -123,3 +125,22 @@ def test_the_adjusted_loss_adds_the_log_of_how_frequent_a_class_is(problem):
 def test_the_oracle_trains_on_the_rightly_labelled_alone(problem):
     assert selected(ROWS["clean+trusted"], problem).tolist() == [3, 4, 5, 6, 7]
     assert selected(ROWS["recipe"], problem).tolist() == list(range(8))
+
+
+def test_a_lambda_set_on_the_fly_is_the_gradient_of_what_the_weights_gain():
+    torch.manual_seed(0)
+    scores, sizes = torch.randn(6).double(), torch.rand(6).double()
+    named = {"gradient_similarity": scores, "last_layer_gradient": sizes}
+    mixture = GradientSimilarity() + LastLayerGradient()
+    context = WeightingContext(scores.abs(), named, mixture, None, None, training=True)
+    weighting = LearntMixture(rate=0.5)
+
+    logit = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    share = torch.sigmoid(logit)
+    gain = (context.score * (share * normalize(scores) + (1 - share) * normalize(sizes))).sum()
+    (gradient,) = torch.autograd.grad(gain, logit)
+    weighting.learn(context)
+    torch.testing.assert_close(weighting.logit, 0.5 * gradient / 0.25)  # σ' at zero
+    share = weighting.share
+    expected = share * normalize(scores) + (1 - share) * normalize(sizes)
+    torch.testing.assert_close(weighting(context), expected)
