@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from reweight.weightings.weighting import LogitWeighting
 
 
 class RememberedLogits(LogitWeighting):
-    """φ_r += rate · mean z over the batch's losses of row r; w ∝ σ(φ_r).
+    """φ_r += rate · mean z over the batch's losses of row r; w ∝ σ(prior + φ_r).
 
     That is gradient descent on L_v by the φ: with w_i = w(φ_i) fixed in form,
     dL_v/dφ_r ∝ −Σ s_i ∂w_i/∂φ_r, first-order in scores that the step has anyway.
@@ -23,10 +24,12 @@ class RememberedLogits(LogitWeighting):
 
     rows: ClassVar[Literal["ids", "groups"]]
 
-    def __init__(self, count: int, rate: float) -> None:
+    def __init__(self, count: int, rate: float, prior: float = 0.0) -> None:
         if not 0 < rate < float("inf"):
             raise ValueError(f"rate must be a finite number > 0, got {rate!r}.")
-        self.rate = rate
+        if not math.isfinite(prior):
+            raise ValueError(f"prior must be a finite number, got {prior!r}.")
+        self.rate, self.prior = rate, prior
         self._table = Table(count, what="samples" if self.rows == "ids" else "groups")
         self.needs = {self.rows: count}
 
@@ -37,8 +40,8 @@ class RememberedLogits(LogitWeighting):
 
     @property
     def weights(self) -> Tensor:
-        """σ(φ) by row, ``(rows,)``: how much a row counts, between 0 and 1."""
-        return torch.sigmoid(self._table.values)
+        """σ(prior + φ) by row, ``(rows,)``: how much a row counts, between 0 and 1."""
+        return torch.sigmoid(self.prior + self._table.values)
 
     @override
     def learn(self, context: WeightingContext) -> None:
@@ -47,8 +50,8 @@ class RememberedLogits(LogitWeighting):
 
     @override
     def logits(self, context: WeightingContext) -> Tensor:
-        """Return φ of each loss's row, ``(N,)``."""
-        return self._table.read(self._rows_of(context))
+        """Return prior + φ of each loss's row, ``(N,)``."""
+        return self.prior + self._table.read(self._rows_of(context))
 
     def _rows_of(self, context: WeightingContext) -> Tensor:
         rows: Tensor | None = getattr(context, self.rows)

@@ -6,7 +6,7 @@ from reweight.weightings.remembered import RememberedLogits
 
 
 class SampleWeights(RememberedLogits):
-    """Remember one number φ for each sample: φ_i += rate · z_i, and w ∝ σ(φ_i).
+    """Remember one number φ for each sample: φ_i += rate · z_i, and w ∝ σ(prior + φ_i).
 
     z_i is the standardised score of a step. One batch says little of a sample (two trusted batches
     agree on its score with a rank correlation of 0.6); their sum over a training says much.
@@ -14,16 +14,19 @@ class SampleWeights(RememberedLogits):
     Args:
         num_samples: How many ids there are: ``ids=`` in each call are below it.
         rate: How fast φ moves.
+        prior: How far a sample is believed before anything is known of it. At 0 one step may halve
+            or double a weight: a hot learning rate and few trusted samples then end, now and then,
+            in no training at all.
 
     Raises:
-        ValueError: If either is out of range.
+        ValueError: If one is out of range.
     """
 
     rows = "ids"
 
-    def __init__(self, num_samples: int, *, rate: float = 1.0) -> None:
-        super().__init__(num_samples, rate)
+    def __init__(self, num_samples: int, *, rate: float = 1.0, prior: float = 1.0) -> None:
+        super().__init__(num_samples, rate, prior)
         self.num_samples = num_samples
 
     def __repr__(self) -> str:
-        return f"SampleWeights({self.num_samples}, rate={self.rate:g})"
+        return f"SampleWeights({self.num_samples}, rate={self.rate:g}, prior={self.prior:g})"
