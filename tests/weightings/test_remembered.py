@@ -36,7 +36,7 @@ RATES = [0.1, 1.0]
 TOLERANCE = 1e-5  # what is remembered is in float32
 
 KINDS = {
-    "samples": lambda rate: SampleWeights(ROWS, rate=rate),
+    "samples": lambda rate: SampleWeights(ROWS, rate=rate, prior=0.0),
     "groups": lambda rate: GroupWeights(GROUPS, rate=rate),
 }
 ALL = {
@@ -77,6 +77,25 @@ def test_every_step_adds_the_mean_standardised_score_of_each_row(kind, rate):
         assert_same(weighting.weights, torch.sigmoid(weighting.remembered), 1e-6)
 
 
+@pytest.mark.parametrize("prior", [1.0, -2.0])
+def test_a_sample_is_believed_by_the_prior_before_anything_is_known(prior):
+    weighting = SampleWeights(ROWS, prior=prior)
+    training, loop = Training(weighting), Loop(1.0)
+    assert_same(weighting.weights, torch.sigmoid(torch.full((ROWS,), prior)), 1e-6)
+    for number in range(3):
+        _, ids, _ = training.batch(number, 8)
+        step = training.step(number)
+        loop.learn(ids, step.scores["gradient_similarity"])
+        logits = [prior + logit for logit in loop.logits(ids)]
+        assert_same(step.weights, shares(logits), TOLERANCE)
+    assert_same(weighting.weights, torch.sigmoid(prior + weighting.remembered), 1e-6)
+
+
+def test_the_prior_is_finite():
+    with pytest.raises(ValueError, match="prior must be a finite number"):
+        SampleWeights(ROWS, prior=float("nan"))
+
+
 @pytest.mark.parametrize("by", ["sample", "element"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_elements_are_weighed_by_the_row_of_their_sample_or_their_own(kind, by):
@@ -99,7 +118,7 @@ def test_elements_are_weighed_by_the_row_of_their_sample_or_their_own(kind, by):
 
 @pytest.mark.parametrize("granularity", ["sample", "element"])
 def test_the_logits_of_a_sum_are_added(granularity):
-    parts = SampleWeights(ROWS, rate=0.7), GroupWeights(GROUPS, rate=0.3)
+    parts = SampleWeights(ROWS, rate=0.7, prior=0.0), GroupWeights(GROUPS, rate=0.3)
     training = Training(parts[0] + parts[1], sequence=4, granularity=granularity)
     loops = Loop(0.7), Loop(0.3)
     for number in range(4):
@@ -144,7 +163,7 @@ def test_per_batch_normalises_and_mixes(lam):
 
 
 def test_of_several_signed_scorers_the_standardised_scores_are_averaged():
-    weighting = SampleWeights(ROWS)
+    weighting = SampleWeights(ROWS, prior=0.0)
     training = Training(
         weighting,
         scorer=0.75 * GradientSimilarity()
@@ -186,7 +205,7 @@ def test_ignored_elements_have_no_part():
     (x, y), ids, _ = Training.batch(0, 5, 4)
     y[0] = -100
     y[1, 2:] = -100
-    weighting = SampleWeights(ROWS)
+    weighting = SampleWeights(ROWS, prior=0.0)
     training, loop = Training(weighting, sequence=4, granularity="element"), Loop(1.0)
     step = training.step(0, 5, noisy=(x, y))
     counted = y != -100
@@ -294,7 +313,8 @@ def test_under_autocast_what_is_remembered_stays_in_float32(kind):
     assert_same(step.weights.sum(), torch.tensor(1.0), 1e-6)
     if kind == "samples":
         assert weighting.remembered.dtype == torch.float32
-        assert_same(step.weights, shares(loop.logits(ids)), TOLERANCE)
+        logits = [weighting.prior + logit for logit in loop.logits(ids)]
+        assert_same(step.weights, shares(logits), TOLERANCE)
 
 
 @pytest.mark.parametrize("granularity", ["sample", "element"])
