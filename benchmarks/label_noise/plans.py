@@ -7,10 +7,10 @@ from benchmarks.trials.plans import Plan, TaskPlan
 
 CORE = (
     *("plain", "plain+trusted", "clean+trusted", "default", "per-batch"),
-    *("sample-weights", "recipe"),
+    *("sample-weights", "mended-labels"),
 )
 MEMORISED = (
-    *("plain", "plain+trusted", "clean+trusted", "loss-table", "sample-weights", "recipe"),
+    *("plain", "plain+trusted", "clean+trusted", "loss-table", "sample-weights", "mended-labels"),
 )
 CONTROLS = ("random", "trusted", "loss-table")
 PER_BATCH = ("similarity", "mixture", "learnt-mixture", "paper")
@@ -49,7 +49,7 @@ FULL: Plan = (
 QUICK: Plan = (
     TaskPlan(
         Setting("quick-symmetric-40", "fashion", "symmetric-40", 10, 100, 1500, 500),
-        ("plain", "plain+trusted", "clean+trusted", "similarity", "recipe"),
+        ("plain", "plain+trusted", "clean+trusted", "similarity", "sample-weights"),
         (100,),
         (0.03, 0.1),
         2,

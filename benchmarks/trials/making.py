@@ -19,7 +19,7 @@ from benchmarks.trials.finding import (
 )
 from benchmarks.trials.finding.out_of_fold import find_out_of_fold
 from benchmarks.trials.record import Record
-from benchmarks.trials.rows import ROWS
+from benchmarks.trials.rows import RECIPE, ROWS
 from benchmarks.trials.training import Training
 
 
@@ -66,7 +66,7 @@ def _observer(problem: Problem, run: Run, setting: Setting) -> Observer:
     if not setting.finds:
         return Observer()
     if row.build is not None:
-        of = "" if row.name == "recipe" else f" of {row.name}"
+        of = "" if row.name == RECIPE else f" of {row.name}"
         return RecipeTraining(problem, f"label_quality{of}")
     return TrustedAlone() if row.samples == "trusted" else PlainTraining(problem, setting.epochs)
 

@@ -184,11 +184,6 @@ def _mended_and_net(made: Made) -> MetaReweighter:
     return made.reweighter(labels=labels, weighting=_remembered_loss(made))
 
 
-def _recipe(made: Made) -> MetaReweighter:
-    """Return the reweighter that the README begins with."""
-    return made.reweighter(labels=MendedLabels(made.rows, made.problem.classes))
-
-
 _ALL = (
     Row("plain", "equal weights, ordinary training on the pool", None, False, stops=True),
     Row("random", "random weights max(0, N(0, 1)), plus the trusted loss", _random),
@@ -216,7 +211,7 @@ _ALL = (
     ),
     Row(
         "sample-weights",
-        "`SampleWeights`: scores summed by sample",
+        "the recipe of the README, `SampleWeights`: scores summed by sample",
         _weighted(lambda made: SampleWeights(made.rows)),
     ),
     Row(
@@ -255,7 +250,6 @@ _ALL = (
         "`MendedLabels`, and `WeightNet` on the remembered loss",
         _mended_and_net,
     ),
-    Row("recipe", "the recipe of the README", _recipe),
     Row(
         "logit-adjustment",
         "ordinary training, logits adjusted by class frequency (Menon et al. 2021)",
@@ -263,10 +257,17 @@ _ALL = (
         False,
         adjusted=True,
     ),
-    Row("recipe+logit-adjustment", "the recipe, logits adjusted likewise", _recipe, adjusted=True),
+    Row(
+        "sample-weights+logit-adjustment",
+        "the recipe, logits adjusted likewise",
+        _weighted(lambda made: SampleWeights(made.rows)),
+        adjusted=True,
+    ),
     Row("folds", "out of fold: trained on two thirds, asked of the third", None, False, "folds"),
 )
 ROWS = {row.name: row for row in _ALL}
+RECIPE = "sample-weights"
+"""The row that the README begins with, which aims speak of."""
 
 
 def loss_of(row: Row, problem: Problem) -> Loss:

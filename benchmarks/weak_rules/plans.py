@@ -7,11 +7,11 @@ from benchmarks.trials.plans import Plan, TaskPlan
 
 ROWS = (
     *("plain", "random", "trusted", "plain+trusted", "clean+trusted", "loss-table"),
-    *("default", "sample-weights", "group-weights", "recipe"),
+    *("default", "sample-weights", "group-weights", "mended-labels"),
 )
 NAMES = (
     *("plain", "random", "trusted", "plain+trusted", "loss-table"),
-    *("sample-weights", "group-weights", "recipe"),
+    *("sample-weights", "group-weights", "mended-labels"),
 )
 TEXTS = "trusted texts a class"
 
@@ -37,7 +37,7 @@ FULL: Plan = (
 QUICK: Plan = (
     TaskPlan(
         Setting("quick-youtube-rules", "youtube", "pairs", epochs=5, batch=64),
-        ("plain", "random", "plain+trusted", "recipe"),
+        ("plain", "random", "plain+trusted", "sample-weights"),
         (5,),
         (0.001, 0.003),
         2,

@@ -12,6 +12,7 @@ from benchmarks.trials.plans import TaskPlan
 from benchmarks.trials.report.looks import BLUE, ORANGE, tidy
 from benchmarks.trials.report.outcomes import Outcomes
 from benchmarks.trials.report.panels import panels_of
+from benchmarks.trials.rows import RECIPE
 
 _COLUMNS = 4
 
@@ -46,7 +47,7 @@ def _panel(axes: Axes, found: Outcomes, task: TaskPlan, size: int) -> None:
         if outcome is None or not outcome.records:
             continue
         values = [100 * record.test for record in outcome.records.values()]
-        colour = ORANGE if name.startswith("recipe") else BLUE
+        colour = ORANGE if name == RECIPE else BLUE
         axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.6, mew=0)
         axes.plot(fmean(values), place, "|", color="black", markersize=9, mew=1.6)
         stopped = outcome.mean_stopped()

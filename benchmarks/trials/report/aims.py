@@ -10,9 +10,10 @@ from benchmarks.trials.report.finding_tables import by_way
 from benchmarks.trials.report.outcomes import Outcome, Outcomes
 from benchmarks.trials.report.spreadsheets import over_epochs
 from benchmarks.trials.report.statistics import mean_and_deviation
+from benchmarks.trials.rows import RECIPE
 
-RECIPE, PLAIN, TRUSTED, RANDOM, DEFAULT, ORACLE = (
-    *("recipe", "plain", "plain+trusted", "random", "default"),
+PLAIN, TRUSTED, RANDOM, DEFAULT, ORACLE = (
+    *("plain", "plain+trusted", "random", "default"),
     "clean+trusted",
 )
 _OURS = "label_quality"

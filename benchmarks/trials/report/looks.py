@@ -41,7 +41,7 @@ LOOKS = {
     "mixture": Look(BLUE),
     "learnt-mixture": Look(BLUE, marker="v"),
     "paper": Look(BLUE, dashed=True),
-    "sample-weights": Look(AMBER),
+    "sample-weights": Look(ORANGE, marker="o"),
     "group-weights": Look(AMBER, dashed=True),
     "weight-net": Look(PURPLE),
     "weight-net-step": Look(PURPLE, marker="v"),
@@ -49,9 +49,8 @@ LOOKS = {
     "mended+net": Look(GREEN, marker="v"),
     "mended-labels": Look(GREEN, marker="o"),
     "soft-labels": Look(SKY, marker="o"),
-    "recipe": Look(ORANGE, marker="o"),
     "logit-adjustment": Look(SKY, dashed=True),
-    "recipe+logit-adjustment": Look(ORANGE, dashed=True),
+    "sample-weights+logit-adjustment": Look(ORANGE, dashed=True),
     "folds": Look(GREY, marker="x"),
 }
 

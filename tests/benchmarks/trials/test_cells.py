@@ -42,8 +42,10 @@ def test_full_plans_name_each_task_once_and_have_the_rows_that_their_aims_speak_
         assert len(names) == len(set(names))
     by_name = {task.name: task for task in NOISE}
     for name in ("symmetric-40-e40", "asymmetric-40-e40"):
-        assert {"plain", "plain+trusted", "clean+trusted", "recipe"} <= set(by_name[name].rows)
-    assert all({"plain+trusted", "recipe"} <= set(task.rows) for task in (*NOISE, *RULES))
+        assert {"plain", "plain+trusted", "clean+trusted", "sample-weights"} <= set(
+            by_name[name].rows
+        )
+    assert all({"plain+trusted", "sample-weights"} <= set(task.rows) for task in (*NOISE, *RULES))
     assert all("random" in task.rows for task in RULES)
 
 

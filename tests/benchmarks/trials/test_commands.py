@@ -21,7 +21,7 @@ pytest.importorskip("monai")  # whose version the description of the machine giv
 
 TINY = "--batch 20 --epochs 1 --trusted 8 --seeds 2 --rates 0.05 0.1 --jobs 1"
 IMAGES = f"{TINY} --pool 40 --validation 8"
-NOISE = f"{IMAGES} --tasks symmetric-40-e10 teacher-e10 --rows plain plain+trusted recipe"
+NOISE = f"{IMAGES} --tasks symmetric-40-e10 teacher-e10 --rows plain plain+trusted sample-weights"
 
 
 def noise_arguments(folder, output, *more):
@@ -84,20 +84,22 @@ def test_sets_that_are_not_there_are_left_out_and_named(folder, tmp_path, capsys
 
 def test_photographs_from_a_folder_of_all_sets(every_set, tmp_path):
     words = ["--data", str(every_set), "--output", str(tmp_path), *IMAGES.split()]
-    assert label_noise([*words, "--tasks", "cifar10n-worse", "--rows", "plain", "recipe"]) == 0
+    assert (
+        label_noise([*words, "--tasks", "cifar10n-worse", "--rows", "plain", "sample-weights"]) == 0
+    )
     assert "cifar10n-worse" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_rules_and_names(every_set, tmp_path):
     words = ["--data", str(every_set), "--output", str(tmp_path), *TINY.split()]
-    rows = ["plain", "random", "plain+trusted", "clean+trusted", "soft-labels", "recipe"]
+    rows = ["plain", "random", "plain+trusted", "clean+trusted", "soft-labels", "sample-weights"]
     words += ["--tasks", "youtube-rules", "distant-names", "--rows", *rows]
     assert weak_rules([*words, "--trusted", "5"]) == 0
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "### youtube-rules, 5 trusted texts a class" in text
     assert "recipe ≥ plain+trusted + 4, and > random: youtube-rules" in text
     names = text[text.index("### distant-names") : text.index("![accuracy]")]
-    assert "| recipe |" in names
+    assert "| sample-weights |" in names
     assert "| clean+trusted |" not in names  # nobody knows the truth of those
 
 

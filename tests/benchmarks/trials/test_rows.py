@@ -124,7 +124,7 @@ def test_the_adjusted_loss_adds_the_log_of_how_frequent_a_class_is(problem):
 
 def test_the_oracle_trains_on_the_rightly_labelled_alone(problem):
     assert selected(ROWS["clean+trusted"], problem).tolist() == [3, 4, 5, 6, 7]
-    assert selected(ROWS["recipe"], problem).tolist() == list(range(8))
+    assert selected(ROWS["sample-weights"], problem).tolist() == list(range(8))
 
 
 def test_a_lambda_set_on_the_fly_is_the_gradient_of_what_the_weights_gain():

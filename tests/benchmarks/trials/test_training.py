@@ -23,7 +23,7 @@ def fashion(folder):
     return Fashion(folder)
 
 
-def run(fashion, row="recipe", rate=0.05, noise="symmetric-40", **changes):
+def run(fashion, row="sample-weights", rate=0.05, noise="symmetric-40", **changes):
     setting = replace(SETTING, noise=noise, **changes)
     problem = fashion.problem(setting, 8, 0)
     return make(problem, Run(Cell("made-up", 8, row), rate, 0), setting, check=lambda: None)
@@ -98,7 +98,7 @@ def test_what_each_source_weighed_is_recorded(fashion):
 
 
 @pytest.mark.parametrize("source", SETTINGS)
-@pytest.mark.parametrize("row", ["plain+trusted", "soft-labels", "recipe"])
+@pytest.mark.parametrize("row", ["plain+trusted", "soft-labels", "sample-weights"])
 def test_every_data_set_can_be_trained_on(every_set, source, row):
     setting = SETTINGS[source]
     data = SOURCES[source].read(SOURCES[source].find(every_set))
