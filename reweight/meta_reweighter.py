@@ -203,7 +203,7 @@ class MetaReweighter:
         remembering = [p for p in (self.weighting, labels, dynamics) if p is not None]
         self._needs = needs_of_all(remembering)
         self._learns = self.weighting.learns or len(remembering) > 1
-        self.label_scores = label_scores or labels is not None
+        self.label_scores: bool = label_scores or labels is not None
         self._wants_label_scores = self.label_scores or any(
             getattr(part, "needs_label_scores", False) for part in remembering
         )

@@ -66,10 +66,10 @@ class ScoringContext:
         self.derivatives: Derivatives = Derivatives(objective, self.passes)
         self.passes.wants_labels = label_scores
         self.label_scores: Tensor | None = None
-        self.no_label_scores = "no scorer gives them: use GradientSimilarity()."
+        self.no_label_scores: str = "no scorer gives them: use GradientSimilarity()."
         self.training = training
         self.full_trusted_gradient = full_trusted_gradient
-        self.ranks = ranks or Ranks()
+        self.ranks: Ranks = ranks or Ranks()
         self._gradients: dict[frozenset[str], _Trusted] = {}
 
     @property

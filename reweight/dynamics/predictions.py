@@ -49,7 +49,7 @@ class Probabilities:
 
     def __init__(self, rows: int, classes: int) -> None:
         self.classes = classes
-        self.table = Table(rows, (classes,))
+        self.table: Table = Table(rows, (classes,))
 
     def learn(self, rows: Tensor, times: Tensor, logs: Tensor, labels: Tensor) -> None:
         """Add the probabilities of a step, the mean over a row's losses in it."""

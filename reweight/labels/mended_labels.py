@@ -67,7 +67,8 @@ class MendedLabels(RememberedLabels):
         if not 0 <= memory < 1:
             raise ValueError(f"memory must be a share >= 0 and < 1, got {memory!r}.")
         super().__init__(num_samples, num_classes, shape, max_gib, extra=8)
-        self.prior, self.rate = prior, rate
+        self.prior: float = prior
+        self.rate: float = rate
         self.pair_rate, self.memory = pair_rate, memory
         self._trust = Table(num_samples, self.shape)
         self._times = Table(num_samples, self.shape)

@@ -35,7 +35,8 @@ class RememberedLabels:
             check_whole("a side of shape", side)
         if num_classes < 2:
             raise ValueError(f"num_classes must be an integer >= 2, got {num_classes!r}.")
-        self.num_samples, self.num_classes = num_samples, num_classes
+        self.num_samples: int = num_samples
+        self.num_classes: int = num_classes
         self.shape: tuple[int, ...] = tuple(shape)
         size = num_samples * math.prod(self.shape) * (4 * num_classes + 8 + extra) / _GIB
         if size > max_gib:

@@ -53,7 +53,8 @@ class SoftLabels(RememberedLabels):
         check_rate("prior", prior)
         check_rate("rate", rate)
         super().__init__(num_samples, num_classes, shape, max_gib, extra=0)
-        self.prior, self.rate = prior, rate
+        self.prior: float = prior
+        self.rate: float = rate
 
     @override
     def believed(self, ids: Tensor, labels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from reweight.weightings.remembered import RememberedLogits
 
@@ -20,7 +21,7 @@ class GroupWeights(RememberedLogits):
         ValueError: If there is no group, or two have one name, or ``rate`` is out of range.
     """
 
-    rows = "groups"
+    rows: ClassVar[Literal["ids", "groups"]] = "groups"
 
     def __init__(self, groups: int | Sequence[str], *, rate: float = 0.1) -> None:
         names = None if isinstance(groups, int) else list(groups)

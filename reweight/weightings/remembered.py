@@ -29,9 +29,10 @@ class RememberedLogits(LogitWeighting):
             raise ValueError(f"rate must be a finite number > 0, got {rate!r}.")
         if not math.isfinite(prior):
             raise ValueError(f"prior must be a finite number, got {prior!r}.")
-        self.rate, self.prior = rate, prior
+        self.rate: float = rate
+        self.prior: float = prior
         self._table = Table(count, what="samples" if self.rows == "ids" else "groups")
-        self.needs = {self.rows: count}
+        self.needs: Mapping[str, int | None] = {self.rows: count}
 
     @property
     def remembered(self) -> Tensor:

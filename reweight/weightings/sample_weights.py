@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from reweight.weightings.remembered import RememberedLogits
 
 
@@ -22,7 +24,7 @@ class SampleWeights(RememberedLogits):
         ValueError: If one is out of range.
     """
 
-    rows = "ids"
+    rows: ClassVar[Literal["ids", "groups"]] = "ids"
 
     def __init__(self, num_samples: int, *, rate: float = 1.0, prior: float = 1.0) -> None:
         super().__init__(num_samples, rate, prior)

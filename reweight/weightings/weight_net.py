@@ -68,9 +68,11 @@ class WeightNet(LogitWeighting):
         for name, value in (("rate", rate), ("pull", pull)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be a finite number > 0, got {value!r}.")
-        self.rate, self.pull, self.seed = rate, pull, seed
+        self.rate: float = rate
+        self.pull: float = pull
+        self.seed: int = seed
         self._features = Features(features, num_samples, num_classes, num_groups)
-        self.needs = self._features.needs
+        self.needs: Mapping[str, int | None] = self._features.needs
         self._own = module is None
         self.module: nn.Module | None = None
         if module is not None:

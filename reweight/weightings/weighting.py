@@ -74,7 +74,7 @@ class Sum(LogitWeighting):
     """Several weightings, whose logits are added."""
 
     def __init__(self, parts: list[LogitWeighting]) -> None:
-        self.parts = tuple(parts)
+        self.parts: tuple[LogitWeighting, ...] = tuple(parts)
         needs: dict[str, int | None] = {}
         for part in parts:
             for name, count in part.needs.items():
@@ -85,24 +85,32 @@ class Sum(LogitWeighting):
                         f"{known} of them, another {count}."
                     )
                 needs[name] = count if known is None else known
-        self.needs = needs
-        self.needs_label_scores = any(part.needs_label_scores for part in parts)
+        self.needs: Mapping[str, int | None] = needs
+        self.needs_label_scores: bool = any(part.needs_label_scores for part in parts)
 
     @override
     def learn(self, context: WeightingContext) -> None:
+        """Let every part learn."""
         for part in self.parts:
             part.learn(context)
 
     @override
     def logits(self, context: WeightingContext) -> Tensor:
+        """Return the sum of all parts' logits, ``(N,)``."""
         return torch.stack([part.logits(context) for part in self.parts]).sum(dim=0)
 
     @override
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of every part, by its place."""
         return {str(number): part.state_dict() for number, part in enumerate(self.parts)}
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If it is of another number of weightings.
+        """
         if set(state) != {str(number) for number in range(len(self.parts))}:
             raise ValueError(
                 f"the state is of a sum of {len(state)} weightings, and this is one of "
