@@ -49,17 +49,17 @@ def parse(words: Sequence[str], module: str, what: str, presets: Mapping[str, Pl
         SystemExit: With status 2, if an option is wrong.
         UserError: If the data are, or do not fit the options.
     """
-    full = next(iter(presets.values()))
+    every = [task for plan in presets.values() for task in plan]
     parser = _parser(module, what, presets)
     given = parser.parse_args(words)
     if given.report_only:
         return Command(given.output, None)
-    sources = list(dict.fromkeys(task.setting.source for task in full))
+    sources = list(dict.fromkeys(task.setting.source for task in every))
     if given.data is None and all(getattr(given, source) is None for source in sources):
         parser.error("--data is required (but for --report-only): the folder of the data sets")
     plan = presets[given.preset]
     if given.tasks:
-        named = {task.name: task for task in (*full, *plan)}
+        named = {task.name: task for task in (*every, *plan)}
         plan = tuple(named[name] for name in dict.fromkeys(given.tasks))
     folders = _folders(given, sources)
     missing = tuple(
