@@ -15,7 +15,7 @@ from benchmarks.trials.options import parse
 from benchmarks.trials.plans import Plan
 from benchmarks.trials.report import Aims, write_report
 from benchmarks.trials.store import Store
-from benchmarks.trials.workers import make_runs, one_thread
+from benchmarks.trials.workers import make_runs
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def run(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> int:
             work = command.work
             for message in work.missing:
                 print(f"left out: {message}", file=sys.stderr)
-            one_thread()
+            torch.set_num_threads(1)  # the processes that train have a core each
             about = {
                 **describe_machine(torch.device("cpu")),
                 "jobs": str(work.jobs),

@@ -19,6 +19,8 @@ def one_thread_here():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    # SciPy's trees of points recurse without end where tiny numbers are taken as 0.
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
