@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -96,3 +97,11 @@ def check_whole(what: str, value: object) -> None:
     """Raise a ``ValueError`` unless ``value`` is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{what} must be an integer >= 1, got {value!r}.")
+
+
+def check_number(name: str, value: float, *, above: bool = False) -> None:
+    """Raise a ``ValueError`` unless ``value`` is finite and at least 0, or ``above`` it."""
+    if not (value > 0 if above else value >= 0) or not value < math.inf:
+        raise ValueError(
+            f"{name} must be a finite number {'>' if above else '>='} 0, got {value!r}."
+        )

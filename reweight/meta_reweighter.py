@@ -22,7 +22,6 @@ from reweight._step.losses import Granularity, UnitLosses
 from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.options import (
     check_choice,
-    check_coefficient,
     check_function,
     check_model,
     forward_of,
@@ -34,6 +33,7 @@ from reweight._step.soft_targets import counting, softened
 from reweight._step.weighing import scores_by_name
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
+from reweight.errors import check_number
 from reweight.labels import RememberedLabels
 from reweight.scorers import (
     GradientSimilarity,
@@ -162,7 +162,7 @@ class MetaReweighter:
             ("sync", sync, Sync),
         ):
             check_choice(name, value, choices)
-        check_coefficient(trusted_coefficient)
+        check_number("trusted_coefficient", trusted_coefficient)
         if scorer is None:
             scorer = GradientSimilarity() / LastLayerGradient()
         if selector is None:

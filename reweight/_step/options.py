@@ -46,12 +46,6 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         raise ValueError(f"{name} must be one of {get_args(choices)}, got {value!r}.")
 
 
-def check_coefficient(value: float) -> None:
-    """Raise a ``ValueError`` unless ``value`` is finite and not negative."""
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"trusted_coefficient must be a finite number >= 0, got {value!r}.")
-
-
 def check_function(name: str, value: object, wanted: str) -> None:
     """Raise a ``TypeError`` unless ``value`` can be called; a class cannot."""
     if not callable(value) or isinstance(value, type):

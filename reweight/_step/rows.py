@@ -46,7 +46,7 @@ class Rows:
                         else ", the number of its source."
                     )
                 )
-        found = {name: _integers(name, value) for name, value in given.items() if value is not None}
+        found = {name: integers(name, value) for name, value in given.items() if value is not None}
         for name, values in found.items():
             _check_range(name, values, needs.get(name))
         return cls(found)
@@ -96,25 +96,37 @@ def needs_of_all(parts: Iterable[Any]) -> dict[str, int | None]:
             if known is not None and count is not None and known != count:
                 raise ValueError(
                     f"all that remembers must speak of the same {name}: {whose!r} knows {known} "
-                    f"of them, {part!r} {count}."
+                    f"of them, another {count}: {part!r}."
                 )
             found[name] = (count, part) if known is None else (known, whose)
     return {name: count for name, (count, _) in found.items()}
 
 
-def _integers(name: str, value: Any) -> Tensor:
+def integers(name: str, value: Any, each: str = "sample") -> Tensor:
+    """Return ``value`` as int64: a tensor where it is, anything else on the CPU.
+
+    Args:
+        name: Of what is given, for messages.
+        value: A tensor, an array or a list of integers.
+        each: What one of them is of, for messages.
+
+    Raises:
+        TypeError: If it is no integers.
+        ValueError: If it is a single number.
+    """
+    of = "an" if each[0] in "aeiou" else "a"
     try:
         # Of another shape of the world, a list or array: on the CPU, where a loader leaves it.
         values = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"{name} must be integers, one a sample: a tensor, an array or a list; got "
+            f"{name} must be integers, one {of} {each}: a tensor, an array or a list; got "
             f"{type(value).__name__}."
         ) from error
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"{name} must be integers, one a sample; got {values.dtype}.")
+        raise TypeError(f"{name} must be integers, one {of} {each}; got {values.dtype}.")
     if values.dim() == 0:
-        raise ValueError(f"{name} must be one integer a sample, (C,); got a single number.")
+        raise ValueError(f"{name} must be one integer {of} {each}, (C,); got a single number.")
     return values.long()
 
 

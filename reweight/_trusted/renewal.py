@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32
 from reweight._isolation.objective import Objective, Parameters
+from reweight.errors import check_whole
 
 AGREEMENT = 0.95
 """Cosine from which on a gradient counts as unchanged (``benchmarks.fast_mode``).
@@ -38,8 +39,7 @@ class RenewedGradient:
     """
 
     def __init__(self, every: int, averaging: float) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"renew_every must be an integer >= 1, got {every!r}.")
+        check_whole("renew_every", every)
         if not 0 <= averaging < 1:
             raise ValueError(f"averaging must be at least 0 and less than 1, got {averaging!r}.")
         self.every = every

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from reweight._step.rows import integers
 
 
 def as_labels(labels: Any, trained: Tensor) -> Tensor:
@@ -20,20 +21,11 @@ def as_labels(labels: Any, trained: Tensor) -> Tensor:
         TypeError: If they are no integers.
         ValueError: If there are not as many, or if they are others than those trained on.
     """
-    try:
-        found = torch.as_tensor(labels).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"labels must be integers, one an id: a tensor, an array or a list; got "
-            f"{type(labels).__name__}."
-        ) from error
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise TypeError(f"labels must be integers, one an id; got {found.dtype}.")
+    found = integers("labels", labels, "id").cpu()
     if found.shape != trained.shape:
         raise ValueError(
             f"labels must be one an id, ({len(trained)},); got shape {tuple(found.shape)}."
         )
-    found = found.long()
     differ = (found != trained) & (trained >= 0)
     if differ.any():
         first = int(differ.nonzero()[0])

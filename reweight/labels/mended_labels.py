@@ -12,9 +12,9 @@ from typing_extensions import override
 from reweight._dtypes import at_least_float32
 from reweight._memory import Table
 from reweight._step.soft_targets import Labelled
+from reweight.errors import check_number
 from reweight.labels.remembered import (
     RememberedLabels,
-    check_rate,
     of_the_given,
     standardised,
 )
@@ -61,9 +61,9 @@ class MendedLabels(RememberedLabels):
         shape: Sequence[int] = (),
         max_gib: float = 4.0,
     ) -> None:
-        check_rate("prior", prior)
-        check_rate("rate", rate)
-        check_rate("pair_rate", pair_rate)
+        check_number("prior", prior)
+        check_number("rate", rate)
+        check_number("pair_rate", pair_rate)
         if not 0 <= memory < 1:
             raise ValueError(f"memory must be a share >= 0 and < 1, got {memory!r}.")
         super().__init__(num_samples, num_classes, shape, max_gib, extra=8)

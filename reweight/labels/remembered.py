@@ -131,12 +131,6 @@ class RememberedLabels:
         )
 
 
-def check_rate(name: str, value: float, *, least: float = 0.0) -> None:
-    """Raise a ``ValueError`` unless ``value`` is finite and at least ``least``."""
-    if not least <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number >= {least:g}, got {value!r}.")
-
-
 def standardised(found: Labelled, *, by_length: bool = False) -> Tensor:
     """Return z, ``(N, *S, K)``: the scores over the rms of those of the labels given, within ±3.
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from reweight._step.soft_targets import Labelled
-from reweight.labels.remembered import RememberedLabels, check_rate, standardised
+from reweight.errors import check_number
+from reweight.labels.remembered import RememberedLabels, standardised
 
 
 class SoftLabels(RememberedLabels):
@@ -50,8 +51,8 @@ class SoftLabels(RememberedLabels):
         shape: Sequence[int] = (),
         max_gib: float = 4.0,
     ) -> None:
-        check_rate("prior", prior)
-        check_rate("rate", rate)
+        check_number("prior", prior)
+        check_number("rate", rate)
         super().__init__(num_samples, num_classes, shape, max_gib, extra=0)
         self.prior: float = prior
         self.rate: float = rate

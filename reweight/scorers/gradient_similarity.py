@@ -19,6 +19,7 @@ from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._step.plain_gradients import PlainGradients
 from reweight._trusted.renewal import RenewedGradient
+from reweight.errors import check_whole
 from reweight.lookahead import SGD, Lookahead, LookaheadLike, as_lookahead, linearize
 from reweight.scorers.mixture import Scorer
 
@@ -101,8 +102,7 @@ class GradientSimilarity(Scorer):
     ) -> None:
         if method not in get_args(SimilarityMethod):
             raise ValueError(f"method must be one of {get_args(SimilarityMethod)}, got {method!r}.")
-        if not isinstance(inner_steps, int) or inner_steps < 1:
-            raise ValueError(f"inner_steps must be an integer >= 1, got {inner_steps!r}.")
+        check_whole("inner_steps", inner_steps)
         if inner_steps > 1 and method != "unrolled":
             raise ValueError(
                 f'inner_steps={inner_steps} needs method="unrolled": the other methods are the '

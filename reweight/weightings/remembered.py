@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from reweight._memory import Table
+from reweight.errors import check_number
 from reweight.weightings.context import WeightingContext
 from reweight.weightings.weighting import LogitWeighting
 
@@ -25,8 +26,7 @@ class RememberedLogits(LogitWeighting):
     rows: ClassVar[Literal["ids", "groups"]]
 
     def __init__(self, count: int, rate: float, prior: float = 0.0) -> None:
-        if not 0 < rate < float("inf"):
-            raise ValueError(f"rate must be a finite number > 0, got {rate!r}.")
+        check_number("rate", rate, above=True)
         if not math.isfinite(prior):
             raise ValueError(f"prior must be a finite number, got {prior!r}.")
         self.rate: float = rate

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from reweight.errors import check_number
 from reweight.weightings.context import WeightingContext
 from reweight.weightings.features import Feature, Features
 from reweight.weightings.weighting import LogitWeighting
@@ -65,9 +66,8 @@ class WeightNet(LogitWeighting):
     ) -> None:
         if module is not None and not isinstance(module, nn.Module):
             raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}.")
-        for name, value in (("rate", rate), ("pull", pull)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be a finite number > 0, got {value!r}.")
+        check_number("rate", rate, above=True)
+        check_number("pull", pull, above=True)
         self.rate: float = rate
         self.pull: float = pull
         self.seed: int = seed

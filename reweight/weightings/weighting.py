@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from reweight._step.rows import needs_of_all
 from reweight.weightings.context import WeightingContext
 
 WeightingLike: TypeAlias = Union["Weighting", Callable[[WeightingContext], Tensor]]
@@ -75,17 +76,7 @@ class Sum(LogitWeighting):
 
     def __init__(self, parts: list[LogitWeighting]) -> None:
         self.parts: tuple[LogitWeighting, ...] = tuple(parts)
-        needs: dict[str, int | None] = {}
-        for part in parts:
-            for name, count in part.needs.items():
-                known = needs.get(name)
-                if known is not None and count is not None and known != count:
-                    raise ValueError(
-                        f"weightings that are added must speak of the same {name}: one knows "
-                        f"{known} of them, another {count}."
-                    )
-                needs[name] = count if known is None else known
-        self.needs: Mapping[str, int | None] = needs
+        self.needs: Mapping[str, int | None] = needs_of_all(parts)
         self.needs_label_scores: bool = any(part.needs_label_scores for part in parts)
 
     @override
