@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from reweight._isolation.cross_entropy import is_binary
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Supervised:
     """A model's output and the target its losses hold it against, looked into when asked.
 
@@ -36,6 +37,10 @@ class Supervised:
         probabilities in the shape of the output, of which the largest is the class given. One
         logit z of a binary cross-entropy is the pair (0, z).
         """
+        return self._predictions
+
+    @cached_property
+    def _predictions(self) -> Predictions | None:
         output, target = self.output, self.target
         if not isinstance(output, Tensor) or not isinstance(target, Tensor):
             return None

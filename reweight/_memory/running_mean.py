@@ -18,12 +18,13 @@ class RunningMean:
     ``1 − momentum``.
 
     Args:
-        rows: How many.
+        means: Where the means are kept.
+        times: Where it is kept how often each row, or each place of it, was seen.
         momentum: How much is kept of what is remembered, in [0, 1).
     """
 
-    def __init__(self, rows: int, momentum: float = 0.9) -> None:
-        self._means, self._times = Table(rows), Table(rows)
+    def __init__(self, means: Table, times: Table, momentum: float = 0.9) -> None:
+        self._means, self._times = means, times
         self._momentum = momentum
 
     def read(self, rows: Tensor, otherwise: Tensor) -> Tensor:
@@ -31,14 +32,21 @@ class RunningMean:
         means = self._means.read(rows)
         return torch.where(self._times.read(rows) > 0, means, otherwise.to(means))
 
-    def add(self, rows: Tensor, values: Tensor) -> None:
-        """Take in ``values``, ``(N,)``; of a row that comes several times their mean, once.
+    def add(self, rows: Tensor, values: Tensor, known: Tensor | None = None) -> None:
+        """Take in ``values``; of a row that comes several times their mean, once.
 
-        What is not finite says nothing.
+        Args:
+            rows: ``(N,)``.
+            values: ``(N, ...)``, what the means are of.
+            known: Which of them say something, bool, in the shape of what ``times`` holds of each
+                row; ``None``: those that are finite.
         """
-        means, known = self._means.read(rows), values.isfinite()
+        means = self._means.read(rows)
+        known = values.isfinite() if known is None else known
         share = torch.clamp(1 / (self._times.read(rows) + 1), min=1 - self._momentum)
-        change = torch.where(known, values.to(means) - means, torch.zeros_like(means))
+        share = torch.where(known, share, torch.zeros_like(share))
+        share = share.reshape(*share.shape, *[1] * (values.dim() - share.dim()))
+        change = torch.where(share > 0, values.to(means) - means, torch.zeros_like(means))
         self._means.add_mean(rows, share * change)
         self._times.add_mean(rows, known.to(means))
 

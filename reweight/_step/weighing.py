@@ -72,14 +72,21 @@ def weigh(weighting: Weighting, selector: Selector, context: WeightingContext) -
     """
     if context.losses.numel() == 0:
         return context.losses
-    weights = _checked(weighting(context), context.losses, "weighting")
-    if weighting.relative:
-        weights = normalize(weights)
-    weights = weights.to(context.losses)
-    return _checked(selector(weights), weights, "selector")
+    raw = _shaped(weighting(context), context.losses, "weighting")
+    weights = (normalize(raw) if weighting.relative else raw).to(context.losses)
+    selected = _shaped(selector(weights), weights, "selector")
+    valid = torch.stack([_valid(raw), _valid(selected).to(raw.device)])
+    if not valid.all():  # the device is waited for once
+        what = "selector" if valid[0] else "weighting"
+        raise ValueError(f"the {what} returned negative or non-finite weights; they must be >= 0.")
+    return selected
 
 
-def _checked(weights: Any, like: Tensor, what: str) -> Tensor:
+def _valid(weights: Tensor) -> Tensor:
+    return ((weights >= 0) & weights.isfinite()).all()
+
+
+def _shaped(weights: Any, like: Tensor, what: str) -> Tensor:
     if (
         not isinstance(weights, Tensor)
         or weights.shape != like.shape
@@ -91,6 +98,4 @@ def _checked(weights: Any, like: Tensor, what: str) -> Tensor:
             else "one for each of context.losses."
         )
         raise ValueError(f"the {what} must return weights of shape ({like.numel()},), {mend}")
-    if not ((weights >= 0) & weights.isfinite()).all():
-        raise ValueError(f"the {what} returned negative or non-finite weights; they must be >= 0.")
     return weights.detach()

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from reweight._dtypes import at_least_float32
-from reweight._memory import Table
+from reweight._memory import RunningMean, Table
 from reweight._step.soft_targets import Labelled
 from reweight.errors import check_number
 from reweight.labels.remembered import (
@@ -72,6 +72,7 @@ class MendedLabels(RememberedLabels):
         self.pair_rate, self.memory = pair_rate, memory
         self._trust = Table(num_samples, self.shape)
         self._times = Table(num_samples, self.shape)
+        self._predicted = RunningMean(self._table, self._times, memory)
         self._pairs = Table(num_classes, (num_classes,), what="classes")
 
     @override
@@ -101,13 +102,7 @@ class MendedLabels(RememberedLabels):
         """Take in what a step says of its labels, and what it predicts."""
         super().learn(found)
         ids, known = found.ids, found.labels >= 0
-        before = self._times.read(ids)
-        share = 1 - torch.clamp(before / (before + 1), max=self.memory)
-        move = share.unsqueeze(-1) * (
-            at_least_float32(found.logits).softmax(dim=-1) - self._table.read(ids)
-        )
-        self._table.add_mean(ids, torch.where(known.unsqueeze(-1), move, torch.zeros_like(move)))
-        self._times.add_mean(ids, known.to(before))
+        self._predicted.add(ids, at_least_float32(found.logits).softmax(dim=-1), known)
         z = of_the_given(standardised(found, by_length=True), found.labels)
         self._trust.add(ids, self.rate * z)
         likeliest = self._table.read(ids).argmax(dim=-1)

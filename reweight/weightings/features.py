@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from reweight._memory import RunningMean
+from reweight._memory import RunningMean, Table
 from reweight.errors import check_whole
 from reweight.weightings.context import WeightingContext
 from reweight.weightings.scale import Scale
@@ -73,7 +73,7 @@ class Features:
                 raise ValueError(f"the feature {feature!r} needs {asked}=.")
             check_whole(asked, count)
             if feature in REMEMBERED:
-                self._remembered[feature] = RunningMean(count)
+                self._remembered[feature] = RunningMean(Table(count), Table(count))
                 self.needs["ids"] = count
             if feature == "group":
                 self.needs["groups"] = count

@@ -27,6 +27,7 @@ from reweight import (
 from reweight._step.soft_targets import Labelled
 from tests import oracle
 from tests.comparing import assert_same
+from tests.labels.training import trained_on_wrong_labels
 from tests.problems import CLASSES, PROBLEMS, float64
 
 N, RATE, PRIOR = 9, 0.7, 1.5
@@ -148,28 +149,8 @@ def test_unseen_samples_are_told_from_others():
 
 
 def test_labels_that_are_wrong_are_mended():
-    torch.manual_seed(0)
-    centres = 3 * torch.randn(3, 4)
-    truth = torch.randint(3, (90,))
-    x = centres[truth] + 0.5 * torch.randn(90, 4)
-    given = torch.where(torch.arange(90) % 3 == 0, (truth + 1) % 3, truth)
-    model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3))
     labels = SoftLabels(90, 3)
-    weigh = MetaReweighter(
-        model,
-        nn.CrossEntropyLoss(reduction="none"),
-        scorer=GradientSimilarity(),
-        labels=labels,
-        trusted_coefficient=1.0,
-    )
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    clean = torch.arange(90)[torch.arange(90) % 3 == 1][:12]
-    for _ in range(30):
-        for ids in torch.randperm(90).split(30):
-            step = weigh((x[ids], given[ids]), (x[clean], truth[clean]), ids=ids)
-            optimizer.zero_grad()
-            step.loss.backward()
-            optimizer.step()
+    truth, given = trained_on_wrong_labels(labels)
     wrong = given != truth
     assert (labels.suggested[wrong] == truth[wrong]).float().mean() > 0.9
     assert (labels.suggested[~wrong] == truth[~wrong]).float().mean() > 0.9
