@@ -21,12 +21,14 @@ def _finding(plan: TaskPlan, noise: str | None = None, name: str | None = None) 
 
 FULL: Plan = (
     *(
-        _finding(fashion(noise, EPOCHS, ROWS, 2))
+        _finding(fashion(noise, EPOCHS, ROWS, 3))
         for noise in ("symmetric-40", "asymmetric-40", "teacher")
     ),
-    _finding(photographs("worse", 12, ROWS, 2)),
-    _finding(rules("hausa", ROWS, (20,), 2), "votes", "hausa-votes"),
-    _finding(rules("youtube", ROWS, (20,), 2), "votes", "youtube-votes"),
+    _finding(photographs("worse", 12, ROWS, 3)),
+    _finding(rules("hausa", ROWS, (20,), 3), "votes", "hausa-votes"),
+    _finding(rules("youtube", ROWS, (20,), 3), "votes", "youtube-votes"),
+    _finding(fashion("symmetric-20", EPOCHS, ROWS, 3)),
+    _finding(photographs("random1", 12, ROWS, 3)),
 )
 QUICK: Plan = (
     TaskPlan(

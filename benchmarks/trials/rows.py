@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from reweight.labels import RememberedLabels
     from reweight.weightings import WeightingLike
 
+TRUSTED = 0.1
+"""The trusted coefficient of every row that does not name its own."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 Samples = Literal["pool", "clean", "trusted", "folds"]
 
@@ -71,7 +74,7 @@ class Made:
         groups = self.problem.groups
         return self.problem.classes if groups is None else int(groups.max()) + 1
 
-    def reweighter(self, trusted: float = 1.0, **arguments: Any) -> MetaReweighter:
+    def reweighter(self, trusted: float = TRUSTED, **arguments: Any) -> MetaReweighter:
         """Return a reweighter, with the trusted term but where it is told otherwise."""
         return MetaReweighter(
             self.model, self.loss, trusted_coefficient=trusted, **{**arguments, **self.options}
@@ -111,8 +114,9 @@ class Row:
         return problem.truth is not None or self.samples != "clean"
 
 
-def _uniform(made: Made) -> MetaReweighter:
-    return made.reweighter(scorer=Uniform(), selector=KeepAll())
+def _uniform(trusted: float = TRUSTED) -> Build:
+    """Return a builder: equal weights, and the trusted term."""
+    return lambda made: made.reweighter(trusted, scorer=Uniform(), selector=KeepAll())
 
 
 def _random(made: Made) -> MetaReweighter:
@@ -157,11 +161,11 @@ def _paper(made: Made) -> MetaReweighter:
     return MetaReweighter.paper(made.model, made.loss, **made.options)
 
 
-def _weighted(weighting: Callable[[Made], WeightingLike]) -> Build:
+def _weighted(weighting: Callable[[Made], WeightingLike], trusted: float = TRUSTED) -> Build:
     """Return a builder: the default scorer, and what remembers its scores."""
 
     def build(made: Made) -> MetaReweighter:
-        return made.reweighter(weighting=weighting(made))
+        return made.reweighter(trusted, weighting=weighting(made))
 
     return build
 
@@ -188,12 +192,13 @@ _ALL = (
     Row("plain", "equal weights, ordinary training on the pool", None, False, stops=True),
     Row("random", "random weights max(0, N(0, 1)), plus the trusted loss", _random),
     Row("trusted", "ordinary training on the trusted set alone", samples="trusted"),
-    Row("plain+trusted", "equal weights, plus the loss of a trusted batch", _uniform),
+    Row("plain+trusted", "equal weights, plus a tenth of a trusted batch's loss", _uniform()),
+    Row("plain+trusted-1", "equal weights, plus all of a trusted batch's loss", _uniform(1.0)),
     Row("clean", "oracle: the rightly labelled alone", None, False, "clean"),
     Row(
         "clean+trusted",
         "oracle: the rightly labelled alone, plus the trusted loss",
-        _uniform,
+        _uniform(),
         samples="clean",
     ),
     Row(
@@ -213,6 +218,16 @@ _ALL = (
         "sample-weights",
         "the recipe of the README, `SampleWeights`: scores summed by sample",
         _weighted(lambda made: SampleWeights(made.rows)),
+    ),
+    Row(
+        "sample-weights-1",
+        "the same, plus all of a trusted batch's loss",
+        _weighted(lambda made: SampleWeights(made.rows), trusted=1.0),
+    ),
+    Row(
+        "sample-weights-0",
+        "the same, without the trusted loss",
+        _weighted(lambda made: SampleWeights(made.rows), trusted=0.0),
     ),
     Row(
         "group-weights",

@@ -8,6 +8,7 @@ from benchmarks.trials.plans import Plan, TaskPlan
 ROWS = (
     *("plain", "random", "trusted", "plain+trusted", "clean+trusted", "loss-table"),
     *("default", "sample-weights", "group-weights", "mended-labels"),
+    *("plain+trusted-1", "sample-weights-1"),
 )
 NAMES = (
     *("plain", "random", "trusted", "plain+trusted", "loss-table"),
