@@ -30,6 +30,7 @@ class Look:
 LOOKS = {
     "plain": Look(BLACK),
     "plain+trusted": Look(BLACK, dashed=True, marker="s"),
+    "plain+trusted-1": Look(BLACK, dashed=True, marker="x"),
     "random": Look(GREY),
     "trusted": Look(GREY, dashed=True),
     "clean": Look(GREEN),
@@ -42,6 +43,8 @@ LOOKS = {
     "learnt-mixture": Look(BLUE, marker="v"),
     "paper": Look(BLUE, dashed=True),
     "sample-weights": Look(ORANGE, marker="o"),
+    "sample-weights-1": Look(ORANGE, dashed=True, marker="x"),
+    "sample-weights-0": Look(ORANGE, marker="^"),
     "group-weights": Look(AMBER, dashed=True),
     "weight-net": Look(PURPLE),
     "weight-net-step": Look(PURPLE, marker="v"),

@@ -8,7 +8,7 @@ from benchmarks.sets.network import build_network
 from benchmarks.sets.problem import Problem
 from benchmarks.trials.learnt_mixture import LearntMixture
 from benchmarks.trials.report.looks import LOOKS
-from benchmarks.trials.rows import ROWS, Made, loss_of, selected
+from benchmarks.trials.rows import ROWS, TRUSTED, Made, loss_of, selected
 from reweight import GradientSimilarity, LastLayerGradient, WeightingContext, normalize
 
 cross_entropy = nn.functional.cross_entropy
@@ -72,10 +72,13 @@ def test_every_row_makes_a_step_whose_loss_has_a_gradient(problem, name):
     assert any(bool(g.abs().sum() > 0) for g in gradients(model, found.loss))
 
 
-def test_plain_and_trusted_is_both_mean_losses(problem):
-    model, found = step("plain+trusted", problem)
-    by_hand = sum(cross_entropy(model(x), y) for x, y in (problem.pool, problem.trusted))
-    torch.testing.assert_close(gradients(model, found.loss), gradients(model, by_hand))
+@pytest.mark.parametrize(("name", "share"), [("plain+trusted", TRUSTED), ("plain+trusted-1", 1.0)])
+def test_plain_and_trusted_is_the_sum_of_mean_losses(problem, name, share):
+    model, found = step(name, problem)
+    noisy, trusted = (cross_entropy(model(x), y) for x, y in (problem.pool, problem.trusted))
+    torch.testing.assert_close(
+        gradients(model, found.loss), gradients(model, noisy + share * trusted)
+    )
 
 
 def test_similarity_is_the_normalised_product_of_gradients(problem):
@@ -104,13 +107,11 @@ def test_random_weights_depend_on_the_seed(problem):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_the_paper_and_the_default_have_no_trusted_term_and_the_others_have(problem):
-    assert all(made(name, problem)[1].trusted_coefficient == 0 for name in ("paper", "default"))
-    assert all(
-        made(name, problem)[1].trusted_coefficient == 1
-        for name in WEIGHED
-        if name not in ("paper", "default")
-    )
+def test_the_trusted_term_is_a_tenth_but_where_a_row_says_otherwise(problem):
+    without = {"paper", "default", "sample-weights-0"}
+    other = dict.fromkeys(without, 0.0) | {"plain+trusted-1": 1.0, "sample-weights-1": 1.0}
+    found = {name: made(name, problem)[1].trusted_coefficient for name in WEIGHED}
+    assert found == {name: other.get(name, TRUSTED) for name in WEIGHED}
 
 
 def test_the_adjusted_loss_adds_the_log_of_how_frequent_a_class_is(problem):
