@@ -62,7 +62,7 @@ def main(folder: str = "runs/wrong_labels", count: int = 2000, epochs: int = 12)
         model,
         nn.CrossEntropyLoss(reduction="none"),
         weighting=SampleWeights(count),
-        trusted_coefficient=1.0,
+        trusted_coefficient=0.1,
         dynamics=dynamics,
     )
     batches = paired(DataLoader(noisy, 50, shuffle=True), DataLoader(trusted, 40, shuffle=True))
