@@ -10,7 +10,7 @@ from benchmarks.trials.plans import Plan, TaskPlan
 from benchmarks.weak_rules.plans import rules
 
 EPOCHS = 15
-ROWS = ("sample-weights", "mended-labels", "plain", "folds", "trusted")
+ROWS = ("mended-labels", "sample-weights", "plain", "folds", "trusted")
 
 
 def _finding(plan: TaskPlan, noise: str | None = None, name: str | None = None) -> TaskPlan:

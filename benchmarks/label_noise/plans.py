@@ -7,8 +7,12 @@ from benchmarks.trials.plans import Plan, TaskPlan
 
 BESIDE = ("plain", "plain+trusted", "clean+trusted")
 SHORT = (*BESIDE, "default", "sample-weights", "mended-labels")
-WHOLE = ("plain+trusted-1", "sample-weights-1")
-MEMORISED = (*BESIDE, "loss-table", "sample-weights", "plain+trusted-1", "sample-weights-1")
+WHOLE = ("plain+trusted-1", "mended-labels-1")
+BOOTSTRAPS = ("bootstrap-88", "bootstrap-50")
+MEMORISED = (
+    *(*BESIDE, "plain+trusted-1", "loss-table", "sample-weights", "mended-labels"),
+    *BOOTSTRAPS,
+)
 RARE = ("plain", "plain+trusted", "default", "sample-weights", "mended-labels", "logit-adjustment")
 CONTROLS = ("random", "trusted", "loss-table")
 PER_BATCH = ("per-batch", "similarity", "mixture", "learnt-mixture", "paper")
@@ -34,23 +38,25 @@ def photographs(labels: str, epochs: int, rows: tuple[str, ...], seeds: int) -> 
 FULL: Plan = (
     fashion("symmetric-40", 40, MEMORISED, 3),
     fashion("asymmetric-40", 40, MEMORISED, 3),
-    fashion("symmetric-40", 10, (*SHORT, *WHOLE, *CONTROLS, *PER_BATCH, *REMEMBERED), 5),
-    fashion("asymmetric-40", 10, (*SHORT, *WHOLE, "random", "loss-table", "weight-net-step"), 5),
-    photographs("worse", 12, (*SHORT, *WHOLE, "random", "sample-weights-0"), 5),
-    fashion("teacher", 10, (*SHORT, *WHOLE), 5),
-    fashion("imbalance-100", 10, RARE, 5),
+    fashion(
+        "symmetric-40", 10, (*SHORT, *WHOLE, *CONTROLS, *BOOTSTRAPS, *PER_BATCH, *REMEMBERED), 3
+    ),
+    fashion("asymmetric-40", 10, (*SHORT, *WHOLE, "random", "loss-table", *BOOTSTRAPS), 3),
+    photographs("worse", 12, (*SHORT, *WHOLE, *BOOTSTRAPS, "random", "mended-labels-0"), 3),
+    fashion("teacher", 10, (*SHORT, *WHOLE, *BOOTSTRAPS), 3),
+    fashion("imbalance-100", 10, RARE, 3),
 )
 # Less than as long again.
 MORE: Plan = (
-    photographs("random1", 12, (*SHORT, *WHOLE), 3),
+    photographs("random1", 12, SHORT, 3),
     fashion("sources-10-70", 20, (*SHORT, "group-weights"), 3),
     fashion("symmetric-60", 10, SHORT, 3),
     fashion("symmetric-20", 10, SHORT, 3),
-    fashion("teacher", 40, (*BESIDE, "loss-table", "sample-weights"), 3),
+    fashion("teacher", 40, (*BESIDE, "sample-weights", "mended-labels"), 3),
     fashion(
-        "imbalance-100", 40, ("plain", "plain+trusted", "sample-weights", "logit-adjustment"), 3
+        "imbalance-100", 40, ("plain", "sample-weights", "mended-labels", "logit-adjustment"), 3
     ),
-    fashion("symmetric-60", 40, (*BESIDE, "loss-table", "sample-weights"), 3),
+    fashion("symmetric-60", 40, (*BESIDE, "sample-weights", "mended-labels"), 3),
 )
 QUICK: Plan = (
     TaskPlan(

@@ -170,11 +170,11 @@ def _weighted(weighting: Callable[[Made], WeightingLike], trusted: float = TRUST
     return build
 
 
-def _labelled(labels: Callable[[Made], RememberedLabels]) -> Build:
+def _labelled(labels: Callable[[Made], RememberedLabels], trusted: float = TRUSTED) -> Build:
     """Return a builder: equal weights, and labels that are mended by the label scores."""
 
     def build(made: Made) -> MetaReweighter:
-        return made.reweighter(labels=labels(made))
+        return made.reweighter(trusted, labels=labels(made))
 
     return build
 
@@ -183,9 +183,12 @@ def _remembered_loss(made: Made) -> WeightNet:
     return WeightNet(features=("remembered_loss",), num_samples=made.rows, seed=made.seed)
 
 
+def _mended(made: Made, **options: float) -> MendedLabels:
+    return MendedLabels(made.rows, made.problem.classes, **options)  # type: ignore[arg-type]
+
+
 def _mended_and_net(made: Made) -> MetaReweighter:
-    labels = MendedLabels(made.rows, made.problem.classes)
-    return made.reweighter(labels=labels, weighting=_remembered_loss(made))
+    return made.reweighter(labels=_mended(made), weighting=_remembered_loss(made))
 
 
 _ALL = (
@@ -216,18 +219,8 @@ _ALL = (
     ),
     Row(
         "sample-weights",
-        "the recipe of the README, `SampleWeights`: scores summed by sample",
+        "`SampleWeights`: scores summed by sample",
         _weighted(lambda made: SampleWeights(made.rows)),
-    ),
-    Row(
-        "sample-weights-1",
-        "the same, plus all of a trusted batch's loss",
-        _weighted(lambda made: SampleWeights(made.rows), trusted=1.0),
-    ),
-    Row(
-        "sample-weights-0",
-        "the same, without the trusted loss",
-        _weighted(lambda made: SampleWeights(made.rows), trusted=0.0),
     ),
     Row(
         "group-weights",
@@ -257,8 +250,25 @@ _ALL = (
     ),
     Row(
         "mended-labels",
-        "`MendedLabels`: the label as far as it is trusted, the remembered prediction for the rest",
-        _labelled(lambda made: MendedLabels(made.rows, made.problem.classes)),
+        "the recipe of the README, `MendedLabels`: the label as far as it is trusted, the "
+        "remembered prediction for the rest",
+        _labelled(_mended),
+    ),
+    Row(
+        "mended-labels-1",
+        "the same, plus all of a trusted batch's loss",
+        _labelled(_mended, trusted=1.0),
+    ),
+    Row("mended-labels-0", "the same, without the trusted loss", _labelled(_mended, trusted=0.0)),
+    Row(
+        "bootstrap-88",
+        "control: the labels of `mended-labels`, every one trusted by 0.88 for good",
+        _labelled(lambda made: _mended(made, prior=2.0, rate=0.0, pair_rate=0.0)),
+    ),
+    Row(
+        "bootstrap-50",
+        "control: the labels of `mended-labels`, every one trusted by 0.5 for good",
+        _labelled(lambda made: _mended(made, prior=0.0, rate=0.0, pair_rate=0.0)),
     ),
     Row(
         "mended+net",
@@ -281,7 +291,7 @@ _ALL = (
     Row("folds", "out of fold: trained on two thirds, asked of the third", None, False, "folds"),
 )
 ROWS = {row.name: row for row in _ALL}
-RECIPE = "sample-weights"
+RECIPE = "mended-labels"
 """The row that the README begins with, which aims speak of."""
 
 

@@ -8,7 +8,7 @@ from benchmarks.trials.plans import Plan, TaskPlan
 ROWS = (
     *("plain", "random", "trusted", "plain+trusted", "clean+trusted", "loss-table"),
     *("default", "sample-weights", "group-weights", "mended-labels"),
-    *("plain+trusted-1", "sample-weights-1"),
+    *("plain+trusted-1", "mended-labels-1", "bootstrap-50"),
 )
 NAMES = (
     *("plain", "random", "trusted", "plain+trusted", "loss-table"),

@@ -16,9 +16,9 @@ class SampleWeights(RememberedLogits):
     Args:
         num_samples: How many ids there are: ``ids=`` in each call are below it.
         rate: How fast φ moves.
-        prior: How far a sample is believed before anything is known of it. At 0 one step may halve
-            or double a weight: a hot learning rate and few trusted samples then end, now and then,
-            in no training at all.
+        prior: How far a sample is believed before anything is known of it: σ(2) is 0.88. At 0 one
+            step may halve or double a weight: a hot learning rate and few trusted samples then
+            end, now and then, in no training at all.
 
     Raises:
         ValueError: If one is out of range.
@@ -26,7 +26,7 @@ class SampleWeights(RememberedLogits):
 
     rows: ClassVar[Literal["ids", "groups"]] = "ids"
 
-    def __init__(self, num_samples: int, *, rate: float = 1.0, prior: float = 1.0) -> None:
+    def __init__(self, num_samples: int, *, rate: float = 1.0, prior: float = 2.0) -> None:
         super().__init__(num_samples, rate, prior)
         self.num_samples = num_samples
 

@@ -464,6 +464,6 @@ def test_it_says_what_it_is():
         "WeightNet(features=['loss', 'log_loss'], rate=0.01)"
     )
     assert repr(SampleWeights(4) + WeightNet(nn.Linear(1, 1), num_samples=4)) == (
-        "SampleWeights(4, rate=1, prior=1) + "
+        "SampleWeights(4, rate=1, prior=2) + "
         "WeightNet(Linear, features=['remembered_loss'], rate=0.01)"
     )

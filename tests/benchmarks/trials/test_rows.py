@@ -108,8 +108,8 @@ def test_random_weights_depend_on_the_seed(problem):
 
 
 def test_the_trusted_term_is_a_tenth_but_where_a_row_says_otherwise(problem):
-    without = {"paper", "default", "sample-weights-0"}
-    other = dict.fromkeys(without, 0.0) | {"plain+trusted-1": 1.0, "sample-weights-1": 1.0}
+    without = {"paper", "default", "mended-labels-0"}
+    other = dict.fromkeys(without, 0.0) | {"plain+trusted-1": 1.0, "mended-labels-1": 1.0}
     found = {name: made(name, problem)[1].trusted_coefficient for name in WEIGHED}
     assert found == {name: other.get(name, TRUSTED) for name in WEIGHED}
 
