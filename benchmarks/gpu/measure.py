@@ -189,7 +189,7 @@ def device_answers(device: torch.device) -> str | None:
     """
     try:
         torch.ones(1, device=device).add_(1).item()
-    except RuntimeError as error:
+    except Exception as error:
         return reason_of(error)
     return None
 

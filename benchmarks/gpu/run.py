@@ -16,6 +16,9 @@ from benchmarks.gpu.measure import Found, device_answers, device_memory, measure
 from benchmarks.gpu.options import Options
 from benchmarks.gpu.progress import Bar
 from benchmarks.gpu.record import Record
+from benchmarks.meta_step.failure import attempt, release_memory
+from benchmarks.meta_step.methods import METHODS
+from benchmarks.meta_step.models import build_problem
 from benchmarks.meta_step.timing import OUT_OF_TIME
 
 PAGE = "report.md"
@@ -87,6 +90,9 @@ class Run:
         missing = self._missing()
         known = len(self._cells) - len(missing)
         bar = Bar(len(self._cells))
+        if missing:
+            bar.show(known, self._budget.spent(), "imports, and the device's first kernels")
+            self._warm_up(missing[0])
         stage = missing[0].stage if missing else ""
         for number, cell in enumerate(missing):
             if self._budget.left() <= 0:
@@ -104,6 +110,12 @@ class Run:
                 raise DeviceLostError(lost)
         bar.show(len(self._cells) - len(self._missing()), self._budget.spent(), "")
         bar.close()
+
+    def _warm_up(self, cell: Cell) -> None:
+        """Have what every process pays once paid by no cell."""
+        setup = cell.setup(self._options.first_batch(cell.model), self._options.device)
+        attempt(lambda: METHODS["plain"](build_problem(setup))())
+        release_memory()
 
     def _found(self, cell: Cell, left: int) -> Found:
         share = self._budget.share(left)

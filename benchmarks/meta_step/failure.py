@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,4 +55,5 @@ def release_memory() -> None:
     """Give unused memory back, the accelerator's cache included."""
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a device that has given up gives nothing back
+            torch.cuda.empty_cache()

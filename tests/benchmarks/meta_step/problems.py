@@ -8,23 +8,6 @@ from torch import Tensor, nn
 from benchmarks.meta_step.problem import Batch, Problem
 from reweight import GradientSimilarity, KeepAll, MetaReweighter, ReweightedStep
 
-SMALLEST = {
-    "unet": 32,
-    "resnet18": 32,
-    "transformer": 3,
-    "mlp": 4,
-    "unet-groupnorm": 16,
-    "gpt2": 5,
-    "gpt2-large-vocabulary": 3,
-    "bert": 5,
-    "vit": 16,
-    "convnext": 32,
-    "llama-lora": 5,
-    "llama-tiny": 5,
-    "mlp-small": 4,
-}
-"""A size of every model at which it takes no time."""
-
 
 def small_problem(*, batch_norm: bool, maps: bool = False) -> Problem:
     torch.manual_seed(0)

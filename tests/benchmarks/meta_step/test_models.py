@@ -7,9 +7,9 @@ import shutil
 import pytest
 import torch
 
+from benchmarks.gpu.cells import SMALLEST
 from benchmarks.meta_step.methods import METHODS
 from benchmarks.meta_step.models import MODELS, Setup, build_problem, describe
-from tests.benchmarks.meta_step.problems import SMALLEST
 
 
 @pytest.mark.parametrize("model", MODELS)

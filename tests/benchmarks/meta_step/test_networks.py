@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.gpu.cells import SMALLEST
 from benchmarks.meta_step import registry
 from benchmarks.meta_step.models import MODELS, Setup, build_problem
 from benchmarks.meta_step.networks import ResNet18, UNet
 from benchmarks.meta_step.networks.llama import RMSNorm, _rotated
 from benchmarks.meta_step.networks.unet import batch_norm
 from reweight import GradientSimilarity, MetaReweighter
-from tests.benchmarks.meta_step.problems import SMALLEST
 
 WORDS, GPT2_WORDS = 5000, 50257
 
