@@ -25,8 +25,9 @@ OTHERS = (
 COMPILED = ("plain", "default", "similarity")
 """Of these the trained model itself is compiled."""
 
-LIBRARY_COMPILED = ("plain", "default", "compiled")
-"""Here the library compiles its own derivatives."""
+LIBRARY_COMPILED = ("plain", "compiled")
+"""Here the library compiles its own derivatives. While anything is compiled it follows no pass: what
+is not compiled is measured elsewhere."""
 
 IMPORTANCE = (
     "unet",
@@ -102,8 +103,8 @@ class Cell:
     def words(self) -> str:
         """The cell in a few words, without its stage."""
         batch = "as many as fit" if self.batch is None else str(self.batch)
-        what = ", ".join(self.methods[1:3]) if self.methods != CORE else ""
-        return f"{self.model} {self.size} × {batch}" + (f" ({what}, …)" if what else "")
+        what = ", ".join(self.methods[-2:]) if self.methods != CORE else ""
+        return f"{self.model} {self.size} × {batch}" + (f" (…, {what})" if what else "")
 
     def as_json(self) -> dict[str, Any]:
         """Return the attributes by name, as JSON gives them back."""
@@ -155,9 +156,7 @@ def all_cells(models: Iterable[str] = IMPORTANCE, *, quick: bool = False) -> lis
     cells = stage("small", chosen) + stage("small", few, amp=bf16)
     for amp in (None, bf16):
         cells += _volumes(amp, quick) if "unet" in chosen else []
-    for amp in (None, bf16):
         cells += stage("full", few, amp=amp)
-    for amp in (None, bf16):
         cells += stage("small", few, amp=amp, methods=OTHERS)
     for name in chosen:
         if name in (_QUICK_COMPILES if quick else _COMPILES):

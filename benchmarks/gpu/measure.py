@@ -21,14 +21,13 @@ from benchmarks.meta_step.failure import (
 )
 from benchmarks.meta_step.memory import Peak, peak_of
 from benchmarks.meta_step.memory_process import peak_in_own_process
-from benchmarks.meta_step.methods import METHODS
+from benchmarks.meta_step.methods import METHODS, settled
 from benchmarks.meta_step.models import Setup, build_problem, describe
 from benchmarks.meta_step.problem import Step
 from benchmarks.meta_step.summary import Measurement
 from benchmarks.meta_step.timing import OUT_OF_TIME, clock_for, interleaved
 
 _FOR_TIMES = 0.7
-_WARM = 2
 _MOST_NOTES = 8
 
 
@@ -137,7 +136,7 @@ def _measure(setup: Setup, methods: Sequence[str], plan: Plan, share: Share) -> 
 
 
 def _step(method: str, setup: Setup) -> Step:
-    return METHODS[method](build_problem(setup))
+    return settled(method, build_problem(setup))
 
 
 def _probe_on_cuda(method: str, setup: Setup, found: Found, device: torch.device) -> None:
@@ -147,9 +146,8 @@ def _probe_on_cuda(method: str, setup: Setup, found: Found, device: torch.device
         problem = build_problem(setup)
         build = partial(METHODS[method], problem)
         _note(found.measured, method, attempt(lambda: peak_of(build, 1, device)))
-        step = build()
-        for _ in range(_WARM):
-            step()
+        step = settled(method, problem)
+        step()
         found.syncs[method] = synchronisations(step)
         whole = statistics.median(found.measured.seconds[method])
         found.busy[method] = min(1.0, busy_seconds(step, device) / whole)

@@ -61,7 +61,7 @@ class Options:
     @property
     def longest_step(self) -> float:
         """Seconds that a step of a batch that fills the device may take."""
-        return 0.3
+        return 0.2
 
     @property
     def largest_batch(self) -> int:

@@ -6,6 +6,8 @@ import gc
 import sys
 from functools import partial
 
+import torch
+
 from benchmarks.files import write_figure, write_text
 from benchmarks.gpu import plot, report
 from benchmarks.gpu.budget import Budget, Share
@@ -104,6 +106,8 @@ class Run:
                 stage = cell.stage
             bar.show(known + number, self._budget.spent(), f"{cell.stage}: {cell.words}")
             self._record.add(cell, self._found(cell, len(missing) - number))
+            if cell.compiles:
+                torch.compiler.reset()  # the library follows no pass while anything is compiled
             self._write()
             lost = device_answers(self._options.torch_device)
             if lost is not None:

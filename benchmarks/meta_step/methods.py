@@ -113,5 +113,26 @@ PEERS: dict[str, Builder] = {
 DEFAULT = (*OURS, *PEERS)
 """What is measured where nothing is asked for."""
 
+SETTLING = (
+    "default",
+    "default+trusted",
+    "similarity",
+    "similarity-element",
+    "training-precision",
+    "compiled",
+)
+"""Those that prove their derivatives at first, and may try one exact way after another."""
+
+SETTLED_AFTER = 9
+"""Steps after which they stay with what they have found."""
+
 METHODS: dict[str, Builder] = {**OURS, **PEERS, **IDEAS}
 """By name, in the order of the table. A step is run many times on the same problem."""
+
+
+def settled(name: str, problem: Problem) -> Step:
+    """Return the step of a method, with what it does in its first steps alone behind it."""
+    step = METHODS[name](problem)
+    for _ in range(SETTLED_AFTER if name in SETTLING else 0):
+        step()
+    return step

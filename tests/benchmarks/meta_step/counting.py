@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.meta_step.methods import METHODS
+from benchmarks.meta_step.methods import Builder
 from benchmarks.meta_step.models import Setup, build_problem
 from benchmarks.meta_step.problem import Step
 from reweight._derivative.beside_training.rerun import Rerun
@@ -39,23 +40,20 @@ class Counts:
     backward: int
 
 
-def counts_of(method: str, setup: Setup, warmup: int = 3) -> Counts:
+def counts_of(build: Builder, setup: Setup, warmup: int = 3) -> Counts:
     """Return the counts of a step after ``warmup`` others, in which the library proves itself."""
     problem = build_problem(setup)
-    step = METHODS[method](problem)
+    step = build(problem)
     for _ in range(warmup):
         step()
     with (
         _calls(Rerun, ("__init__",)) as reruns,
-        _calls(torch.Tensor, ASKS) as asks,
-        _calls(torch, ("equal",)) as equal,
+        waits() as asks,
         _calls(type(problem.module), ("forward",), problem.module) as forward,
         _calls(torch.autograd, ("grad", "backward")) as backward,
     ):
         step()
-    return Counts(
-        operators_of(step), next(reruns), next(asks) + next(equal), next(forward), next(backward)
-    )
+    return Counts(operators_of(step), next(reruns), len(asks), next(forward), next(backward))
 
 
 def operators_of(step: Step) -> int:
@@ -82,6 +80,18 @@ def _within_another(event: object) -> bool:
     return False
 
 
+@contextmanager
+def waits() -> Iterator[list[str]]:
+    """Yield what asks tensors for values in the body, an entry each time, by name."""
+    found: list[str] = []
+    with ExitStack() as stack:
+        for owner, names in ((torch.Tensor, ASKS), (torch, ("equal",))):
+            for name in names:
+                note = partial(found.append, name)
+                stack.enter_context(_replaced(owner, name, lambda f, note=note: _noted(f, note)))
+        yield found
+
+
 Ticks = Generator[int]
 
 
@@ -100,17 +110,34 @@ def _calls(owner: object, names: tuple[str, ...], on: nn.Module | None = None) -
     forward pass changes is put back by the library after a scoring pass, and this cannot be copied.
     """
     calls = _ticks()
-    before = {name: owner.__dict__.get(name) for name in names}
-    for name in names:
-        setattr(owner, name, _counted(getattr(owner, name), calls, on))
-    try:
+    calls = _ticks()
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(_replaced(owner, name, lambda f: _counted(f, calls, on)))
         yield calls
+
+
+@contextmanager
+def _replaced(
+    owner: object, name: str, by: Callable[[Callable[..., object]], object]
+) -> Iterator[None]:
+    own = owner.__dict__.get(name)
+    setattr(owner, name, by(getattr(owner, name)))
+    try:
+        yield
     finally:
-        for name, own in before.items():
-            if own is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, own)
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+
+
+def _noted(function: Callable[..., object], note: Callable[[], None]) -> Callable[..., object]:
+    def noting(*args: object, **kwargs: object) -> object:
+        note()
+        return function(*args, **kwargs)
+
+    return noting
 
 
 def _counted(function: Callable[..., object], calls: Ticks, on: object) -> Callable[..., object]:
