@@ -26,8 +26,8 @@ COMPILED = ("plain", "default", "similarity")
 """Of these the trained model itself is compiled."""
 
 LIBRARY_COMPILED = ("plain", "compiled")
-"""Here the library compiles its own derivatives. While anything is compiled it follows no pass: what
-is not compiled is measured elsewhere."""
+"""Here the library compiles its own derivatives. While anything is compiled it follows no pass, so
+that what is not compiled is measured elsewhere."""
 
 IMPORTANCE = (
     "unet",
