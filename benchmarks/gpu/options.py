@@ -55,8 +55,8 @@ class Options:
 
     @property
     def least(self) -> float:
-        """Seconds that a cell's share has at least."""
-        return 2.0 if self.quick else 4.0
+        """Seconds that a cell's share has at least; a quick one, of one round, ends by itself."""
+        return 10.0 if self.quick else 4.0
 
     @property
     def longest_step(self) -> float:

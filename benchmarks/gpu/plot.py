@@ -80,9 +80,18 @@ def _panel(
         xs = [v[1] for _, v in points]
         errors = [[v[1] - v[0] for _, v in points], [v[2] - v[1] for _, v in points]]
         ax.errorbar(
-            xs, ys, xerr=errors, fmt=mark, color=colour, label=method, markersize=4, elinewidth=1
+            xs,
+            ys,
+            xerr=errors,
+            fmt=mark,
+            color=colour,
+            # Where the colours begin again, the marks are hollow.
+            markerfacecolor="white" if number >= len(_COLOURS) else colour,
+            label=method,
+            markersize=4,
+            elinewidth=1,
         )
-        largest = max([largest, *xs])
+        largest = max([largest, *(v[2] for _, v in points)])
     for at, line in enumerate(lines):
         if not any(value(line, method) for method in methods):
             reason = next(iter(line.errors.values()), "not measured")
@@ -93,7 +102,7 @@ def _panel(
         ax.axvline(reference, color="black", linestyle=":", linewidth=1)
         ax.set_xlim(0, 1.1 * largest or None)
     else:
-        ax.set_xlim(0, 1)
+        ax.set_xlim(-0.03, 1.03)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#EEEEEE")
     ax.set_axisbelow(True)

@@ -85,7 +85,7 @@ def test_a_picture_has_a_mark_for_each_figure(tmp_path):
         assert {"floor", "default"} <= shown
         assert "l2r" not in shown  # it has nothing to show
         assert memory.get_xlim()[1] == pytest.approx(1.65)
-        assert idle.get_xlim() == (0, 1)
+        assert idle.get_xlim() == (-0.03, 1.03)
         write_figure(tmp_path / plot.file_name(stage), drawn)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "float32-batches-that-fill.png",
