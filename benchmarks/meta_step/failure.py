@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
 OUT_OF_MEMORY = "out of memory"
+NOT_AVAILABLE = "not available"
 _CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 
 Result = TypeVar("Result")
@@ -22,11 +24,19 @@ class Failure:
     reason: str
 
 
+class NotAvailableError(Exception):
+    """This version of the library, or this machine, has no such way to step."""
+
+
 def reason_of(error: Exception) -> str:
-    """Return :data:`OUT_OF_MEMORY`, or the error's type and first line."""
+    """Return :data:`OUT_OF_MEMORY`, what is not available, or the error's type and first line."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_ALLOCATOR in str(error):
         return OUT_OF_MEMORY
     lines = str(error).strip().splitlines()
+    if isinstance(error, NotAvailableError):
+        return ": ".join([NOT_AVAILABLE, *lines[:1]])
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{NOT_AVAILABLE}: {error.name} is not installed"
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
@@ -45,4 +55,5 @@ def release_memory() -> None:
     """Give unused memory back, the accelerator's cache included."""
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a device that has given up gives nothing back
+            torch.cuda.empty_cache()

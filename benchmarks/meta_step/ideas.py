@@ -31,7 +31,7 @@ def _own_pass(problem: Problem) -> Step:
 
 def _recorded_tangents(problem: Problem) -> Step:
     """PyTorch's forward mode on the training pass itself: its graph keeps the tangents too."""
-    parameters = dict(problem.module.named_parameters())
+    parameters = _trainable(problem)
 
     def step() -> None:
         direction = _trusted_gradient(problem, parameters)
@@ -52,7 +52,7 @@ def _recorded_tangents(problem: Problem) -> Step:
 
 def _last_quarter(problem: Problem) -> Step:
     """Gradients of the last quarter of the parameter tensors alone."""
-    names = [name for name, _ in problem.module.named_parameters()]
+    names = list(_trainable(problem))
     last = names[len(names) - max(1, round(0.25 * len(names))) :]
     return _step(problem, scorer=GradientSimilarity(parameters=last))
 
@@ -99,7 +99,7 @@ def _layer_products(problem: Problem) -> Step:
     layers = [part for part in problem.module.modules() if any(part._parameters)]
     if not all(isinstance(layer, nn.Linear) for layer in layers):
         raise NotImplementedError("written for models of linear layers")
-    parameters = dict(problem.module.named_parameters())
+    parameters = _trainable(problem)
     names = {id(p): name for name, p in parameters.items()}
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -137,6 +137,10 @@ def _layer_products(problem: Problem) -> Step:
         problem.optimizer.zero_grad()
 
     return step
+
+
+def _trainable(problem: Problem) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in problem.module.named_parameters() if p.requires_grad}
 
 
 def _trusted_gradient(problem: Problem, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.meta_step.failure import Failure
 from benchmarks.meta_step.memory_process import peak_in_own_process
-from benchmarks.meta_step.methods import METHODS
+from benchmarks.meta_step.methods import settled
 from benchmarks.meta_step.models import Setup, build_problem, describe
 from benchmarks.meta_step.problem import Step
 from benchmarks.meta_step.summary import Measurement
@@ -21,7 +21,7 @@ _WARMUP = 2
 
 
 def _step(method: str, setup: Setup) -> Step:
-    return METHODS[method](build_problem(setup))
+    return settled(method, build_problem(setup))
 
 
 def measure(

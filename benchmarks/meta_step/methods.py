@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch.profiler import record_function
 
+from benchmarks.meta_step.failure import NotAvailableError
 from benchmarks.meta_step.ideas import IDEAS
 from benchmarks.meta_step.peers import weighted_step
 from benchmarks.meta_step.problem import Cycle, Problem, Step
@@ -23,7 +24,7 @@ def _plain(problem: Problem) -> Step:
 
 def _floor(problem: Problem) -> Step:
     """Plain, and the trusted gradient, unused: what all that asks a trusted batch has to pay."""
-    parameters = list(problem.module.parameters())
+    parameters = problem.trainable
 
     def step() -> None:
         with record_function("trusted gradient"):
@@ -44,6 +45,18 @@ def _ours(**options: Any) -> Builder:
             problem.descend(loss)
 
         return step
+
+    return build
+
+
+def _newer(options: Callable[[], dict[str, Any]]) -> Builder:
+    """Return the builder of what not every version of the library takes."""
+
+    def build(problem: Problem) -> Step:
+        try:
+            return _ours(**options())(problem)
+        except (TypeError, ValueError) as error:
+            raise NotAvailableError(str(error)) from error
 
     return build
 
@@ -69,6 +82,8 @@ def _peer(file: str) -> Builder:
     return build
 
 
+_LAYER_PRODUCTS: Any = "layer_products"  # a name that older versions do not know
+
 ALWAYS = ("plain", "floor")
 """What the others are measured against."""
 
@@ -84,6 +99,9 @@ OURS: dict[str, Builder] = {
     "similarity-finite-difference": _similarity("finite_difference"),
     "similarity-double-backward": _similarity("double_backward"),
     "similarity-unrolled": _similarity("unrolled"),
+    "layer-products": _newer(lambda: {"scorer": GradientSimilarity(_LAYER_PRODUCTS)}),
+    "training-precision": _newer(lambda: {"precision": "training"}),
+    "compiled": _newer(lambda: {"compile": True}),
 }
 PEERS: dict[str, Builder] = {
     "l2r": _peer("l2r"),
@@ -95,5 +113,26 @@ PEERS: dict[str, Builder] = {
 DEFAULT = (*OURS, *PEERS)
 """What is measured where nothing is asked for."""
 
+SETTLING = (
+    "default",
+    "default+trusted",
+    "similarity",
+    "similarity-element",
+    "training-precision",
+    "compiled",
+)
+"""Those that prove their derivatives at first, and may try one exact way after another."""
+
+SETTLED_AFTER = 9
+"""Steps after which they stay with what they have found."""
+
 METHODS: dict[str, Builder] = {**OURS, **PEERS, **IDEAS}
 """By name, in the order of the table. A step is run many times on the same problem."""
+
+
+def settled(name: str, problem: Problem) -> Step:
+    """Return the step of a method, with what it does in its first steps alone behind it."""
+    step = METHODS[name](problem)
+    for _ in range(SETTLED_AFTER if name in SETTLING else 0):
+        step()
+    return step

@@ -113,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size",
         type=int,
-        help="side in voxels (unet: 48) or pixels (resnet18: 64), tokens (transformer: 64), or "
-        "width (mlp: 1024)",
+        help="side in voxels or pixels, tokens, or width: "
+        + ", ".join(f"{name} ({model.size})" for name, model in MODELS.items()),
     )
     parser.add_argument("--batch", type=int, help="noisy samples, C_p (the model's own default)")
     parser.add_argument("--trusted-batch", type=int, help="trusted samples, C_v (as many)")

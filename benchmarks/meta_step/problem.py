@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[], None]
 """One whole training step: forward, backward, optimiser step, ``zero_grad``."""
 
@@ -55,6 +56,7 @@ class Problem:
         module: The model, on its device.
         noisy: C_p inputs and class labels; labels may be maps.
         trusted: C_v inputs and class labels.
+        loss: Of outputs and labels, one value a sample or a map of them; cross-entropy if ``None``.
         amp: Run forward passes under ``torch.autocast`` to this dtype; with float16 the training
             loss is scaled.
         compiled: Train ``torch.compile(module)``.
@@ -62,8 +64,9 @@ class Problem:
     Attributes:
         module: The bare model: what second derivatives are taken of, which compiled models lack.
         model: The model to train: ``module``, compiled if so asked.
-        loss: Cross-entropy with one value per label.
-        optimizer: SGD with momentum 0.9.
+        loss: The loss function.
+        trainable: The parameters that train.
+        optimizer: SGD with momentum 0.9, of those.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Problem:
         noisy: Batch,
         trusted: Batch,
         *,
+        loss: Loss | None = None,
         amp: torch.dtype | None = None,
         compiled: bool = False,
     ) -> None:
@@ -79,9 +83,10 @@ class Problem:
         self.model: Callable[[Tensor], Tensor] = _compiled(module) if compiled else module
         self.noisy = noisy
         self.trusted = trusted
-        self.loss = nn.CrossEntropyLoss(reduction="none")
+        self.loss: Loss = nn.CrossEntropyLoss(reduction="none") if loss is None else loss
         self.device = noisy[0].device
-        self.optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9)
+        self.trainable = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.SGD(self.trainable, lr=1e-3, momentum=0.9)
         self._amp = amp
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=amp is torch.float16)
         self._allocate_momentum()
@@ -89,7 +94,7 @@ class Problem:
     def _allocate_momentum(self) -> None:
         # A step along zero gradients moves nothing and runs no layer: a process that has done no
         # more than this has a resident memory that a first training step can be measured against.
-        for parameter in self.module.parameters():
+        for parameter in self.trainable:
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -106,7 +111,7 @@ class Problem:
             batch: Inputs and labels.
         """
         with self.autocast():
-            losses: Tensor = self.loss(call(batch[0]), batch[1])
+            losses = self.loss(call(batch[0]), batch[1])
         return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
 
     def descend(self, loss: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.meta_step.failure import NOT_AVAILABLE
 from benchmarks.meta_step.summary import Measurement, Row, rows
 
 _HEAD = (
@@ -41,7 +42,8 @@ def _missing(error: str | None) -> str:
     if len(error) > _LONGEST:
         error = error[: _LONGEST - 1] + "…"  # result.json has all of it
     # A bar would end the cell, and underscores be taken for emphasis.
-    return "error: " + error.replace("|", "\\|").replace("_", "\\_")
+    said = error.replace("|", "\\|").replace("_", "\\_")
+    return said if error.startswith(NOT_AVAILABLE) else f"error: {said}"
 
 
 def _memory(mebibytes: float | None, ratio: float | None) -> str:

@@ -13,6 +13,8 @@ import torch
 from benchmarks.meta_step.failure import Failure, attempt, release_memory
 from benchmarks.meta_step.problem import Step, steps_in
 
+OUT_OF_TIME = "out of time"
+
 
 class Clock(Protocol):
     """Says how long a step takes."""
@@ -83,6 +85,7 @@ def interleaved(
     *,
     seed: int = 0,
     progress: Callable[[str], None] = lambda name: None,  # noqa: ARG005
+    go_on: Callable[[int], bool] = lambda whole_rounds: True,  # noqa: ARG005
 ) -> Times:
     """Run every step once a round, in an order drawn anew for each round.
 
@@ -95,6 +98,8 @@ def interleaved(
         clock: Takes the time.
         seed: Of the order: what runs before a step leaves it a warm or a cold cache.
         progress: Called with the name after each step.
+        go_on: Asked before anything is built or run, with the number of whole rounds that count;
+            where it says no, whole rounds stay, and a step without one has :data:`OUT_OF_TIME`.
 
     Returns:
         The times, those of a :class:`Cycle` per step, and the errors, in the order of
@@ -103,6 +108,9 @@ def interleaved(
     times = Times()
     steps: dict[str, Step] = {}
     for name, build in builders.items():
+        if not go_on(0):
+            times.errors[name] = OUT_OF_TIME
+            continue
         built = attempt(build)
         if isinstance(built, Failure):
             times.errors[name] = built.reason
@@ -113,6 +121,8 @@ def interleaved(
     order = random.Random(seed)
     for number in range(warmup + rounds):
         for name in order.sample(list(steps), len(steps)):
+            if not go_on(max(0, number - warmup)):
+                return _whole_rounds(times)
             taken = attempt(lambda step=steps[name]: clock.seconds(step))  # type: ignore[misc]
             if isinstance(taken, Failure):
                 times.errors[name] = taken.reason
@@ -121,6 +131,16 @@ def interleaved(
             elif number >= warmup:
                 times.seconds[name].append(taken / steps_in(steps[name]))
             progress(name)
+    return times
+
+
+def _whole_rounds(times: Times) -> Times:
+    whole = min(map(len, times.seconds.values()), default=0)
+    for name, seconds in list(times.seconds.items()):
+        del seconds[whole:]
+        if not whole:
+            del times.seconds[name]
+            times.errors[name] = OUT_OF_TIME
     return times
 
 

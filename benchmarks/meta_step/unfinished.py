@@ -10,7 +10,7 @@ from typing import Any
 RESULT = "result.json"
 
 
-def unfinished(folder: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
+def unfinished(folder: Path, same: Mapping[str, Any], name: str = RESULT) -> list[dict[str, Any]]:
     """Return the results that an interrupted run has left in ``folder``.
 
     A finished run is not taken up: running again measures again.
@@ -18,11 +18,12 @@ def unfinished(folder: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
     Args:
         folder: Where it wrote.
         same: What has to be the same as it was then, machine and settings, by name.
+        name: Of the file.
 
     Raises:
-        ValueError: If there is a ``result.json`` that is not one of ours.
+        ValueError: If there is a file of that name that is not one of ours.
     """
-    path = folder / RESULT
+    path = folder / name
     if not path.exists():
         return []
     try:
@@ -34,5 +35,5 @@ def unfinished(folder: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
             f"folder."
         ) from error
     wanted = json.loads(json.dumps(dict(same)))
-    as_before = all(found.get(name) == value for name, value in wanted.items())
+    as_before = all(found.get(key) == value for key, value in wanted.items())
     return results if as_before and not complete else []

@@ -7,16 +7,13 @@ import shutil
 import pytest
 import torch
 
+from benchmarks.gpu.cells import SMALLEST
 from benchmarks.meta_step.methods import METHODS
 from benchmarks.meta_step.models import MODELS, Setup, build_problem, describe
-
-SMALLEST = {"unet": 32, "resnet18": 32, "transformer": 3, "mlp": 4}
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_trains_at_its_smallest_size(model):
-    if model in ("unet", "resnet18"):
-        pytest.importorskip("monai")
     assert MODELS[model].wants(SMALLEST[model]) is None
     assert MODELS[model].wants(MODELS[model].size) is None
     problem = build_problem(Setup(model, SMALLEST[model], batch=2, trusted_batch=1))

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from benchmarks.meta_step.failure import OUT_OF_MEMORY, Failure, attempt, reason_of
-from benchmarks.meta_step.timing import CudaClock, WallClock, above, interleaved, ratios
+from benchmarks.meta_step.timing import (
+    OUT_OF_TIME,
+    CudaClock,
+    WallClock,
+    above,
+    interleaved,
+    ratios,
+)
 
 
 class Ticks:
@@ -84,6 +91,33 @@ def test_a_step_that_fails_is_an_error_and_the_rest_go_on():
     assert {name: len(seconds) for name, seconds in times.seconds.items()} == {"good": 4}
     gc.collect()
     assert held[0]() is None  # what the failed step held is free
+
+
+def limited(steps, rounds=5, warmup=1):
+    """Times where so many steps of two may run."""
+    left = iter([True] * steps)
+    asked = []
+
+    def go_on(whole):
+        asked.append(whole)
+        return next(left, False)
+
+    builders = {name: lambda: lambda: None for name in "ab"}
+    return interleaved(builders, rounds, warmup, Ticks(), go_on=go_on), asked
+
+
+def test_out_of_time_whole_rounds_stay():
+    times, asked = limited(2 + 2 + 5)
+    assert {name: len(seconds) for name, seconds in times.seconds.items()} == {"a": 2, "b": 2}
+    assert not times.errors
+    assert asked == [0, 0, 0, 0, 0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5])
+def test_out_of_time_before_a_whole_round_is_an_error_of_each(steps):
+    times, _ = limited(steps)
+    assert times.errors == dict.fromkeys("ab", OUT_OF_TIME)
+    assert not times.seconds
 
 
 def test_an_interruption_is_not_a_result():
