@@ -79,3 +79,16 @@ def unwrapped_tensor(tensor: Tensor) -> Tensor:
     while is_wrapped(tensor):
         tensor = _functorch.get_unwrapped(tensor)
     return tensor
+
+
+def softmax_backward(gradient: Tensor, out: Tensor, dim: int) -> Tensor:
+    """Return out (gradient − Σ out gradient), the sum along ``dim``: the Jacobian of a softmax."""
+    kernel = torch.ops.aten._softmax_backward_data
+    found: Tensor = kernel(gradient, out, dim, out.dtype)
+    return found
+
+
+def safe_softmax(x: Tensor, dim: int) -> Tensor:
+    """Return the softmax of ``x``, and zeros where all that is summed over is −∞."""
+    found: Tensor = torch.ops.aten._safe_softmax(x, dim)
+    return found

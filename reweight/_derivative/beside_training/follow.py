@@ -13,10 +13,10 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from reweight._derivative.beside_training.arguments import tensors_in
-from reweight._derivative.beside_training.call import Call
+from reweight._derivative.beside_training.call import Call, NotCovered, Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.rerun import Rerun
-from reweight._derivative.beside_training.rules import RULES, Rule
+from reweight._derivative.beside_training.rules import rule_for
 from reweight._derivative.beside_training.saved_tensors import aliases
 from reweight._isolation.scoring_mode import works_in_place
 from reweight._torch_internals import (
@@ -159,23 +159,26 @@ class TangentMode(TorchFunctionMode):
             return _constant_or(str(unknown))
         versions = [version(x) for x in inputs]
         in_place = works_in_place(func, args, kwargs)
-        rule = RULES.get(func)
-        # It may draw random numbers, or write over what it reads.
-        rerun = (
-            Rerun(func, args, kwargs, tangents, self._devices) if tangents and not rule else None
-        )
+        asked = Call(func, args, kwargs, None, tangents)
+        rule = rule_for(asked, in_place) if tangents else None
+        rerun: Rerun | None = None
+        if tangents and rule is None:  # it may draw random numbers, or write over what it reads
+            rerun = Rerun(func, args, kwargs, tangents, self._devices)
 
         def after(out: Any) -> None:
             found = list(tensors_in((out, args[:1] if in_place else ())))
             if not any(x.requires_grad for x in found):
                 return
             known: list[Tensor | None] = [None] * len(found)
-            if rule is not None and tangents:
-                known = self._by_rule(rule, Call(func, args, kwargs, out, tangents), in_place)
+            if rule is not None:
+                call = Call(func, args, kwargs, out, tangents)
+                known = self._by_rule(rule, call, in_place, len(found))
             elif rerun is not None:
                 known = rerun.tangents()
             for x, tangent in zip(found, known, strict=True):
                 if not x.is_leaf:
+                    if tangent is not None and tangent.dtype != x.dtype:  # as under autocast
+                        tangent = tangent.to(x.dtype)
                     self._entries[x] = _Entry(version(x), x.grad_fn, tangent)
             for x, before in zip(inputs, versions, strict=True):
                 if version(x) != before and all(x is not y for y in found):
@@ -183,11 +186,16 @@ class TangentMode(TorchFunctionMode):
 
         return after
 
-    def _by_rule(self, rule: Rule, call: Call, in_place: bool) -> list[Tensor | None]:
+    def _by_rule(self, rule: Rule, call: Call, in_place: bool, results: int) -> list[Tensor | None]:
         with torch.no_grad():
-            tangent = rule(call)
-        if tangent is not None:
-            return [tangent, tangent] if in_place else [tangent]
+            try:
+                found = rule(call)
+            except NotCovered:
+                found = None
+        if found is not None:
+            if isinstance(found, Tensor):  # of what is changed in place and returned, too
+                return [found] * results
+            return list(found)
         if in_place:
             raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
         return Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices).tangents()

@@ -1,0 +1,106 @@
+"""Scaled dot-product attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reweight._derivative.beside_training import TangentMode, attention
+from tests.comparing import assert_same
+from tests.derivative.beside_training.ruling import ruled
+from tests.derivative.beside_training.test_rules import f64, rand
+
+attend = F.scaled_dot_product_attention
+SHAPE = (2, 4, 5, 3)
+SEEN = torch.ones(5, 5, dtype=torch.bool).tril()
+
+
+@pytest.fixture(params=[2**19, 12, 1], ids=["whole", "small blocks", "smallest blocks"])
+def room(request, monkeypatch):
+    """How many weights are computed at a time."""
+    for name in ("_ROOM", "_ROOM_ON_DEVICES"):
+        monkeypatch.setattr(attention, name, request.param)
+    monkeypatch.setattr(attention, "_FEWEST_QUERIES", 2)
+
+
+@pytest.mark.usefixtures("room")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda q, k, v: attend(q, k, v),
+        lambda q, k, v: attend(query=q, key=k, value=v, is_causal=True),
+        lambda q, k, v: attend(q, k, v, None, 0.0, True, scale=0.3),
+        lambda q, k, v: attend(q, k, v, SEEN),
+        lambda q, k, v: attend(q, k, v, attn_mask=SEEN.expand(2, 1, 5, 5)),
+        lambda q, k, v: attend(q, k, v, attn_mask=rand(4, 5, 5)),
+        lambda q, k, v: attend(q, k, v, attn_mask=q @ k.mT + rand(1, 1, 1, 5)),
+        lambda q, k, v: attend(q, k, v, attn_mask=v.mean((1, 3))[:, None, None]),
+        lambda q, k, v: attend(q[0], k[0], v[0]) + attend(q[1], k[1], v[1], is_causal=True),
+        lambda q, k, v: attend(q[0, 0], k[0, 0], v[0, 0], SEEN) + v[1],
+        lambda q, k, v: attend(q[:, :, :2], k, v[..., :2]),
+        lambda q, k, v: attend(q, k[:, :, :2], v[:, :, :2]) + k.sum(-1, keepdim=True),
+        lambda q, k, v: attend(q, k[:, :2], v[:, :2], enable_gqa=True, is_causal=True),
+        lambda q, k, v: attend(q, k[:, :1], v[:, :1], SEEN, enable_gqa=True),
+        lambda q, k, v: attend(
+            *(x.reshape(2, 5, 4, 3).transpose(1, 2) for x in (q, k, v)), is_causal=True
+        ),
+    ],
+)
+def test_forms(call):
+    ruled(call, *(rand(*SHAPE, seed=seed) for seed in range(3)))
+
+
+@pytest.mark.usefixtures("room")
+@pytest.mark.parametrize("moving", ["q", "k", "v", "m", "qk", "qv", "km", "vm", "qkvm"])
+def test_whatever_moves(moving):
+    given = dict(zip("qkv", (rand(*SHAPE, seed=seed) for seed in range(3)), strict=True))
+    given["m"] = rand(2, 1, 5, 5, seed=4)
+
+    def program(*moved: Tensor) -> Tensor:
+        now = {**given, **dict(zip(moving, moved, strict=True))}
+        return attend(now["q"], now["k"], now["v"], attn_mask=now["m"])
+
+    ruled(program, *(given[part] for part in moving))
+
+
+def test_what_sees_no_key_does_not_move():
+    hidden = SEEN.clone()
+    hidden[2] = False
+    ruled(lambda q, v: attend(q, q, v, attn_mask=hidden), rand(*SHAPE), rand(*SHAPE, seed=1))
+
+
+def test_dropout_is_left_to_a_second_run_that_draws_the_same_mask():
+    q, k, v = (rand(*SHAPE, seed=seed) for seed in range(3))
+    for options in ({"dropout_p": 0.4}, {"dropout_p": 0.4, "is_causal": True}):
+        ruled(lambda q, k, v, o=options: attend(q, k, v, **o), q, k, v, expect_rerun=True)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_no_block_holds_all_weights_of_many_tokens(heads):
+    """Every block is of no more than a part of the tokens², and no query is left out."""
+    for device in ("cpu", "cuda"):
+        blocks = list(
+            attention._blocks(2, heads, 4096, 4096, causal=False, device=torch.device(device))
+        )
+        sizes = [
+            (b.queries.stop - b.queries.start)
+            * (b.keys.stop - b.keys.start)
+            * (min(b.heads[0].stop, 2) - b.heads[0].start)
+            * (min(b.heads[1].stop, heads) - b.heads[1].start)
+            for b in blocks
+        ]
+        assert max(sizes) <= 4096**2 / 2
+        assert sum(sizes) == 2 * heads * 4096**2
+
+
+def test_in_single_precision_as_in_double():
+    q, k, v = (rand(2, 3, 70, 8, seed=seed) for seed in range(3))
+    found = []
+    for dtype in (torch.float32, f64):
+        leaves = [x.to(dtype).requires_grad_() for x in (q, k, v)]
+        with TangentMode([(x, x.detach().flip(2)) for x in leaves]) as mode:
+            out = attend(*leaves, is_causal=True)
+        found.append(mode.tangent_of(out))
+    assert_same(found[0], found[1], 1e-5)
