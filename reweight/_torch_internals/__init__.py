@@ -54,6 +54,7 @@ from reweight._torch_internals.operators import (
     without_subclasses,
 )
 from reweight._torch_internals.saved import (
+    attention_weights,
     batch_norm_statistics,
     by_own_batch_norm,
     dropout_mask,
@@ -85,6 +86,7 @@ __all__ = [
     "WeakIdKeyDictionary",
     "about_to_broadcast",
     "anything_compiled",
+    "attention_weights",
     "backward_hooks_of_all_modules",
     "base_of",
     "batch_norm_statistics",

@@ -45,6 +45,23 @@ def dropout_mask(node: Node | None) -> tuple[Tensor, bool] | None:
     return None
 
 
+def attention_weights(node: Node | None) -> tuple[Tensor, Tensor | None] | None:
+    """Return what attention without a fused kernel has weighed the values by, and its dropout.
+
+    The weights are as before the dropout, whose mask, scaled, is ``None`` where there was none.
+    """
+    for name in ("UnsafeViewBackward0", "BmmBackward0", "ViewBackward0", "ExpandBackward0"):
+        if node is None or node.name() != name:
+            return None
+        node = node.next_functions[0][0]
+    mask: Tensor | None = None
+    kept: Any = node
+    if node is not None and node.name() == "MulBackward0":
+        mask = kept._saved_other
+        kept = node = node.next_functions[0][0]
+    return (kept._saved_result, mask) if _is(node, "SafeSoftmaxBackward0") else None
+
+
 def pooled_from(node: Node | None) -> Tensor | None:
     """Return which numbers a pooling by maximum has taken."""
     kept: Any = node

@@ -118,6 +118,9 @@ _SAVED = (
     PrivateName("MulBackward0._saved_other", "know the mask of a dropout", "dropout_mask"),
     PrivateName("NativeDropoutBackward0._saved_result1", "the same, on GPUs", "dropout_mask"),
     PrivateName(
+        "SafeSoftmaxBackward0._saved_result", "draw no second dropout of it", "attention_weights"
+    ),
+    PrivateName(
         "MaxPool2DWithIndicesBackward0._saved_result1", "not look for maxima twice", "pooled_from"
     ),
     PrivateName("MaxPool3DWithIndicesBackward0._saved_result1", "the same", "pooled_from"),

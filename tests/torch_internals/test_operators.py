@@ -144,3 +144,18 @@ def test_what_a_transform_wraps_is_told_and_unwrapped():
     assert len(seen) == 2
     assert not internals.is_wrapped(x)
     assert internals.unwrapped_tensor(x) is x
+
+
+@about("torch.ops.aten._softmax_backward_data")
+def test_the_jacobian_of_a_softmax_is_symmetric():
+    x, dx = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+    expected = torch.func.jvp(lambda x: x.softmax(-1), (x,), (dx,))[1]
+    torch.testing.assert_close(internals.softmax_backward(dx, x.softmax(-1), -1), expected)
+
+
+@about("torch.ops.aten._safe_softmax")
+def test_a_safe_softmax_of_nothing_is_zero():
+    x = torch.tensor([[1.0, 2.0], [-torch.inf, -torch.inf]])
+    found = internals.safe_softmax(x, -1)
+    assert torch.equal(found[1], torch.zeros(2))
+    torch.testing.assert_close(found[0], x[0].softmax(-1))

@@ -3,6 +3,7 @@
 The training pass keeps its fused kernel. Beside it, with P = softmax(s Q Kᵀ + M) and
 Ṡ = s (Q̇ Kᵀ + Q K̇ᵀ) + Ṁ, the tangent of O = P V is (P ∘ Ṡ) V + P V̇ − (Σ P ∘ Ṡ) O, the sum over the
 keys of each query. No block holds more of P than ``_ROOM`` numbers, whatever the number of tokens.
+Where the pass itself had no fused kernel, as for dropout on a CPU, the graph keeps P and the mask.
 """
 
 from __future__ import annotations
@@ -16,23 +17,28 @@ import torch
 from torch import Tensor
 
 from reweight._derivative.beside_training.call import Call
-from reweight._torch_internals import safe_softmax
+from reweight._derivative.beside_training.saved_tensors import may_be_read
+from reweight._torch_internals import attention_weights, safe_softmax
 
 # Small enough to stay in a processor's cache; a GPU wants more to do at a time.
 _ROOM, _ROOM_ON_DEVICES = 2**19, 2**23
 _FEWEST_QUERIES = 64
 
 
-def without_dropout(call: Call) -> bool:
-    """Whether no random numbers are drawn, so that a call can be followed by the rule."""
-    return bool(_given(call)["dropout_p"] == 0)
+def draws_dropout(call: Call) -> bool:
+    """Whether random numbers are drawn, and kept only where there is no fused kernel."""
+    return bool(_given(call)["dropout_p"] != 0)
 
 
 def attention(call: Call) -> Tensor | None:
-    """``F.scaled_dot_product_attention`` without dropout."""
+    """``F.scaled_dot_product_attention``, with dropout where its mask is kept."""
     given = _given(call)
     query, key, value, mask = (given[name] for name in ("query", "key", "value", "attn_mask"))
-    if not 2 <= query.dim() <= 4 or query.is_nested or given["dropout_p"] != 0:
+    if not 2 <= query.dim() <= 4 or query.is_nested:
+        return None
+    kept = attention_weights(call.out.grad_fn) if may_be_read() else None
+    weights, dropped = kept or (None, None)
+    if given["dropout_p"] != 0 and dropped is None:
         return None
     groups = query.shape[-3] // key.shape[-3] if given["enable_gqa"] else 1
 
@@ -62,7 +68,12 @@ def attention(call: Call) -> Tensor | None:
         },
         {
             name: x.expand(samples, heads, queries, keys)
-            for name, x in {"mask": in_four(mask), "dmask": in_four(dmask)}.items()
+            for name, x in {
+                "mask": in_four(mask if kept is None else None),
+                "dmask": in_four(dmask),
+                "weights": in_four(weights),
+                "dropped": in_four(dropped),
+            }.items()
             if x is not None
         },
         1 / math.sqrt(query.shape[-1]) if given["scale"] is None else given["scale"],
@@ -150,13 +161,21 @@ def _of_block(block: _Block, inputs: _Inputs) -> Tensor:
     dq, dk, dv = of_queries("dq"), of_keys("dk"), of_keys("dv")
     q = q * inputs.scale
     dq = None if dq is None else dq * inputs.scale
-    weights = _softmax(torch.bmm(q, k.mT), of_both("mask"), block)
+    weights, dropped = of_both("weights"), of_both("dropped")
+    if weights is None:
+        weights = _softmax(torch.bmm(q, k.mT), of_both("mask"), block)
     tangent: Tensor | None = None
     moved = _moved_scores(q, k, dq, dk, of_both("dmask"))
     if moved is not None:
         moved.mul_(weights)
+        total = moved.sum(-1, keepdim=True)
+        if dropped is not None:
+            moved.addcmul_(weights, total, value=-1).mul_(dropped)
         tangent = torch.bmm(moved, v)
-        tangent.addcmul_(moved.sum(-1, keepdim=True), out, value=-1)
+        if dropped is None:
+            tangent.addcmul_(total, out, value=-1)
+    if dv is not None and dropped is not None:
+        weights = weights * dropped
     if dv is not None:
         tangent = torch.bmm(weights, dv) if tangent is None else tangent.baddbmm_(weights, dv)
     assert tangent is not None

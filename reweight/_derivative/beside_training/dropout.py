@@ -20,9 +20,9 @@ def mask_will_be_kept(_: Call) -> bool:
 
 def dropout(call: Call) -> Tensor | None:
     """Dropout of numbers or of whole channels, also in place; the identity in eval mode."""
-    given = call.given("input", "p", "training", "inplace", p=0.5, training=True)
+    given = call.given("input", "p", "training", "inplace", p=0.5, training=True, train=True)
     dx = call.tangents[id(given["input"])]
-    if not given["training"] or given["p"] == 0:
+    if not (given["training"] and given["train"]) or given["p"] == 0:
         return dx
     kept = dropout_mask(call.out.grad_fn)
     if kept is None:

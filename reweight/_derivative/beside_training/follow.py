@@ -16,7 +16,7 @@ from reweight._derivative.beside_training.arguments import tensors_in
 from reweight._derivative.beside_training.call import Call, NotCovered, Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.rerun import Rerun
-from reweight._derivative.beside_training.rules import rule_for
+from reweight._derivative.beside_training.rules import may_refuse, rule_for
 from reweight._derivative.beside_training.saved_tensors import aliases
 from reweight._isolation.scoring_mode import works_in_place
 from reweight._torch_internals import (
@@ -162,7 +162,9 @@ class TangentMode(TorchFunctionMode):
         asked = Call(func, args, kwargs, None, tangents)
         rule = rule_for(asked, in_place) if tangents else None
         rerun: Rerun | None = None
-        if tangents and rule is None:  # it may draw random numbers, or write over what it reads
+        if tangents and (
+            rule is None or may_refuse(asked)
+        ):  # it may draw random numbers, or write over what it reads
             rerun = Rerun(func, args, kwargs, tangents, self._devices)
 
         def after(out: Any) -> None:
@@ -172,7 +174,7 @@ class TangentMode(TorchFunctionMode):
             known: list[Tensor | None] = [None] * len(found)
             if rule is not None:
                 call = Call(func, args, kwargs, out, tangents)
-                known = self._by_rule(rule, call, in_place, len(found))
+                known = self._by_rule(rule, call, in_place, rerun, len(found))
             elif rerun is not None:
                 known = rerun.tangents()
             for x, tangent in zip(found, known, strict=True):
@@ -186,7 +188,9 @@ class TangentMode(TorchFunctionMode):
 
         return after
 
-    def _by_rule(self, rule: Rule, call: Call, in_place: bool, results: int) -> list[Tensor | None]:
+    def _by_rule(
+        self, rule: Rule, call: Call, in_place: bool, rerun: Rerun | None, results: int
+    ) -> list[Tensor | None]:
         with torch.no_grad():
             try:
                 found = rule(call)
@@ -198,7 +202,9 @@ class TangentMode(TorchFunctionMode):
             return list(found)
         if in_place:
             raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
-        return Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices).tangents()
+        if rerun is None:
+            rerun = Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices)
+        return rerun.tangents()
 
     def _tangent(self, x: Tensor) -> Tensor | None:
         if not x.requires_grad:

@@ -113,8 +113,16 @@ _COVERS: dict[Any, Callable[[Call], bool]] = {
     **dict.fromkeys(arithmetic.FILLS, _always),
     Tensor.__setitem__: _always,
     **dict.fromkeys(dropout.DROPOUTS, dropout.mask_will_be_kept),
-    F.scaled_dot_product_attention: attention.without_dropout,
+    F.scaled_dot_product_attention: _always,
 }
+
+
+def may_refuse(call: Call) -> bool:
+    """Whether a rule may find out only when it is too late that it does not cover a call.
+
+    Then what a second run takes is to be kept before the first one.
+    """
+    return call.operator is F.scaled_dot_product_attention and attention.draws_dropout(call)
 
 
 def rule_for(call: Call, in_place: bool) -> Rule | None:

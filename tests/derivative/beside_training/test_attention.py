@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reweight._derivative.beside_training import TangentMode, attention
 from tests.comparing import assert_same
@@ -71,10 +72,43 @@ def test_what_sees_no_key_does_not_move():
     ruled(lambda q, v: attend(q, q, v, attn_mask=hidden), rand(*SHAPE), rand(*SHAPE, seed=1))
 
 
-def test_dropout_is_left_to_a_second_run_that_draws_the_same_mask():
+@pytest.mark.usefixtures("room")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"is_causal": True},
+        {"scale": 0.3, "attn_mask": SEEN},
+        {"attn_mask": rand(4, 5, 5)},
+        {"dropout_p": 1.0},
+    ],
+)
+def test_dropout_by_the_mask_that_is_kept(options):
     q, k, v = (rand(*SHAPE, seed=seed) for seed in range(3))
-    for options in ({"dropout_p": 0.4}, {"dropout_p": 0.4, "is_causal": True}):
-        ruled(lambda q, k, v, o=options: attend(q, k, v, **o), q, k, v, expect_rerun=True)
+    options = {"dropout_p": 0.4, **options}
+    ruled(lambda q, k, v: attend(q, k, v, **options) + q, q, k, v)
+    ruled(lambda q, k, v: attend(q, k[:, :2], v[:, :2], enable_gqa=True, **options) + q, q, k, v)
+
+
+def test_dropout_of_what_is_not_kept_is_left_to_a_second_run():
+    q, k, v = (rand(*SHAPE, seed=seed) for seed in range(3))
+    ruled(lambda v: attend(q, k, v, dropout_p=0.4), v, expect_rerun=True)
+
+    def under_hooks(q: Tensor) -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x * 1, lambda x: x):
+            return attend(q, k, v, dropout_p=0.4)
+
+    ruled(under_hooks, q, expect_rerun=True)
+
+
+def test_without_a_fused_kernel_the_weights_are_read():
+    q, k, v = (rand(*SHAPE, seed=seed) for seed in range(3))
+
+    def program(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return attend(q, k, v, is_causal=True) + attend(q, k, v, SEEN)
+
+    ruled(program, q, k, v)
 
 
 @pytest.mark.parametrize("heads", [1, 3])

@@ -35,7 +35,7 @@ FORMS = {
     "float": [lambda f, x: f(x)],
     "gather": [
         lambda f, x: f(x, 0, (x > 0).long()),
-        lambda f, x: f(x, dim=2, index=x[:, :1].long()),
+        lambda f, x: f(x, dim=2, index=(x[:, :1] > 0).long()),
     ],
     "half": [lambda f, x: f(x)],
     "index_select": [lambda f, x: f(x, 1, ROWS), lambda f, x: f(x, dim=-1, index=ROWS)],
