@@ -40,6 +40,7 @@ from reweight._torch_internals.modules import (
     set_scripted,
 )
 from reweight._torch_internals.operators import (
+    body_of,
     dispatch_modes_in_place,
     forward_mode_enabled,
     function_modes,
@@ -90,6 +91,7 @@ __all__ = [
     "backward_hooks_of_all_modules",
     "base_of",
     "batch_norm_statistics",
+    "body_of",
     "broadcast_buffers",
     "by_own_batch_norm",
     "compiler_loaded",

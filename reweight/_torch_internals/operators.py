@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -79,6 +80,21 @@ def unwrapped_tensor(tensor: Tensor) -> Tensor:
     while is_wrapped(tensor):
         tensor = _functorch.get_unwrapped(tensor)
     return tensor
+
+
+def body_of(func: FunctionType) -> Callable[..., Any]:
+    """Return a function of ``torch.nn.functional`` that is not itself handed to function modes.
+
+    The operators that it is made of are.
+    """
+    names = {**func.__globals__, "has_torch_function": _never}
+    made = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+    made.__kwdefaults__ = func.__kwdefaults__
+    return made
+
+
+def _never(_: Any) -> bool:
+    return False
 
 
 def softmax_backward(gradient: Tensor, out: Tensor, dim: int) -> Tensor:

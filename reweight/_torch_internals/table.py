@@ -59,6 +59,11 @@ _OPERATORS = (
         "is_wrapped",
     ),
     PrivateName(
+        "functional.multi_head_attention_forward.__globals__",
+        "see the operators that it is made of",
+        "body_of",
+    ),
+    PrivateName(
         "torch.ops.aten._softmax_backward_data", "take tangents by its kernel", "softmax_backward"
     ),
     PrivateName("torch.ops.aten._safe_softmax", "leave out what no query sees", "safe_softmax"),

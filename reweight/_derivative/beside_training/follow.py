@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
@@ -22,6 +23,7 @@ from reweight._isolation.scoring_mode import works_in_place
 from reweight._torch_internals import (
     WeakIdKeyDictionary,
     anything_compiled,
+    body_of,
     dispatch_modes_in_place,
     is_custom_operator,
     is_view,
@@ -117,6 +119,9 @@ class TangentMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if self._failure is not None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if func is F.multi_head_attention_forward and not changes_operators(types):
+            with self:  # made of operators that have rules
+                return body_of(F.multi_head_attention_forward)(*args, **kwargs)
         try:
             step = self._before(func, types, args, kwargs)
         except Exception as error:

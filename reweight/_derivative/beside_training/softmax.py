@@ -34,10 +34,10 @@ def log_softmax(call: Call) -> Tensor | None:
 
 
 def _arguments(call: Call) -> tuple[Tensor, int] | None:
-    of_functional = call.operator in (F.softmax, F.log_softmax)
-    given = call.given("input", "dim", *(["_stacklevel"] if of_functional else []), "dtype")
-    dx = call.tangent(given["input"])
-    if dx is None or not isinstance(given["dim"], int) or call.out.is_complex():
+    # The type asked for is the result's.
+    given = {**dict(zip(("input", "dim"), call.args, strict=False)), **call.kwargs}
+    dx = call.tangent(given.get("input"))
+    if dx is None or not isinstance(given.get("dim"), int) or call.out.is_complex():
         return None
     return dx.to(call.out.dtype), given["dim"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reweight._derivative.beside_training import TangentMode, attention
 from tests.comparing import assert_same
-from tests.derivative.beside_training.ruling import ruled
+from tests.derivative.beside_training.observing import observe_module
+from tests.derivative.beside_training.ruling import reruns, ruled
 from tests.derivative.beside_training.test_rules import f64, rand
 
 attend = F.scaled_dot_product_attention
@@ -127,6 +128,33 @@ def test_no_block_holds_all_weights_of_many_tokens(heads):
         ]
         assert max(sizes) <= 4096**2 / 2
         assert sum(sizes) == 2 * heads * 4096**2
+
+
+@pytest.mark.parametrize("options", [{"need_weights": False}, {}, {"average_attn_weights": False}])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_multi_head_attention_is_followed_inside(dropout, options):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.MultiheadAttention(4, 2, dropout=dropout, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out, weights = self.layer(x, x[:, :2], x[:, :2], **options)
+            return out if weights is None else torch.cat([out.flatten(), weights.flatten()])
+
+    with reruns() as found:
+        observe_module(Model, rand(2, 3, 4), tolerance=1e-10)
+    assert not found
+
+
+def test_an_encoder_of_pytorchs_own_has_rules_for_all_it_does():
+    def make() -> nn.Module:
+        layer = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.2, activation="gelu")
+        return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    with reruns() as found:
+        observe_module(make, rand(3, 2, 4), tolerance=1e-10)
+    assert not found
 
 
 def test_in_single_precision_as_in_double():
