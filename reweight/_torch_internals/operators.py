@@ -82,7 +82,7 @@ def unwrapped_tensor(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def body_of(func: FunctionType) -> Callable[..., Any]:
+def body_of(func: Any) -> Callable[..., Any]:
     """Return a function of ``torch.nn.functional`` that is not itself handed to function modes.
 
     The operators that it is made of are.
