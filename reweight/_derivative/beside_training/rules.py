@@ -30,6 +30,7 @@ from reweight._derivative.beside_training import (
 )
 from reweight._derivative.beside_training.call import Call, NotCovered, Rule
 from reweight._derivative.beside_training.saved_tensors import may_be_read
+from reweight._torch_internals import is_view
 
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(products.LAYERS, products.layer),
@@ -96,8 +97,9 @@ def _only_the_first_moves(call: Call) -> bool:
     return len(call.args) == 2 and call.tangent(call.args[1]) is None
 
 
-def _kept(_: Call) -> bool:
-    return may_be_read()
+def _keeps_its_input(call: Call) -> bool:
+    # Of a view that is written over, the graph has another node.
+    return may_be_read() and not is_view(call.args[0])
 
 
 _RANDOM = frozenset((*dropout.DROPOUTS, F.scaled_dot_product_attention))
@@ -105,7 +107,7 @@ _COVERS: dict[Any, Callable[[Call], bool]] = {
     **dict.fromkeys(activations.RELUS, _always),
     **dict.fromkeys(activations.IN_PLACE, _always),
     **dict.fromkeys((*activations.BOUNDED, F.leaky_relu, F.elu), _always),
-    **dict.fromkeys(activations.WITH_INPLACE, _kept),
+    **dict.fromkeys(activations.WITH_INPLACE, _keeps_its_input),
     **dict.fromkeys(arithmetic.SUMS, _always),
     **dict.fromkeys(arithmetic.DIFFERENCES, _always),
     **dict.fromkeys(arithmetic.QUOTIENTS, _always),
