@@ -64,22 +64,6 @@ def saved_dimensions(node: Node) -> list[int] | None:
     return signed or None
 
 
-def batch_norm_statistics(node: Node | None) -> tuple[Tensor, Tensor] | None:
-    """Return the mean and the inverse deviation that a batch norm in train mode worked with.
-
-    ``None`` for the node of anything but PyTorch's own kernel (cuDNN and MIOpen keep others).
-    """
-    if not by_own_batch_norm(node):
-        return None
-    kept: Any = node
-    return kept._saved_result1, kept._saved_result2
-
-
-def by_own_batch_norm(node: Node | None) -> bool:
-    """Whether ``node`` is that of a batch norm by PyTorch's own kernel, in train or eval mode."""
-    return node is not None and node.name() == "NativeBatchNormBackward0"
-
-
 def saved_tensors_hooks_allowed() -> bool:
     """Whether hooks on saved tensors are not barred (``disable_saved_tensors_hooks``)."""
     return bool(_engine._saved_tensors_hooks_is_enabled())

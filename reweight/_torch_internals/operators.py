@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -79,3 +80,31 @@ def unwrapped_tensor(tensor: Tensor) -> Tensor:
     while is_wrapped(tensor):
         tensor = _functorch.get_unwrapped(tensor)
     return tensor
+
+
+def body_of(func: Any) -> Callable[..., Any]:
+    """Return a function of ``torch.nn.functional`` that is not itself handed to function modes.
+
+    The operators that it is made of are.
+    """
+    names = {**func.__globals__, "has_torch_function": _never}
+    made = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+    made.__kwdefaults__ = func.__kwdefaults__
+    return made
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def softmax_backward(gradient: Tensor, out: Tensor, dim: int) -> Tensor:
+    """Return out (gradient − Σ out gradient), the sum along ``dim``: the Jacobian of a softmax."""
+    kernel = torch.ops.aten._softmax_backward_data
+    found: Tensor = kernel(gradient, out, dim, out.dtype)
+    return found
+
+
+def safe_softmax(x: Tensor, dim: int) -> Tensor:
+    """Return the softmax of ``x``, and zeros where all that is summed over is −∞."""
+    found: Tensor = torch.ops.aten._safe_softmax(x, dim)
+    return found

@@ -58,6 +58,15 @@ _OPERATORS = (
         "know what a layer sees inside torch.func",
         "is_wrapped",
     ),
+    PrivateName(
+        "functional.multi_head_attention_forward.__globals__",
+        "see the operators that it is made of",
+        "body_of",
+    ),
+    PrivateName(
+        "torch.ops.aten._softmax_backward_data", "take tangents by its kernel", "softmax_backward"
+    ),
+    PrivateName("torch.ops.aten._safe_softmax", "leave out what no query sees", "safe_softmax"),
     PrivateName("torch._C._functorch.get_unwrapped", "find its graph", "unwrapped_tensor"),
 )
 
@@ -78,12 +87,6 @@ _GRAPH = (
     PrivateName("Node._saved_dim0", "the same", "saved_dimensions"),
     PrivateName("Node._saved_dim1", "the same", "saved_dimensions"),
     PrivateName(
-        "NativeBatchNormBackward0._saved_result1",
-        "not compute a batch's statistics twice",
-        "batch_norm_statistics",
-    ),
-    PrivateName("NativeBatchNormBackward0._saved_result2", "the same", "batch_norm_statistics"),
-    PrivateName(
         "torch._C._autograd._saved_tensors_hooks_is_enabled",
         "not raise where hooks are barred",
         "saved_tensors_hooks_allowed",
@@ -100,6 +103,33 @@ _GRAPH = (
         "remember tensors and not keep them",
         "WeakIdKeyDictionary",
     ),
+)
+
+_SAVED = (
+    PrivateName(
+        "NativeBatchNormBackward0._saved_result1",
+        "not compute a batch's statistics twice",
+        "batch_norm_statistics",
+    ),
+    PrivateName("NativeBatchNormBackward0._saved_result2", "the same", "batch_norm_statistics"),
+    PrivateName(
+        "NativeLayerNormBackward0._saved_result1", "nor those of rows", "layer_norm_statistics"
+    ),
+    PrivateName("NativeLayerNormBackward0._saved_result2", "the same", "layer_norm_statistics"),
+    PrivateName(
+        "NativeGroupNormBackward0._saved_result1", "nor those of groups", "group_norm_statistics"
+    ),
+    PrivateName("NativeGroupNormBackward0._saved_result2", "the same", "group_norm_statistics"),
+    PrivateName("MulBackward0._saved_other", "know the mask of a dropout", "dropout_mask"),
+    PrivateName("NativeDropoutBackward0._saved_result1", "the same, on GPUs", "dropout_mask"),
+    PrivateName(
+        "SafeSoftmaxBackward0._saved_result", "draw no second dropout of it", "attention_weights"
+    ),
+    PrivateName(
+        "MaxPool2DWithIndicesBackward0._saved_result1", "not look for maxima twice", "pooled_from"
+    ),
+    PrivateName("MaxPool3DWithIndicesBackward0._saved_result1", "the same", "pooled_from"),
+    PrivateName("SiluBackward0._saved_self", "know what was written over", "saved_input"),
 )
 
 _COMPILER = (
@@ -173,5 +203,5 @@ _WRAPPERS = (
     ),
 )
 
-TABLE = (*_OPERATORS, *_GRAPH, *_COMPILER, *_MODULES, *_WRAPPERS)
+TABLE = (*_OPERATORS, *_GRAPH, *_SAVED, *_COMPILER, *_MODULES, *_WRAPPERS)
 """Every such name in use."""

@@ -79,4 +79,11 @@ def trusted_gradient(
             compared[name] = hooked.to_dense() if hooked.layout != torch.strided else hooked
         return TrustedGradient(mean.detach(), plain, compared, losses.number)
 
-    return objective.evaluate(leaves, batch, differentiate, start, first_order=True)
+    return objective.evaluate(
+        leaves,
+        batch,
+        differentiate,
+        start,
+        first_order=True,
+        fused_attention=True,  # else it would hold every weight of every token
+    )

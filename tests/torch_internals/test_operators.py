@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -144,3 +145,40 @@ def test_what_a_transform_wraps_is_told_and_unwrapped():
     assert len(seen) == 2
     assert not internals.is_wrapped(x)
     assert internals.unwrapped_tensor(x) is x
+
+
+@about("torch.ops.aten._softmax_backward_data")
+def test_the_jacobian_of_a_softmax_is_symmetric():
+    x, dx = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+    expected = torch.func.jvp(lambda x: x.softmax(-1), (x,), (dx,))[1]
+    torch.testing.assert_close(internals.softmax_backward(dx, x.softmax(-1), -1), expected)
+
+
+@about("torch.ops.aten._safe_softmax")
+def test_a_safe_softmax_of_nothing_is_zero():
+    x = torch.tensor([[1.0, 2.0], [-torch.inf, -torch.inf]])
+    found = internals.safe_softmax(x, -1)
+    assert torch.equal(found[1], torch.zeros(2))
+    torch.testing.assert_close(found[0], x[0].softmax(-1))
+
+
+@about("functional.multi_head_attention_forward.__globals__")
+def test_the_body_of_attention_is_seen_by_modes_and_computes_the_same():
+    seen = []
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func, _types, args=(), kwargs=None):
+            seen.append(func)
+            if func is F.multi_head_attention_forward:
+                with self:
+                    return internals.body_of(func)(*args, **(kwargs or {}))
+            return func(*args, **(kwargs or {}))
+
+    layer, x = nn.MultiheadAttention(4, 2), torch.randn(3, 2, 4)
+    expected = layer(x, x, x)
+    with Mode():
+        found = layer(x, x, x)
+    assert all(map(torch.equal, found, expected))
+    assert seen.count(F.multi_head_attention_forward) == 1
+    assert F.linear in seen
+    assert F.softmax in seen

@@ -9,19 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from reweight._derivative.beside_training.arguments import tensors_in
-from reweight._derivative.beside_training.call import Call
+from reweight._derivative.beside_training.call import Call, NotCovered, Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.rerun import Rerun
-from reweight._derivative.beside_training.rules import RULES, Rule
+from reweight._derivative.beside_training.rules import may_refuse, rule_for
 from reweight._derivative.beside_training.saved_tensors import aliases
 from reweight._isolation.scoring_mode import works_in_place
 from reweight._torch_internals import (
     WeakIdKeyDictionary,
     anything_compiled,
+    body_of,
     dispatch_modes_in_place,
     is_custom_operator,
     is_view,
@@ -117,6 +119,9 @@ class TangentMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if self._failure is not None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if func is F.multi_head_attention_forward and not changes_operators(types):
+            with self:  # made of operators that have rules
+                return body_of(F.multi_head_attention_forward)(*args, **kwargs)
         try:
             step = self._before(func, types, args, kwargs)
         except Exception as error:
@@ -159,23 +164,28 @@ class TangentMode(TorchFunctionMode):
             return _constant_or(str(unknown))
         versions = [version(x) for x in inputs]
         in_place = works_in_place(func, args, kwargs)
-        rule = RULES.get(func)
-        # It may draw random numbers, or write over what it reads.
-        rerun = (
-            Rerun(func, args, kwargs, tangents, self._devices) if tangents and not rule else None
-        )
+        asked = Call(func, args, kwargs, None, tangents)
+        rule = rule_for(asked, in_place) if tangents else None
+        rerun: Rerun | None = None
+        if tangents and (
+            rule is None or may_refuse(asked)
+        ):  # it may draw random numbers, or write over what it reads
+            rerun = Rerun(func, args, kwargs, tangents, self._devices)
 
         def after(out: Any) -> None:
             found = list(tensors_in((out, args[:1] if in_place else ())))
             if not any(x.requires_grad for x in found):
                 return
             known: list[Tensor | None] = [None] * len(found)
-            if rule is not None and tangents:
-                known = self._by_rule(rule, Call(func, args, kwargs, out, tangents), in_place)
+            if rule is not None:
+                call = Call(func, args, kwargs, out, tangents)
+                known = self._by_rule(rule, call, in_place, rerun, len(found))
             elif rerun is not None:
                 known = rerun.tangents()
             for x, tangent in zip(found, known, strict=True):
                 if not x.is_leaf:
+                    if tangent is not None and tangent.dtype != x.dtype:  # as under autocast
+                        tangent = tangent.to(x.dtype)
                     self._entries[x] = _Entry(version(x), x.grad_fn, tangent)
             for x, before in zip(inputs, versions, strict=True):
                 if version(x) != before and all(x is not y for y in found):
@@ -183,14 +193,23 @@ class TangentMode(TorchFunctionMode):
 
         return after
 
-    def _by_rule(self, rule: Rule, call: Call, in_place: bool) -> list[Tensor | None]:
+    def _by_rule(
+        self, rule: Rule, call: Call, in_place: bool, rerun: Rerun | None, results: int
+    ) -> list[Tensor | None]:
         with torch.no_grad():
-            tangent = rule(call)
-        if tangent is not None:
-            return [tangent, tangent] if in_place else [tangent]
+            try:
+                found = rule(call)
+            except NotCovered:
+                found = None
+        if found is not None:
+            if isinstance(found, Tensor):  # of what is changed in place and returned, too
+                return [found] * results
+            return list(found)
         if in_place:
             raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
-        return Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices).tangents()
+        if rerun is None:
+            rerun = Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices)
+        return rerun.tangents()
 
     def _tangent(self, x: Tensor) -> Tensor | None:
         if not x.requires_grad:

@@ -28,7 +28,14 @@ MATRIX_PRODUCTS = (
     Tensor.bmm,
     torch.mm,
     Tensor.mm,
+    torch.mv,
+    Tensor.mv,
+    torch.dot,
+    Tensor.dot,
+    torch.outer,
+    Tensor.outer,
 )
+SUMS_WITH_PRODUCTS = (torch.addmm, Tensor.addmm, torch.baddbmm, Tensor.baddbmm)
 
 
 def layer(call: Call) -> Tensor | None:
@@ -39,17 +46,69 @@ def layer(call: Call) -> Tensor | None:
     bias = rest[0] if rest else call.kwargs.get("bias")
     options = {name: value for name, value in call.kwargs.items() if name != "bias"}
     dx, dweight, dbias = (call.tangent(value) for value in (x, weight, bias))
-    tangent: Tensor | None = None
-    if dx is not None:
-        tangent = call.operator(dx, weight, None, *rest[1:], **options)
-    if dweight is not None:
-        term = call.operator(x, dweight, None, *rest[1:], **options)
-        tangent = term if tangent is None else tangent.add_(term)
-    if dbias is not None:
+    if dx is None and dweight is None:
+        assert dbias is not None
         dimensions = _SPATIAL_DIMENSIONS.get(call.operator)
         # A linear layer's may be of any shape that broadcasts.
         term = dbias if dimensions is None else dbias.reshape(-1, *[1] * dimensions)
-        tangent = term.expand_as(call.out) if tangent is None else tangent.add_(term)
+        return term.expand_as(call.out)
+    # The first product adds the tangent of the bias, and a second one is added to it.
+    first = (x, dweight) if dx is None else (dx, weight)
+    tangent: Tensor = call.operator(*first, dbias, *rest[1:], **options)
+    if dx is None or dweight is None:
+        return tangent
+    if call.operator is F.linear and weight.dim() == 2 and tangent.is_contiguous():
+        rows = tangent.view(-1, tangent.shape[-1])
+        if _one_type(rows, x, dweight):
+            rows.addmm_(x.reshape(-1, x.shape[-1]), dweight.t())
+            return tangent
+    return tangent.add_(call.operator(x, dweight, None, *rest[1:], **options))
+
+
+def _one_type(*parts: Tensor) -> bool:
+    """Under autocast a product is of another type than its factors; in place it may not be."""
+    return all(part.dtype == parts[0].dtype for part in parts)
+
+
+def product_added(call: Call) -> Tensor | None:
+    """``addmm`` and ``baddbmm``."""
+    given = call.given("input", "a", "b", "beta", "alpha", beta=1, alpha=1)
+    tangent: Tensor | None = None
+    a, b = given["a"], given["b"]
+    multiply = torch.mm if a.dim() == 2 else torch.bmm
+    for one, other in ((call.tangent(a), b), (a, call.tangent(b))):
+        if one is None or other is None:
+            continue
+        if tangent is None:
+            tangent = multiply(one, other)
+        elif not _one_type(tangent, one, other):
+            tangent.add_(multiply(one, other))
+        else:
+            tangent = tangent.addmm_(one, other) if a.dim() == 2 else tangent.baddbmm_(one, other)
+    if tangent is not None and given["alpha"] != 1:
+        tangent.mul_(given["alpha"])
+    if (dinput := call.tangent(given["input"])) is None:
+        return tangent
+    if tangent is None:
+        moved: Tensor = dinput * given["beta"]
+        return moved.expand_as(call.out)
+    return tangent.add_(dinput, alpha=given["beta"])
+
+
+def einsum(call: Call) -> Tensor | None:
+    """``torch.einsum``: a sum over the operands that move, each in its turn."""
+    equation, *operands = call.args
+    if not isinstance(equation, str) or call.kwargs:
+        return None
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        operands = list(operands[0])
+    tangent: Tensor | None = None
+    for position, operand in enumerate(operands):
+        if (moved := call.tangent(operand)) is None:
+            continue
+        parts = [*operands[:position], moved, *operands[position + 1 :]]
+        term: Tensor = torch.einsum(equation, *parts)
+        tangent = term if tangent is None else tangent + term  # a term may be a view
     return tangent
 
 
@@ -63,4 +122,6 @@ def matrix_product(call: Call) -> Tensor | None:
         product: Tensor = call.operator(a if da is None else da, b if db is None else db)
         return product
     total: Tensor = call.operator(da, b)
+    if total.dim() == 3 == a.dim() == b.dim() and _one_type(total, a, db) and len(a) == len(b):
+        return total.baddbmm_(a, db)
     return total.add_(call.operator(a, db))
