@@ -24,7 +24,13 @@ from reweight.lookahead import SGD, Lookahead, LookaheadLike, as_lookahead, line
 from reweight.scorers.mixture import Scorer
 
 SimilarityMethod = Literal[
-    "auto", "forward", "double_backward", "per_sample", "finite_difference", "unrolled"
+    "auto",
+    "forward",
+    "double_backward",
+    "per_sample",
+    "layer_products",
+    "finite_difference",
+    "unrolled",
 ]
 
 
