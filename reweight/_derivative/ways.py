@@ -13,8 +13,8 @@ Method = Literal["forward", "double_backward", "per_sample", "finite_difference"
 WAYS: tuple[Method, ...] = ("forward", "double_backward", "per_sample")
 """Exact ways, the cheapest first. The last goes wherever training goes.
 
-``"layer_products"`` is as exact, for models that keep samples apart; it gives the weighted gradients
-of training, too, and so is of a training step alone.
+``"layer_products"`` is as exact, for models that keep samples apart; it gives the
+weighted gradients of training, too, and so is of a training step alone.
 """
 
 PRICES = {

@@ -18,9 +18,7 @@ def why_not_by_layers(
         labels: Whether the scores under every label are wanted.
     """
     if not own:
-        return (
-            "scores need a pass of their own (autocast, a compiler, a checkpoint, or several ranks)"
-        )
+        return "scores need a pass of their own (autocast, a compiler, a checkpoint, several ranks)"
     if labels:
         return "the scores under every label are wanted, of which it tells nothing"
     if hooks.change:

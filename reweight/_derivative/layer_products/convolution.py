@@ -11,13 +11,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from reweight._derivative.layer_products.parts import Gradients, Part, summed
-from reweight._derivative.layer_products.samples import dot, one_by_one, spread
+from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, spread
 from reweight._derivative.layer_products.small import kept_by
 from reweight._derivative.layer_products.uses import Use
 from reweight._torch_internals import saved
-
-# So many backward kernels, one a sample, are worth one forward pass less.
-_MOST_KERNELS = 16
 
 
 class Convolution(Part):
@@ -50,7 +47,8 @@ class Convolution(Part):
         if self._weight is not None:
             x = kept_by(use, "input")
             size = self._count * math.prod(self._weight)
-            self._tabled = self._count <= _MOST_KERNELS and size <= x.numel() + delta.numel()
+            # How fast kernels of many groups are elsewhere is not known.
+            self._tabled = x.device.type == "cpu" and size <= x.numel() + delta.numel()
             self._kept += [x, delta]
             if self._tabled:
                 every = self._of_each(x, delta, slice(None))
@@ -93,20 +91,31 @@ class Convolution(Part):
         if self._bias:
             found[2] = kept[0][which]
         if self._weight is not None:
-            found[1] = kept[-1][which] if self._tabled else self._of_each(*kept[-2:], which)
+            table = kept[-1]
+            found[1] = table[which] if self._tabled else self._of_each(kept[-2], table, which)
         return found
 
     def _of_each(self, x: Tensor, delta: Tensor, which: slice) -> Tensor:
-        x, delta = (one_by_one(t, self._at, self._count)[which] for t in (x, delta))
-        pairs = zip(x.flatten(1, 2), delta.flatten(1, 2), strict=True)
-        return torch.stack([self._backward(a, d) for a, d in pairs])
+        """Return the weight's gradient of every sample, by one kernel: samples are its groups."""
+        x, delta = (_as_channels(t, self._at, self._count, which) for t in (x, delta))
+        count = len(range(self._count)[which])
+        found = self._backward(x, delta, groups=count)
+        assert self._weight is not None
+        return found.reshape(count, *self._weight)
 
-    def _backward(self, x: Tensor, delta: Tensor) -> Tensor:
+    def _backward(self, x: Tensor, delta: Tensor, *, groups: int = 1) -> Tensor:
         assert self._weight is not None
         # Of the weight it is the shape alone that counts.
-        weight = delta.new_empty(1).expand(self._weight)
+        weight = delta.new_empty(1).expand(groups * self._weight[0], *self._weight[1:])
+        options = [*self._options[:-1], groups * self._options[-1]]
         mask = [False, True, False]
-        found: Tensor = torch.ops.aten.convolution_backward(
-            delta, x, weight, None, *self._options, mask
-        )[1]
+        found: Tensor = torch.ops.aten.convolution_backward(delta, x, weight, None, *options, mask)[
+            1
+        ]
         return found
+
+
+def _as_channels(x: Tensor, at: Samples, count: int, which: slice) -> Tensor:
+    """Return ``x`` with the samples side by side in its channels."""
+    apart = one_by_one(x, at, count)[which].flatten(1, 2)
+    return apart.transpose(0, 1).flatten(1, 2)

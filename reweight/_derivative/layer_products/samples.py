@@ -70,7 +70,7 @@ def one_by_one(x: Tensor, at: Samples, count: int) -> Tensor:
     """
     if at == (0, 1) and x.shape[0] == count:
         return x.unsqueeze(1).unsqueeze(2)
-    apart = x.unflatten(at.side, (-1, count, at.within))
+    apart: Tensor = x.unflatten(at.side, (-1, count, at.within))  # type: ignore[no-untyped-call]
     return apart.movedim((at.side + 1, at.side), (0, 1))
 
 
