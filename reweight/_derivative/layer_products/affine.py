@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from reweight._derivative.layer_products.parts import Gradients, Part
+from reweight._derivative.layer_products.parts import Gradients, Part, worth_a_table
 from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, spread
 from reweight._derivative.layer_products.small import kept_by
 from reweight._derivative.layer_products.uses import Use
@@ -51,7 +51,7 @@ class Affine(Part):
         if matrix in use.weights:
             x = kept_by(use, "self" if matrix == 1 else "mat1")
             size = self._count * x.shape[1] * delta.shape[1]
-            self._tabled = size <= x.numel() + delta.numel()
+            self._tabled = worth_a_table(size, x, delta)
             if self._tabled:
                 self._kept.append(_outer(x, delta, self._at, self._count))
             else:
@@ -100,6 +100,15 @@ class Affine(Part):
             sums = delta.t() @ x
         found[self._matrix] = sums.t()
         return found
+
+    @override
+    def square(self, kept: Sequence[Tensor], place: int) -> tuple[Tensor, Tensor] | None:
+        """‖Xᵀ Δ‖² = Σ_ts ⟨x_t, x_s⟩⟨δ_t, δ_s⟩ ("ghost norms", Li et al. 2022)."""
+        if place != self._matrix or self._tabled:
+            return None
+        x, delta = (one_by_one(t, self._at, self._count).flatten(1, -2) for t in kept[-2:])
+        products = (x @ x.mT) * (delta @ delta.mT)
+        return products.sum((1, 2)), products.abs().sum((1, 2))
 
     @override
     def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from reweight._derivative.layer_products.parts import Gradients, Part, summed
+from reweight._derivative.layer_products.parts import Gradients, Part, summed, worth_a_table
 from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, spread
 from reweight._derivative.layer_products.small import kept_by
 from reweight._derivative.layer_products.uses import Use
@@ -48,7 +48,7 @@ class Convolution(Part):
             x = kept_by(use, "input")
             size = self._count * math.prod(self._weight)
             # How fast kernels of many groups are elsewhere is not known.
-            self._tabled = x.device.type == "cpu" and size <= x.numel() + delta.numel()
+            self._tabled = x.device.type == "cpu" and worth_a_table(size, x, delta)
             self._kept += [x, delta]
             if self._tabled:
                 every = self._of_each(x, delta, slice(None))

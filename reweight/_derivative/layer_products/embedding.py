@@ -60,6 +60,16 @@ class Embedding(Part):
         return {0: self._backward(indices, scaled, sparse=self._sparse)}
 
     @override
+    def square(self, kept: Sequence[Tensor], place: int) -> tuple[Tensor, Tensor] | None:
+        """Σ_ts ⟨δ_t, δ_s⟩ over places t, s of one index."""
+        indices, delta = kept
+        at = one_by_one(indices.unsqueeze(-1), self._at, self._count).flatten(1)
+        parts = one_by_one(delta, self._at, self._count).flatten(1, -2)
+        same = (at.unsqueeze(1) == at.unsqueeze(2)) & (at != self._unused).unsqueeze(1)
+        products = (parts @ parts.mT) * same
+        return products.sum((1, 2)), products.abs().sum((1, 2))
+
+    @override
     def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
         indices, delta = kept
         places = one_by_one(indices.unsqueeze(-1), self._at, self._count)[which]

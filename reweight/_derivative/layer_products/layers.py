@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
 from reweight._derivative.layer_products.kinds import part_of
+from reweight._derivative.layer_products.norms import UseOf, norms
 from reweight._derivative.layer_products.parts import Part
 from reweight._derivative.layer_products.samples import NotByLayers
 from reweight._derivative.layer_products.uses import uses_of
@@ -53,13 +54,16 @@ class LayerProducts:
         ]
         self._weights = Weights((e for use in uses for e in use.weights.values()), found.leaves)
         # As a scalar: to give grad() a cotangent loads PyTorch's symbolic shapes.
-        deltas = torch.autograd.grad(
-            losses.sum(), [use.edge for use in uses], retain_graph=True, allow_unused=True
+        deltas: list[Tensor | None] = list(
+            torch.autograd.grad(
+                losses.sum(), [use.edge for use in uses], retain_graph=True, allow_unused=True
+            )
         )
         self._parts: list[Part] = []
         self._kept: list[list[Tensor]] = []
         with torch.no_grad():
-            for use, delta in zip(uses, deltas, strict=True):
+            for number, use in enumerate(uses):
+                delta, deltas[number] = deltas[number], None
                 if delta is None:
                     raise NotByLayers(f"no gradient comes to {use.made.node.name()}")
                 part = part_of(use, delta)
@@ -81,6 +85,27 @@ class LayerProducts:
                 if given:
                     total += part.scores(kept, given).to(total)
         return total
+
+    def norms(self, names: Collection[str]) -> Tensor:
+        """Return ‖∇L_i‖ over some parameters for every loss, ``(C,)``, detached.
+
+        Args:
+            names: The parameters' names.
+
+        Raises:
+            NotByLayers: If one of them is behind a weight that is computed from parameters.
+        """
+        uses: dict[int, list[UseOf]] = {}
+        for part, kept, keys in zip(self._parts, self._kept, self._keys, strict=True):
+            for place, key in keys.items():
+                leaf = self._weights.leaf(key)
+                if leaf is None:
+                    raise NotByLayers("a weight is computed from parameters")
+                if self._names[id(leaf)] in names:
+                    turned = self._weights.is_turned(key)
+                    uses.setdefault(id(leaf), []).append(UseOf(part, kept, place, turned))
+        with torch.no_grad():
+            return norms(list(uses.values()), self.losses.detach())
 
     def gradients(self, weights: Tensor) -> dict[str, Tensor]:
         """Return ``Σ_i w_i ∇L_i`` by parameter name.

@@ -1,9 +1,10 @@
 """What one use of weights has to do with the samples' gradients.
 
 With δ the gradient of the summed losses by what a use returned, row i of which is sample i's own,
-∂L_i/∂W is Jᵀδ_i, J the derivative of that one operator by the weight. Where such a gradient is no
-larger than what it is made of, it is computed for every sample at once, a *table*; score, weighted
-gradient and norm are then products with it. Else they are products of the operator's input and δ.
+∂L_i/∂W is Jᵀδ_i, J the derivative of that one operator by the weight. Where such a gradient is
+hardly larger than what it is made of, it is computed for every sample at once, a *table*; score,
+weighted gradient and norm are then products with it. Else they are products of the operator's
+input and δ.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing_extensions import override
 
 from reweight._derivative.layer_products.samples import Samples, Shape, one_by_one
 from reweight._derivative.layer_products.uses import Use
+
+# A table so many times larger than what it is made of is still the faster way.
+_LARGEST_TABLE = 2.5
 
 Gradients = dict[int, Tensor]
 """By the place of the weight among the operands."""
@@ -52,6 +56,13 @@ class Part(ABC):
     @abstractmethod
     def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
         """Return ``J_kᵀ δ_i``, ``(c, *shape)`` for every weight, of the samples of a slice."""
+
+    def square(self, kept: Sequence[Tensor], place: int) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002
+        """Return ``‖J_kᵀ δ_i‖²``, ``(C,)``, and the size of what was summed, without the gradients.
+
+        ``None`` if there is no such way.
+        """
+        return None
 
 
 class Tables(Part):
@@ -105,6 +116,17 @@ def summed(local: Tensor, at: Samples, shape: Shape, count: int) -> Tensor:
     gone |= {2 + d for d in range(local.dim()) if d < lead or shape[d - lead] == 1}
     total = apart.sum(sorted(gone)) if any(apart.shape[d] > 1 for d in gone) else apart
     return total.reshape(count, *shape)
+
+
+def worth_a_table(size: int, x: Tensor, delta: Tensor) -> bool:
+    """Whether the gradients of all samples are to be computed, of so many numbers in all.
+
+    Args:
+        size: How many.
+        x: The operator's input.
+        delta: δ.
+    """
+    return size <= _LARGEST_TABLE * (x.numel() + delta.numel())
 
 
 def tables_of(use: Use, local: Mapping[int, Tensor]) -> Tables:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
@@ -75,11 +74,8 @@ def one_by_one(x: Tensor, at: Samples, count: int) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor, at: Samples, count: int) -> Tensor:
-    """Return ``⟨a_i, b_i⟩`` for every sample, ``(C,)``, a and b in one shape."""
-    if at.side == 0 and a.shape[0] == count * at.within:
-        a, b = a.reshape(count, 1, -1), b.reshape(count, -1, 1)
-        return torch.bmm(a, b).reshape(count)
-    return one_by_one(a * b, at, count).flatten(1).sum(1)
+    """Return ``⟨a_i, b_i⟩`` for every sample, ``(C,)``; ``a`` is used up."""
+    return one_by_one(a.mul_(b), at, count).flatten(1).sum(1)
 
 
 def spread(weights: Tensor, at: Samples, like: Tensor) -> Tensor:

@@ -94,7 +94,8 @@ class Weights:
         for key, gradient in gradients:
             if key in self._direct:
                 leaf, _, turned = self._direct[key]
-                own = gradient.t() if turned else gradient.reshape(leaf.shape)
+                own = gradient.t() if turned else gradient
+                own = own if own.shape == leaf.shape else own.reshape(leaf.shape)
                 found[id(leaf)] = found[id(leaf)] + own if id(leaf) in found else own
             else:
                 computed[key] = computed[key] + gradient if key in computed else gradient
@@ -111,14 +112,13 @@ class Weights:
                     found[id(leaf)] = found[id(leaf)] + g if id(leaf) in found else g
         return found
 
-    @property
-    def computed(self) -> bool:
-        """Whether any weight is computed from parameters."""
-        return bool(self._computed)
-
     def leaf(self, key: Key) -> Tensor | None:
         """Return the parameter that a weight is, turned or reshaped, or ``None``."""
         return self._direct[key][0] if key in self._direct else None
+
+    def is_turned(self, key: Key) -> bool:
+        """Whether a weight is the transpose of that parameter."""
+        return self._direct[key][2]
 
 
 def _as_it_is(edge: GradientEdge) -> tuple[Tensor, tuple[int, ...], bool] | None:
