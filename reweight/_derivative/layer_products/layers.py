@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from reweight._derivative.layer_products.kinds import part_of
-from reweight._derivative.layer_products.norms import UseOf, norms
+from reweight._derivative.layer_products.norms import UseOf, sum_of_squares
 from reweight._derivative.layer_products.parts import Part
 from reweight._derivative.layer_products.samples import NotByLayers
 from reweight._derivative.layer_products.uses import uses_of
 from reweight._derivative.layer_products.weighted_loss import Plan, weighted_loss
-from reweight._derivative.layer_products.weights import Weights
+from reweight._derivative.layer_products.weights import Key, Weights
 
 
 class LayerProducts:
@@ -52,7 +52,7 @@ class LayerProducts:
         self._keys = [
             {k: (edge.node, edge.output_nr) for k, edge in use.weights.items()} for use in uses
         ]
-        self._weights = Weights((e for use in uses for e in use.weights.values()), found.leaves)
+        self._weights = Weights(e for use in uses for e in use.weights.values())
         # As a scalar: to give grad() a cotangent loads PyTorch's symbolic shapes.
         deltas: list[Tensor | None] = list(
             torch.autograd.grad(
@@ -91,21 +91,37 @@ class LayerProducts:
 
         Args:
             names: The parameters' names.
-
-        Raises:
-            NotByLayers: If one of them is behind a weight that is computed from parameters.
         """
+        wanted = {key for key, name in self._names.items() if name in names}
+        behind = {id(leaf) for leaf in self._weights.behind}
         uses: dict[int, list[UseOf]] = {}
+        computed: list[tuple[Key, UseOf]] = []
         for part, kept, keys in zip(self._parts, self._kept, self._keys, strict=True):
             for place, key in keys.items():
                 leaf = self._weights.leaf(key)
-                if leaf is None:
-                    raise NotByLayers("a weight is computed from parameters")
-                if self._names[id(leaf)] in names:
-                    turned = self._weights.is_turned(key)
-                    uses.setdefault(id(leaf), []).append(UseOf(part, kept, place, turned))
+                use = UseOf(part, kept, place, leaf is not None and self._weights.is_turned(key))
+                if leaf is None or id(leaf) in behind:
+                    computed.append((key, use))
+                elif id(leaf) in wanted:
+                    uses.setdefault(id(leaf), []).append(use)
         with torch.no_grad():
-            return norms(list(uses.values()), self.losses.detach())
+            squares = sum_of_squares(list(uses.values()), self.losses.detach())
+            if behind & wanted:
+                squares += self._squares_behind(computed, wanted)
+        return squares.sqrt()
+
+    def _squares_behind(self, computed: list[tuple[Key, UseOf]], wanted: set[int]) -> Tensor:
+        """The same for parameters that weights are computed from: one sample after the other."""
+        squares = torch.zeros_like(self.losses).detach()
+        for i in range(len(squares)):
+            one = slice(i, i + 1)
+            pulled = self._weights.pulled_back(
+                (key, use.part.rows(use.kept, one)[use.place][0]) for key, use in computed
+            )
+            for leaf, gradient in pulled.items():
+                if leaf in wanted:
+                    squares[i] += gradient.square().sum().to(squares)
+        return squares
 
     def gradients(self, weights: Tensor) -> dict[str, Tensor]:
         """Return ``Σ_i w_i ∇L_i`` by parameter name.

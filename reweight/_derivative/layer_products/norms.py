@@ -39,8 +39,8 @@ class UseOf:
         return (found.mT if self.turned else found).reshape(len(found), -1)
 
 
-def norms(parameters: Sequence[Sequence[UseOf]], losses: Tensor) -> Tensor:
-    """Return ‖∇L_i‖ over parameters, ``(C,)``.
+def sum_of_squares(parameters: Sequence[Sequence[UseOf]], losses: Tensor) -> Tensor:
+    """Return ‖∇L_i‖² over parameters, ``(C,)``.
 
     Args:
         parameters: For each, all of its uses: their gradients add up.
@@ -49,7 +49,7 @@ def norms(parameters: Sequence[Sequence[UseOf]], losses: Tensor) -> Tensor:
     total = torch.zeros_like(losses)
     for uses in parameters:
         total += _square(uses, len(losses)).to(total)
-    return total.sqrt()
+    return total
 
 
 def _square(uses: Sequence[UseOf], count: int) -> Tensor:

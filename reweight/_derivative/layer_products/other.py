@@ -12,6 +12,7 @@ from typing_extensions import override
 from reweight._derivative.layer_products.parts import Gradients, Part
 from reweight._derivative.layer_products.samples import NotByLayers, spread
 from reweight._derivative.layer_products.uses import Use
+from reweight._torch_internals import gradient_hooks, leaf_of
 
 
 class Other(Part):
@@ -25,10 +26,12 @@ class Other(Part):
         delta: δ.
 
     Raises:
-        NotByLayers: If they do.
+        NotByLayers: If they do, or have gradient hooks, which this would call.
     """
 
     def __init__(self, use: Use, delta: Tensor) -> None:
+        if any(_has_hooks(edge.node) for edge in use.weights.values()):
+            raise NotByLayers("a parameter with gradient hooks is used by an operator without a rule")
         self._at, self._count = use.made.at, use.made.count
         self._edge, self._weights, self._shapes = use.edge, use.weights, use.shapes
         if _reach_weights_elsewhere(use):
@@ -83,6 +86,11 @@ def _only(number: int, count: int, like: Tensor) -> Tensor:
     weights = torch.zeros(count, dtype=like.dtype, device=like.device)
     weights[number] = 1
     return weights
+
+
+def _has_hooks(node: Node) -> bool:
+    leaf = leaf_of(node)
+    return leaf is not None and bool(gradient_hooks(leaf))
 
 
 def _reach_weights_elsewhere(use: Use) -> bool:

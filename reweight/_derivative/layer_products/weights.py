@@ -24,13 +24,15 @@ class Weights:
 
     Args:
         edges: Where they stand in the graph.
-        leaves: The parameters behind them, by ``id``.
+
+    Attributes:
+        behind: The parameters that weights are computed from.
 
     Raises:
         NotByLayers: If a parameter that is not used as it is has gradient hooks.
     """
 
-    def __init__(self, edges: Iterable[GradientEdge], leaves: Mapping[int, Tensor]) -> None:
+    def __init__(self, edges: Iterable[GradientEdge]) -> None:
         self._direct: dict[Key, tuple[Tensor, tuple[int, ...], bool]] = {}
         self._computed: dict[Key, GradientEdge] = {}
         for edge in edges:
@@ -39,10 +41,9 @@ class Weights:
                 self._computed[edge.node, edge.output_nr] = edge
             else:
                 self._direct[edge.node, edge.output_nr] = found
-        self._behind = _leaves_behind(self._computed.values()) if self._computed else []
-        if any(gradient_hooks(leaf) for leaf in self._behind):
+        self.behind = _leaves_behind(self._computed.values()) if self._computed else []
+        if any(gradient_hooks(leaf) for leaf in self.behind):
             raise NotByLayers("a parameter with gradient hooks is used in a computed weight")
-        self.leaves = leaves
 
     def moved(self, direction: Mapping[int, Tensor]) -> dict[Key, Tensor]:
         """Return how the weights move as the parameters do.
@@ -59,7 +60,7 @@ class Weights:
 
     def _computed_moved(self, direction: Mapping[int, Tensor]) -> dict[Key, Tensor]:
         """The derivative by u of ⟨Jᵀu, v⟩, which is linear in u, is J v."""
-        behind = [leaf for leaf in self._behind if id(leaf) in direction]
+        behind = [leaf for leaf in self.behind if id(leaf) in direction]
         if not behind:
             return {}
         with torch.enable_grad():
@@ -102,12 +103,12 @@ class Weights:
         if computed:
             pulled = torch.autograd.grad(
                 [self._computed[key] for key in computed],
-                self._behind,
+                self.behind,
                 list(computed.values()),
                 retain_graph=True,
                 allow_unused=True,
             )
-            for leaf, g in zip(self._behind, pulled, strict=True):
+            for leaf, g in zip(self.behind, pulled, strict=True):
                 if g is not None:
                     found[id(leaf)] = found[id(leaf)] + g if id(leaf) in found else g
         return found

@@ -166,3 +166,19 @@ class Grouped(nn.Module):
 @more
 def instance_norm() -> Case:
     return Case(Grouped(), last="head", loss=cross_entropy, **classified(2, 5, 5))
+
+
+class LookedUp(nn.Module):
+    """A loss depends on one other sample's input: what is looked up in is a weight like any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 8), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.embedding(torch.arange(len(x)).flip(0), torch.tanh(self.body(x))))
+
+
+@more
+def looked_up_in_the_batch() -> Case:
+    return Case(LookedUp(), last="head", loss=cross_entropy, **classified(6))
