@@ -49,11 +49,19 @@ class Uses:
         uses: In the order in which a backward pass meets them, about.
         leaves: The parameters that the losses depend on, by ``id``.
         operators: The names of all operators that returned samples.
+        shapes: Of all results of a node, once they were asked for.
     """
 
     uses: list[Use] = field(default_factory=list)
     leaves: dict[int, Tensor] = field(default_factory=dict)
     operators: set[str] = field(default_factory=set)
+    shapes: dict[Node, list[Shape]] = field(default_factory=dict)
+
+    def shape(self, node: Node, number: int) -> Shape:
+        """Return the shape of a result."""
+        if node not in self.shapes:
+            self.shapes[node] = output_shapes(node)
+        return self.shapes[node][number]
 
 
 def uses_of(losses: Tensor, parameters: Collection[int]) -> Uses:
@@ -94,8 +102,8 @@ def _behind(
 ) -> list[tuple[Node, int, Samples | None]]:
     """Return the operands of what returned samples, and note it if it uses weights."""
     operands = node.next_functions
-    given = [None if n is None else output_shapes(n)[k] for n, k in operands]
-    made = Made(node, number, output_shapes(node)[number], at, given, count)
+    given = [None if n is None else found.shape(n, k) for n, k in operands]
+    made = Made(node, number, found.shape(node, number), at, given, count)
     found.operators.add(node.name())
     behind: list[tuple[Node, int, Samples | None]] = []
     weights: dict[int, GradientEdge] = {}
