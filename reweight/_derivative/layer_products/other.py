@@ -31,7 +31,9 @@ class Other(Part):
 
     def __init__(self, use: Use, delta: Tensor) -> None:
         if any(_has_hooks(edge.node) for edge in use.weights.values()):
-            raise NotByLayers("a parameter with gradient hooks is used by an operator without a rule")
+            raise NotByLayers(
+                "a parameter with gradient hooks is used by an operator without products"
+            )
         self._at, self._count = use.made.at, use.made.count
         self._edge, self._weights, self._shapes = use.edge, use.weights, use.shapes
         if _reach_weights_elsewhere(use):

@@ -8,7 +8,6 @@ without a rule may do anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -68,22 +67,26 @@ class Made:
         return shape
 
 
-def _elementwise(made: Made) -> Sides:
+def elementwise(made: Made) -> Sides:
+    """Number by number, operands broadcast."""
     return [None if s is None else broadcast(made.at, made.shape, s) for s in made.given]
 
 
-def _reshape(made: Made) -> Sides:
+def reshape(made: Made) -> Sides:
+    """The numbers stay in order, in another shape."""
     found = reshaped(made.at, made.shape, made.first(), made.count)
     if found is None:
         raise made.mixes()
     return [found]
 
 
-def _permuted(made: Made) -> Sides:
+def permuted(made: Made) -> Sides:
+    """The sides in another order."""
     return [made.at._replace(side=made.dimensions(len(made.shape))[made.at.side])]
 
 
-def _transposed(made: Made) -> Sides:
+def transposed(made: Made) -> Sides:
+    """Two sides change places."""
     if made.node.name() == "TBackward0":
         return [made.at._replace(side=len(made.shape) - 1 - made.at.side)]
     one, other = made.dimensions(len(made.shape))
@@ -91,14 +94,14 @@ def _transposed(made: Made) -> Sides:
     return [made.at._replace(side=side)]
 
 
-def _along(made: Made) -> Sides:
+def along(made: Made) -> Sides:
     """The shape stays, and so does every side but those worked along."""
     if made.at.side in made.dimensions(len(made.shape)):
         raise made.mixes()
-    return _beside(made)
+    return beside(made)
 
 
-def _beside(made: Made) -> Sides:
+def beside(made: Made) -> Sides:
     """The side of the samples is as long in the operands as in the result."""
     side = made.at.side
     for shape in made.given:
@@ -107,7 +110,7 @@ def _beside(made: Made) -> Sides:
     return [None if shape is None else made.at for shape in made.given]
 
 
-def _reduced(made: Made) -> Sides:
+def reduced(made: Made) -> Sides:
     """Some sides of the operand are gone, or are of length 1."""
     given = made.first()
     gone = set(made.dimensions(len(given)))
@@ -120,7 +123,8 @@ def _reduced(made: Made) -> Sides:
     return [made.at._replace(side=side)]
 
 
-def _stacked(made: Made) -> Sides:
+def stacked(made: Made) -> Sides:
+    """Operands side by side along a new side."""
     (new,) = made.dimensions(len(made.shape))
     if made.at.side == new:
         raise made.mixes()
@@ -128,12 +132,13 @@ def _stacked(made: Made) -> Sides:
     return [None if shape is None else at for shape in made.given]
 
 
-def _unstacked(made: Made) -> Sides:
+def unstacked(made: Made) -> Sides:
+    """One of what lies side by side along a side, which is gone."""
     (gone,) = made.dimensions(len(made.first()))
     return [made.at._replace(side=made.at.side + (made.at.side >= gone))]
 
 
-def _front(made: Made) -> Sides:
+def front(made: Made) -> Sides:
     """The first side stays; the other operands are weights."""
     given = made.given[0]
     if made.at.side != 0 or (given is not None and given[0] != made.shape[0]):
@@ -141,52 +146,61 @@ def _front(made: Made) -> Sides:
     return [made.at, *[None] * (len(made.given) - 1)]
 
 
-def _matrices(made: Made) -> Sides:
+def matrices(made: Made) -> Sides:
     """``a @ b`` of two matrices: rows come from ``a``, columns from ``b``."""
     return [made.at, None] if made.at.side == 0 else [None, made.at]
 
 
-def _sum_and_matrices(made: Made) -> Sides:
-    return [*_elementwise(made)[:1], *_matrices(made)]
+def sum_and_matrices(made: Made) -> Sides:
+    """``c + a @ b``."""
+    return [*elementwise(made)[:1], *matrices(made)]
 
 
-def _matrix_and_vector(made: Made) -> Sides:
+def matrix_and_vector(made: Made) -> Sides:
+    """``a @ b``, b a vector."""
     return [made.at, None]
 
 
-def _batched_matrices(made: Made) -> Sides:
+def batched_matrices(made: Made) -> Sides:
+    """``a @ b`` of matrices, one pair after the other."""
     side = made.at.side
     return [made.at if side in (0, 1) else None, made.at if side in (0, 2) else None]
 
 
-def _sum_and_batched_matrices(made: Made) -> Sides:
-    return [*_elementwise(made)[:1], *_batched_matrices(made)]
+def sum_and_batched_matrices(made: Made) -> Sides:
+    """``c + a @ b`` likewise."""
+    return [*elementwise(made)[:1], *batched_matrices(made)]
 
 
-def _linear(made: Made) -> Sides:
+def linear(made: Made) -> Sides:
+    """``x @ W.t() + b``, x of any shape."""
     if made.at.side == len(made.shape) - 1:
         raise made.mixes()
     return [made.at, None, None]
 
 
-def _weight(made: Made) -> Sides:  # noqa: ARG001 - whatever is looked up, it is looked up in this
+def weight(made: Made) -> Sides:  # noqa: ARG001
+    """What is looked up in, whatever is looked up."""
     return [None]
 
 
-def _layer_norm(made: Made) -> Sides:
+def layer_norm(made: Made) -> Sides:
+    """Normalised over the last sides."""
     normalized = len(saved(made.node, "normalized_shape"))
     if made.number != 0 or made.at.side >= len(made.shape) - normalized:
         raise made.mixes()
     return [made.at, None, None]
 
 
-def _group_norm(made: Made) -> Sides:
+def group_norm(made: Made) -> Sides:
+    """Normalised within each sample."""
     if made.number != 0 or made.at.side != 0:
         raise made.mixes()
     return [made.at, None, None]
 
 
-def _batch_norm(made: Made) -> Sides:
+def batch_norm(made: Made) -> Sides:
+    """Normalised within each channel."""
     if made.number != 0:
         raise made.mixes()
     if made.at.side == 1:  # instance normalisation: channels of samples
@@ -197,7 +211,8 @@ def _batch_norm(made: Made) -> Sides:
     return [made.at, None, None]
 
 
-def _repeated(made: Made) -> Sides:
+def repeated(made: Made) -> Sides:
+    """The operand again and again, along a side."""
     given = made.first()
     side = made.at.side - (len(made.shape) - len(given))
     if side < 0 or made.at.within % given[side] == 0:
@@ -207,7 +222,8 @@ def _repeated(made: Made) -> Sides:
     return [Samples(side, made.at.within)]
 
 
-def _attention(made: Made) -> Sides:
+def attention(made: Made) -> Sides:
+    """Queries, keys and values of each sample; a mask of its own, or one for all."""
     if made.number != 0 or made.at.side != 0:
         raise made.mixes()
     found: Sides = []
@@ -219,12 +235,14 @@ def _attention(made: Made) -> Sides:
     return found
 
 
-def _class_loss(made: Made) -> Sides:
+def class_loss(made: Made) -> Sides:
+    """A loss of class scores, which lie along the second side."""
     side = made.at.side if made.at.side == 0 or len(made.shape) == 0 else made.at.side + 1
     return [made.at._replace(side=side), *[None] * (len(made.given) - 1)]
 
 
-def _indexed(made: Made) -> Sides:
+def indexed(made: Made) -> Sides:
+    """Sides before those that are indexed stay; or each sample picks its own."""
     indices = saved(made.node, "indices")
     which = [d for d, index in enumerate(indices) if index is not None]
     together = which == list(range(which[0], which[-1] + 1))
@@ -244,81 +262,10 @@ def _indexed(made: Made) -> Sides:
     raise made.mixes()
 
 
-def _padded(made: Made) -> Sides:
+def padded(made: Made) -> Sides:
+    """Longer sides."""
     pad = list(saved(made.node, "pad"))
     behind = 2 * (len(made.shape) - 1 - made.at.side)
     if any(pad[behind : behind + 2]):
         raise made.mixes()
     return [made.at]
-
-
-_Rules = dict[str, Callable[[Made], Sides]]
-
-
-def _named(rule: Callable[[Made], Sides], *names: str, variants: int = 3) -> _Rules:
-    return {f"{name}Backward{variant}": rule for name in names for variant in range(variants)}
-
-
-RULES: _Rules = {
-    **_named(
-        _elementwise,
-        *("Abs", "Add", "Addcdiv", "Addcmul", "Alias", "Clamp", "ClampMax", "ClampMin", "Clone"),
-        *("Cos", "Div", "Elu", "Erf", "Exp", "Exp2", "Expand", "Expm1", "Gelu", "Hardsigmoid"),
-        *("Hardswish", "Hardtanh", "Huber", "HuberLoss", "LeakyRelu", "Lerp", "Log", "Log10"),
-        *("Log1P", "Log2", "LogSigmoid", "Logaddexp", "MaskedFill", "Maximum", "Minimum", "Mish"),
-        *("MseLoss", "Mul", "NanToNum", "NativeDropout", "Neg", "Pow", "PreluKernel"),
-        *("Reciprocal", "Relu", "Rsqrt", "Rsub", "Sgn", "Sigmoid", "Silu", "Sin", "SmoothL1Loss"),
-        *("SoftMarginLoss", "Softplus", "Softshrink", "Sqrt", "Sub", "Tanh", "Threshold"),
-        *("ToCopy", "Where", "Xlogy", "BinaryCrossEntropy", "BinaryCrossEntropyWithLogits"),
-        variants=4,
-    ),
-    **_named(_reshape, "View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze"),
-    "PermuteBackward0": _permuted,
-    **_named(_transposed, "T", "Transpose"),
-    **_named(_along, "Softmax", "SafeSoftmax", "LogSoftmax", "Cumsum", "Flip", "Gather"),
-    **_named(_beside, "Slice", "Cat"),
-    **_named(_beside, "Split", "SplitWithSizes", "UnsafeSplit", "UnsafeSplitWithSizes"),
-    **_named(_reduced, "Sum", "Mean", "Logsumexp", "Amax", "Amin", "Max", "Min", "Var", "Std"),
-    **_named(_reduced, "LinalgVectorNorm", "Norm", "Prod"),
-    "StackBackward0": _stacked,
-    "SelectBackward0": _unstacked,
-    "UnbindBackward0": _unstacked,
-    "ConvolutionBackward0": _front,
-    **_named(_front, "MaxPool2DWithIndices", "MaxPool3DWithIndices", "AvgPool2D", "AvgPool3D"),
-    **_named(_front, "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "PixelShuffle", "PixelUnshuffle"),
-    **_named(_front, "AdaptiveMaxPool2D", "AdaptiveMaxPool3D", "UpsampleNearest1D"),
-    **_named(_front, "UpsampleNearest2D", "UpsampleNearest3D", "UpsampleLinear1D"),
-    **_named(_front, "UpsampleBilinear2D", "UpsampleBicubic2D", "UpsampleTrilinear3D"),
-    **_named(_front, "ReflectionPad1D", "ReflectionPad2D", "ReflectionPad3D"),
-    **_named(_front, "ReplicationPad1D", "ReplicationPad2D", "ReplicationPad3D"),
-    "MmBackward0": _matrices,
-    "AddmmBackward0": _sum_and_matrices,
-    "MvBackward0": _matrix_and_vector,
-    "BmmBackward0": _batched_matrices,
-    "BaddbmmBackward0": _sum_and_batched_matrices,
-    "LinearBackward0": _linear,
-    "EmbeddingBackward0": _weight,
-    "NativeLayerNormBackward0": _layer_norm,
-    "NativeGroupNormBackward0": _group_norm,
-    **_named(_batch_norm, "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", variants=1),
-    "RepeatBackward0": _repeated,
-    "ScaledDotProductFlashAttentionForCpuBackward0": _attention,
-    **_named(_attention, "ScaledDotProductFlashAttention", "ScaledDotProductCudnnAttention"),
-    **_named(_attention, "ScaledDotProductEfficientAttention"),
-    **_named(_class_loss, "NllLoss", "NllLoss2D"),
-    "IndexBackward0": _indexed,
-    "ConstantPadNdBackward0": _padded,
-}
-"""By the name of the graph's node."""
-
-
-def sides_of(made: Made) -> Sides:
-    """Return where the samples lie in each operand.
-
-    Raises:
-        NotByLayers: If the operator may mix them.
-    """
-    rule = RULES.get(made.node.name())
-    if rule is None:
-        raise NotByLayers(f"whether {made.node.name()} keeps samples apart is not known")
-    return rule(made)

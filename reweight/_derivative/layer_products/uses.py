@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from reweight._derivative.layer_products.operators import sides_of
 from reweight._derivative.layer_products.samples import NotByLayers, Samples, Shape
-from reweight._derivative.layer_products.sides import Made, sides_of
+from reweight._derivative.layer_products.sides import Made
 from reweight._torch_internals import leaf_of, output_shapes
 
 _LEAF = "torch::autograd::AccumulateGrad"
