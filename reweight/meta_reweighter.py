@@ -514,7 +514,7 @@ class MetaReweighter:
             losses, mass = softened(trained, q)
             own = ranks if together else Ranks()
             weights = replace(weights, values=counting(weights.values, mass, own))
-        loss = (weights.values * losses).sum()
+        loss = context.passes.weighted(losses, weights.values)
         if weights.of_all is not None:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:

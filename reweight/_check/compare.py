@@ -29,6 +29,7 @@ _WAYS = {
     "double_backward": "double backward",
     "per_sample": "one backward pass a sample",
     "finite_difference": "a finite difference",
+    "layer_products": "products of every layer's input and output gradient",
 }
 
 

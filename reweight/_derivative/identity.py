@@ -8,6 +8,7 @@ does not run, code that drops tangents) does not add up.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class Identity:
 
     def holds(self, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side."""
-        parts = (_shares(derivative) * derivative).detach().double().cpu()
+        parts = (shares(derivative) * derivative).detach().double().cpu()
         left = float(parts.sum())
         if not (math.isfinite(left) and math.isfinite(self.value)):
             return True  # refused elsewhere, by the samples at fault
@@ -70,7 +71,7 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
 
     def differentiate(losses: Losses, leaves: Parameters) -> tuple[Tensor, float, Tensor]:
         values = losses.values
-        total = (_shares(values) * values).sum()
+        total = (shares(values) * values).sum()
         if not total.requires_grad:
             return torch.zeros_like(values).sum(), 0.0, values
         objective.known_leaves.look(values, leaves.values(), start.trainable)
@@ -83,18 +84,19 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
     value, length, losses = objective.evaluate(
         lambda: objective.leaves(direction, start), batch, differentiate, start, first_order=True
     )
-    relative, rounding = _tolerance(direction)
+    relative, rounding = tolerance(direction)
     reach = length * _length(list(direction.values()))
     return Identity(float(value), reach, relative, rounding, losses)
 
 
-def _shares(losses: Tensor) -> Tensor:
-    """r: no two alike among neighbours, so that a mix-up of samples shows."""
+def shares(losses: Tensor) -> Tensor:
+    """Return r: no two alike among neighbours, so that a mix-up of samples shows."""
     numbers = torch.arange(losses.numel(), device=losses.device, dtype=losses.dtype)
     return (0.5 + (numbers * 0.6180339887).frac()).reshape(losses.shape)
 
 
-def _tolerance(direction: Parameters) -> tuple[float, float]:
+def tolerance(direction: Mapping[str, Tensor]) -> tuple[float, float]:
+    """Return how far two sides may be apart, and how much of the lengths rounding may take."""
     narrowest = min(v.dtype.to_real().itemsize for v in direction.values())
     devices = {v.device.type for v in direction.values()}
     if narrowest == 4 and short_products(devices):

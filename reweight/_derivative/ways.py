@@ -9,9 +9,13 @@ from typing import Literal
 
 import torch
 
-Method = Literal["forward", "double_backward", "per_sample", "finite_difference"]
+Method = Literal["forward", "double_backward", "per_sample", "finite_difference", "layer_products"]
 WAYS: tuple[Method, ...] = ("forward", "double_backward", "per_sample")
-"""Exact ways, the cheapest first. The last goes wherever training goes."""
+"""Exact ways, the cheapest first. The last goes wherever training goes.
+
+``"layer_products"`` is as exact, for models that keep samples apart; it gives the
+weighted gradients of training, too, and so is of a training step alone.
+"""
 
 PRICES = {
     "forward": "three forward passes more",

@@ -21,10 +21,14 @@ class GradientHooks:
 
     Args:
         verdicts: Where it is noted that one of them changed a gradient.
+
+    Attributes:
+        on_activations: Whether a forward pass was seen to ask for the gradient of an activation.
     """
 
     def __init__(self, verdicts: Verdicts) -> None:
         self._verdicts = verdicts
+        self.on_activations = False
 
     @property
     def change(self) -> bool:

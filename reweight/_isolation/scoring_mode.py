@@ -77,7 +77,10 @@ class ScoringMode(ConstantUnderNoGrad):
         if torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
         if func is Tensor.register_hook and len(args) == 2:
+            self._hooks.on_activations = True
             args = (args[0], self._hooks.watched(args[1]))
+        elif func is Tensor.retain_grad:
+            self._hooks.on_activations = True
         elif self._guarded:
             if reads_data(func):
                 # An alias that keeps count of changes, in place of one that hides them.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from reweight._derivative.every_label import NoLabelScores
+from reweight._derivative.gradient_norms import gradient_norms
+from reweight._derivative.layer_products import NotByLayers
 from reweight._dtypes import widest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._step.derivatives import AnyMethod, Derivatives
@@ -205,6 +207,22 @@ class ScoringContext:
                 ``"per_sample"``), or ``"finite_difference"``.
         """
         return self.derivatives.take(direction, method)
+
+    def gradient_norms(self, names: list[str], say: Callable[[int, str], None]) -> Tensor:
+        """Return ‖∇L_i(θ)‖ over some parameters, for every loss of the noisy batch, detached.
+
+        Args:
+            names: The parameters' names.
+            say: Is told where it takes a backward pass a loss, of how many, and why.
+        """
+        passes = self.passes
+        if passes.products is not None:
+            try:
+                return passes.products.norms(names)
+            except NotByLayers:
+                pass
+        prove = self.derivatives.is_to_prove_itself("norms", ())
+        return gradient_norms(self.objective, passes.noisy, names, passes.start, say, prove=prove)
 
     def score_every_label(self, derivative: Tensor, factor: float) -> None:
         """Keep the scores under every label, if they were asked for and are not there yet.

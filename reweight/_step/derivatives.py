@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from reweight._derivative.identity import Identity, does_not_add_up, identity
+from reweight._derivative.layer_products import NotByLayers, proof
 from reweight._derivative.ways import PRICES, WAYS, Method, why
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import has_dtensors
@@ -42,14 +43,58 @@ class Derivatives:
                 are taken or refused.
 
         Raises:
-            RuntimeError: If the way asked for does not add up.
+            RuntimeError: If the way asked for does not go or does not add up.
         """
         self._identity = None  # it is of one direction
         if method == "auto":
             return self._cheapest(direction)
+        if method == "layer_products":
+            return self._by_layers(direction)
         derivative = self._proven(method, direction)
         if derivative is None:
             raise does_not_add_up(method)
+        return derivative
+
+    def _by_layers(self, direction: Parameters) -> Tensor:
+        """Take the derivative layer by layer; without a training pass there is nothing to read."""
+        if not self._passes.training:
+            return self._cheapest(direction)
+        try:
+            derivative = self.by_layers(direction)
+        except NotByLayers as reason:
+            raise RuntimeError(
+                f'method="layer_products" does not go here: {reason}. Use method="auto".'
+            ) from None
+        if derivative is None:
+            raise does_not_add_up("layer_products")
+        return derivative
+
+    def by_layers(self, direction: Parameters) -> Tensor | None:
+        """Return the derivative as products of each layer's input and output gradient.
+
+        With it the weighted loss of the step back-propagates layer by layer, too. Both are held
+        against an ordinary backward pass in the first two steps of every mode of the model, and
+        of every set of operators in its graph.
+
+        Returns:
+            ``None`` if they are not the same; the weighted loss is an ordinary one then.
+
+        Raises:
+            NotByLayers: If an operator may mix samples, or the step needs what this cannot give.
+        """
+        passes = self._passes
+        other = None
+        if self.is_to_prove_itself("layer_products", ()):
+            other = proof(self._objective, passes.noisy, passes.start)
+            passes.note(other.losses)
+        derivative = passes.derivative("layer_products", direction)
+        products = passes.products
+        assert products is not None
+        if self.is_to_prove_itself("layer_products", products.operators_in_short) and not other:
+            other = proof(self._objective, passes.noisy, passes.start)
+        if other is not None and not other.holds(products, derivative, direction):
+            passes.products = None
+            return None
         return derivative
 
     def _cheapest(self, direction: Parameters) -> Tensor:

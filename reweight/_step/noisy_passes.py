@@ -14,6 +14,7 @@ from reweight._derivative.double_backward import double_backward
 from reweight._derivative.every_label import NoLabelScores, under_every_label
 from reweight._derivative.finite_difference import finite_difference
 from reweight._derivative.forward import forward_mode
+from reweight._derivative.layer_products import LayerProducts, NotByLayers
 from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
@@ -28,6 +29,7 @@ from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight._step.repeated import Repeated
+from reweight._step.why_not_by_layers import why_not_by_layers
 from reweight._torch_internals import anything_compiled, uses_compiler
 from reweight.errors import check_finite
 
@@ -67,8 +69,10 @@ class NoisyPasses:
         also_used: Parameters that get a gradient from elsewhere than the training pass.
         taken: How the last directional derivative was taken; empty where there was none.
         training_failed: Whether the training pass has raised an error.
+        training: Whether the step trains.
         mode: Whether the model is in train or eval mode.
         wants_labels: Whether the derivatives under every label are wanted too.
+        products: What gives scores and weighted gradients layer by layer, where they are so taken.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
@@ -78,7 +82,7 @@ class NoisyPasses:
         self.start: Start = objective.start()
         self.precision: Precision = Precision(self.start.devices)
         self.noisy: Any = noisy
-        self._training = training
+        self.training = training
         self._compiled = training and uses_compiler(objective.model)
         self._trains_and_scores = (
             training
@@ -97,6 +101,7 @@ class NoisyPasses:
         self.wants_labels: bool = False
         self._output: tuple[Supervised, Tensor] | str = "no derivative was taken."
         self._for_training: ForwardPass | None = None
+        self.products: LayerProducts | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
 
@@ -116,7 +121,7 @@ class NoisyPasses:
 
     def for_training(self) -> ForwardPass:
         """Return the ordinary training pass, or, in a step that only scores, :meth:`for_scores`."""
-        if not self._training:
+        if not self.training:
             return self.for_scores()
         return self._for_training or self._train(nullcontext())
 
@@ -152,6 +157,8 @@ class NoisyPasses:
             return double_backward(
                 self.objective, self.noisy, direction, self.start, self.note, take
             )
+        if method == "layer_products":
+            return self._by_layers(direction)
         if method == "per_sample":
             return per_sample(self.objective, self.noisy, direction, self.start, self.note)
         if method == "finite_difference":
@@ -196,6 +203,35 @@ class NoisyPasses:
         if method == "forward" and beside and self.objective.verdicts.can_be_followed:
             return "beside"
         return method
+
+    def _by_layers(self, direction: Parameters) -> Tensor:
+        """Read the derivative off the training pass.
+
+        Raises:
+            NotByLayers: If it cannot be, with the reason.
+        """
+        if self.products is None:
+            hooks = self.objective.hooks
+            own = self._trains_and_scores and not self._wrappers
+            why = why_not_by_layers(self.objective, hooks, own=own, labels=self.wants_labels)
+            if why:
+                raise NotByLayers(why)
+            made = self.for_training()
+            if not self._trains_and_scores:
+                raise NotByLayers("autocast, a compiler or a checkpoint is in the training pass")
+            self.products = LayerProducts(made.losses, self.start.trainable)
+        return self.products.scores(direction)
+
+    def weighted(self, losses: Tensor, weights: Tensor) -> Tensor:
+        """Return Σ w_i L_i, a scalar that back-propagates.
+
+        Args:
+            losses: Those of the training pass, or others with a graph.
+            weights: In their shape.
+        """
+        if self.products is not None and self.products.losses is losses:
+            return self.products.loss(weights)
+        return (weights * losses).sum()
 
     def _beside_training(self, direction: Parameters) -> Tensor | None:
         """Make the training pass and follow it, or return ``None`` where it cannot be followed."""

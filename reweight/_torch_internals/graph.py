@@ -52,6 +52,20 @@ def output_shape(node: Node) -> tuple[int, ...] | None:
     return shape if all(type(side) is int for side in shape) else None
 
 
+def output_shapes(node: Node) -> list[tuple[int, ...]]:
+    """Return the shapes of all that a node of the graph computed.
+
+    Raises:
+        RuntimeError: If one has none (a nested tensor).
+    """
+    return [tuple(metadata.shape) for metadata in getattr(node, "_input_metadata", ())]
+
+
+def saved(node: Node, name: str) -> Any:
+    """Return what a node of the graph kept under ``name``; ``None`` where it kept nothing."""
+    return getattr(node, f"_saved_{name}", None)
+
+
 def saved_dimensions(node: Node) -> list[int] | None:
     """Return the dimensions that an operator was asked to work along, ``None`` if unknown."""
     found: list[int] = []

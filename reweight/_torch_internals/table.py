@@ -82,6 +82,7 @@ _GRAPH = (
         inline=("_isolation/graph_leaves.py",),
     ),
     PrivateName("Node._input_metadata", "follow samples through a graph", "output_shape"),
+    PrivateName("Node._saved_input", "read what a layer was fed, and how, off the graph", "saved"),
     PrivateName("Node._saved_dim", "know which side an operator mixes", "saved_dimensions"),
     PrivateName("Node._saved_dims", "the same", "saved_dimensions"),
     PrivateName("Node._saved_dim0", "the same", "saved_dimensions"),

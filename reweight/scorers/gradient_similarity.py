@@ -19,12 +19,19 @@ from reweight._step.context import ScoringContext
 from reweight._step.parameter_selection import ParameterSelection, select_parameters
 from reweight._step.plain_gradients import PlainGradients
 from reweight._trusted.renewal import RenewedGradient
+from reweight._warnings import warn
 from reweight.errors import check_whole
 from reweight.lookahead import SGD, Lookahead, LookaheadLike, as_lookahead, linearize
 from reweight.scorers.mixture import Scorer
 
 SimilarityMethod = Literal[
-    "auto", "forward", "double_backward", "per_sample", "finite_difference", "unrolled"
+    "auto",
+    "forward",
+    "double_backward",
+    "per_sample",
+    "layer_products",
+    "finite_difference",
+    "unrolled",
 ]
 
 
@@ -67,6 +74,10 @@ class GradientSimilarity(Scorer):
             ``"unrolled"`` is Algorithm 1 as written, the slow oracle. ``"auto"`` takes the first of
             the exact ones, in this order, that runs and adds up to an ordinary backward pass; if
             that is not the first, it says so in one warning that names the reason and the price.
+            ``"layer_products"`` is exact as well, and cheaper (7/3 of a plain step at most), where
+            it can be proved from the graph of the training pass that no operator mixes samples
+            (BatchNorm in train mode does): scores and the gradients of ``step.loss`` are products
+            of each layer's input and output gradient; the loss then has no second derivative.
         parameters: Restrict the gradients to some parameters: a module, parameters, or patterns
             for their names. The trusted backward pass stops early and tangents start late.
         lookahead: The optimiser of the virtual step: ``None`` for plain SGD,
@@ -77,6 +88,11 @@ class GradientSimilarity(Scorer):
             approximate. For how many is found out at each renewal: for twice as many as before
             where it had hardly changed (cosine at least 0.95), else for one again. With a trusted
             coefficient, which needs it in every step, it is renewed in every step.
+        normalize: Whether a score is divided by ``‖∇L_i‖`` over the same parameters: the cosine
+            between a sample's gradient and the trusted one, times the length of the latter (LESS,
+            Xia et al. 2024). Where samples are independent the norms come from the products of
+            ``"layer_products"``, with the other methods at the price of a forward and a backward
+            pass; else they take a backward pass a sample, which a warning says once.
         averaging: Share, 0 ≤ share < 1, of the earlier average in a renewed trusted gradient.
             Smoother, and behind the times: in training it did worse than none.
 
@@ -99,6 +115,7 @@ class GradientSimilarity(Scorer):
         inner_steps: int = 1,
         renew_every: int = 1,
         averaging: float = 0.0,
+        normalize: bool = False,
     ) -> None:
         if method not in get_args(SimilarityMethod):
             raise ValueError(f"method must be one of {get_args(SimilarityMethod)}, got {method!r}.")
@@ -119,12 +136,19 @@ class GradientSimilarity(Scorer):
         self.parameters: ParameterSelection = list(parameters) if one_pass else parameters  # type: ignore[arg-type]
         self.lookahead: Lookahead = as_lookahead(lookahead)
         self.inner_steps = inner_steps
+        if normalize and not isinstance(self.lookahead, SGD):
+            raise ValueError(
+                "normalize=True divides by the length of a sample's own gradient, which another "
+                "look-ahead than SGD does not compare: leave one of the two out."
+            )
+        self.normalize = normalize
+        self._said = False
 
     @property
     @override
     def knows_label_scores(self) -> bool:  # type: ignore[override]
         """Whether the method tells how the model's output moves along the trusted gradient."""
-        return self.method in ("auto", "forward", "double_backward")
+        return self.method in ("auto", "forward", "double_backward") and not self.normalize
 
     @property
     def renew_every(self) -> int:
@@ -173,6 +197,22 @@ class GradientSimilarity(Scorer):
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the scores, ``(C,)`` or in the shape of the loss map."""
         names = select_parameters(context.passes.start.named, self.parameters)
+        scores = self._similarity(context, names)
+        if not self.normalize:
+            return scores
+        norms = context.gradient_norms(names, self._say).to(scores)
+        return torch.where(norms > 0, scores / norms, torch.zeros_like(scores))
+
+    def _say(self, count: int, why: str) -> None:
+        """Tell the price of norms that take a backward pass a loss, once."""
+        if not self._said:
+            self._said = True
+            warn(
+                f"GradientSimilarity(normalize=True) makes {count} backward passes in a step, one "
+                f"for each loss: {why}. The norms are exact; the time grows with the batch."
+            )
+
+    def _similarity(self, context: ScoringContext, names: list[str]) -> Tensor:
         if self.method == "unrolled":
             refuse_spread(context.model, self.method)
             with context.told_of_errors(names):
@@ -188,14 +228,14 @@ class GradientSimilarity(Scorer):
         if all(v.dtype.itemsize > 2 for v in direction.values()):
             derivative = self._derivative(context, direction)
             if _in_range(derivative):
-                context.score_every_label(derivative, factor)
+                self._score_every_label(context, derivative, factor)
                 return derivative.to(widest(derivative.device)) * factor
         # The product of two tiny gradients may be too small for the model's dtype, that of two
         # huge ones too large, in half precision especially: v is brought to about unit size.
         scale = _scale(direction)
         unit = {name: v / scale for name, v in direction.items()}
         derivative = self._derivative(context, unit)
-        context.score_every_label(derivative, factor * scale)
+        self._score_every_label(context, derivative, factor * scale)
         return derivative.to(widest(derivative.device)) * (factor * scale)
 
     @override
@@ -211,7 +251,11 @@ class GradientSimilarity(Scorer):
             notes.append("in training, one trusted gradient may serve for several steps")
         if isinstance(self.lookahead, SGD) and self.inner_steps == 1:
             v = {name: plain.trusted[name] for name in names}
-            return plain.similarity(v) * self.lookahead.lr, "; ".join(notes)
+            scores = plain.similarity(v) * self.lookahead.lr
+            if self.normalize:
+                norms = plain.norms(names)
+                scores = torch.where(norms > 0, scores / norms, 0.0)
+            return scores, "; ".join(notes)
         if self.method == "unrolled":
             return None, "Algorithm 1 as written is the reference for other methods"
         direction, factor = self._direction(context, names)
@@ -251,6 +295,12 @@ class GradientSimilarity(Scorer):
         found = self._held.next(context.model, names, fresh, free=free)
         context.require_trusted()  # after it: other ranks may have waited for this one in there
         return found
+
+    def _score_every_label(
+        self, context: ScoringContext, derivative: Tensor, factor: float
+    ) -> None:
+        if not self.normalize:
+            context.score_every_label(derivative, factor)
 
     def _derivative(self, context: ScoringContext, direction: Parameters) -> Tensor:
         assert self.method != "unrolled"

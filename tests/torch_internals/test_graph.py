@@ -174,3 +174,21 @@ def test_hooks_on_a_tensors_gradient_are_known_and_can_be_called():
     assert hook(torch.ones(1)).item() == 2
     handle.remove()
     assert not internals.gradient_hooks(x)
+
+
+@about("Node._saved_input")
+def test_a_node_keeps_what_its_operator_was_given():
+    x = torch.randn(2, 3, 5, requires_grad=True)
+    weight = torch.randn(4, 3, 2, requires_grad=True)
+    node = F.conv1d(x, weight, stride=2).grad_fn
+    assert torch.equal(internals.saved(node, "input"), x)
+    assert list(internals.saved(node, "stride")) == [2]
+    assert internals.saved(node, "groups") == 1
+    assert internals.saved(node, "transposed") is False
+    assert internals.saved(node, "nothing_of_that_name") is None
+
+
+def test_a_node_knows_the_shape_of_each_of_its_results():
+    x = torch.randn(4, 6, requires_grad=True)
+    first, _ = x.split(3, dim=1)
+    assert internals.output_shapes(first.grad_fn) == [(4, 3), (4, 3)]

@@ -1,0 +1,99 @@
+"""What the products give is held against an ordinary backward pass, while a graph is new."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reweight import GradientSimilarity
+from reweight._derivative.layer_products import affine, small
+from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, reshaped, spread
+from tests.helpers import reweighter
+from tests.problems import PROBLEMS, mlp
+
+
+def test_a_wrong_weighted_gradient_is_found_though_scores_are_right(monkeypatch):
+    right = affine.Affine.weighted
+
+    def wrong(self, kept, weights):
+        return {k: g.flip(0) for k, g in right(self, kept, weights).items()}
+
+    monkeypatch.setattr(affine.Affine, "weighted", wrong)
+    case = mlp()
+    weigh = reweighter(case, scorer=GradientSimilarity("layer_products"))
+    with pytest.raises(RuntimeError, match="do not add up"):
+        weigh(case.noisy, case.trusted)
+
+
+def test_a_wrong_score_is_found_though_gradients_are_right(monkeypatch):
+    right = affine.Affine.scores
+    monkeypatch.setattr(
+        affine.Affine, "scores", lambda self, kept, moved: right(self, kept, moved).flip(0)
+    )
+    case = mlp()
+    weigh = reweighter(case, scorer=GradientSimilarity("layer_products"))
+    with pytest.raises(RuntimeError, match="do not add up"):
+        weigh(case.noisy, case.trusted)
+
+
+def test_two_steps_are_proved_and_two_more_when_other_operators_turn_up():
+    case = PROBLEMS["groupnorm"]()
+    weigh = reweighter(case, scorer=GradientSimilarity("layer_products"))
+
+    def passes() -> int:
+        before = weigh._objective.passes
+        weigh(case.noisy, case.trusted)
+        return weigh._objective.passes - before
+
+    passes()  # once it is found out, too, what passes write into
+    assert [passes() for _ in range(3)] == [2, 1, 1]
+    case.model[2] = torch.nn.Tanh()
+    assert [passes() for _ in range(3)] == [2, 2, 1]
+
+
+def test_self_check_may_be_turned_off(monkeypatch):
+    monkeypatch.setattr(small, "group_norm", None)
+    case = mlp()
+    weigh = reweighter(case, scorer=GradientSimilarity("layer_products"), self_check=False)
+    before = weigh._objective.passes
+    weigh(case.noisy, case.trusted)
+    assert weigh._objective.passes - before == 1
+
+
+shapes = st.lists(st.integers(1, 4), max_size=3)
+
+
+@given(before=shapes, after=shapes, outer=st.integers(1, 3), within=st.integers(1, 3))
+def test_samples_keep_their_numbers_in_every_shape(before, after, outer, within):
+    count = 3
+    made = (*before, outer * count * within, *after)
+    at = Samples(len(before), within)
+    numbers = torch.arange(count).repeat_interleave(within).repeat(outer)
+    tensor = numbers.reshape(-1, *[1] * len(after)).expand(made)
+    flat = one_by_one(tensor, at, count).flatten(1)
+    assert (flat == torch.arange(count)[:, None]).all()
+    for given_shape in ((tensor.numel(),), (*before, outer, count, within, *after), made):
+        found = reshaped(at, made, given_shape, count)
+        if found is not None:
+            other = one_by_one(tensor.reshape(given_shape), found, count).flatten(1)
+            assert (other == torch.arange(count)[:, None]).all()
+    assert reshaped(at, made, made, count) is not None
+
+
+@given(outer=st.integers(1, 3), within=st.integers(1, 3), side=st.integers(0, 2))
+def test_products_and_weights_belong_to_their_samples(outer, within, side):
+    count, shape = 4, [2, 3, 2]
+    shape[side] = outer * count * within
+    at = Samples(side, within)
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    weights = torch.rand(count, generator=generator, dtype=torch.float64)
+    numbers = torch.arange(count).repeat_interleave(within).repeat(outer)
+    expected = torch.stack(
+        [(a * b).index_select(side, (numbers == i).nonzero().flatten()).sum() for i in range(count)]
+    )
+    scaled = a * spread(weights, at, a)
+    torch.testing.assert_close(dot(a.clone(), b, at, count), expected)
+    torch.testing.assert_close(dot(scaled, b, at, count), expected * weights)
