@@ -93,12 +93,7 @@ class ScoringMode(ConstantUnderNoGrad):
 
 @lru_cache(maxsize=4096)
 def _kind(func: Callable[..., Any]) -> bool:
-    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
-    if name in _AUGMENTED or name == "__setitem__" or func in _RENORMALISE + _STATISTICS:
-        return True
-    if name.endswith("_") and not name.endswith("__"):
-        return True
-    return _position_of_inplace(func) is not None
+    return func in _RENORMALISE + _STATISTICS or place_of_inplace(func) != NEVER
 
 
 def may_write(func: Callable[..., Any], kwargs: Mapping[str, Any] | None) -> bool:
@@ -136,15 +131,33 @@ def works_in_place(
     func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> bool:
     """Whether an operator, called so, changes its first argument."""
-    name = getattr(func, "__name__", "").partition(".")[0]
-    if name in _AUGMENTED or name == "__setitem__":
-        return True
-    if name.endswith("_") and not name.endswith("__"):
-        return True
-    position = _position_of_inplace(func)
-    if position is None:
+    try:
+        place = place_of_inplace(func)
+    except TypeError:  # not hashable
         return False
-    return bool(kwargs.get("inplace", args[position] if len(args) > position else False))
+    return place != NEVER and in_place_there(place, args, kwargs)
+
+
+NEVER, ALWAYS = -2, -1
+
+
+@lru_cache(maxsize=4096)
+def place_of_inplace(func: Callable[..., Any]) -> int:
+    """Return the position of the argument ``inplace``; ``ALWAYS`` or ``NEVER`` where none is."""
+    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
+    if name in _AUGMENTED or name == "__setitem__":
+        return ALWAYS
+    if name.endswith("_") and not name.endswith("__"):
+        return ALWAYS
+    position = _position_of_inplace(func)
+    return NEVER if position is None else position
+
+
+def in_place_there(place: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call says, at the place that :func:`place_of_inplace` returned, it is in place."""
+    if place < 0:
+        return place == ALWAYS
+    return bool(kwargs.get("inplace", args[place] if len(args) > place else False))
 
 
 @lru_cache(maxsize=1024)

@@ -43,6 +43,7 @@ from reweight._torch_internals.modules import (
 )
 from reweight._torch_internals.operators import (
     dispatch_modes_in_place,
+    draws_random_numbers,
     forward_mode_enabled,
     function_modes,
     handles_operators_itself,
@@ -83,6 +84,7 @@ __all__ = [
     "by_own_batch_norm",
     "compiler_loaded",
     "dispatch_modes_in_place",
+    "draws_random_numbers",
     "enables_autocast",
     "entering_autocast",
     "forward_mode_enabled",

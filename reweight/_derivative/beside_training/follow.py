@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from reweight._derivative.beside_training.arguments import tensors_in
+from reweight._derivative.beside_training.arguments import differentiable_in, tensors_in
 from reweight._derivative.beside_training.call import Call
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
+from reweight._derivative.beside_training.known import Known
+from reweight._derivative.beside_training.operators import Operator, operator_of
 from reweight._derivative.beside_training.rerun import Rerun
-from reweight._derivative.beside_training.rules import RULES, Rule
-from reweight._derivative.beside_training.saved_tensors import aliases
-from reweight._isolation.scoring_mode import works_in_place
+from reweight._derivative.beside_training.saved_tensors import with_aliases
+from reweight._isolation.scoring_mode import in_place_there
 from reweight._torch_internals import (
-    WeakIdKeyDictionary,
     anything_compiled,
     dispatch_modes_in_place,
-    is_custom_operator,
     is_view,
     leaf_of,
     version,
-    without_subclasses,
 )
 
 
@@ -35,11 +33,25 @@ class NotFollowed(RuntimeError):  # noqa: N818 - nothing went wrong for the user
     """Something in the pass could not be followed; its tangents are unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    version: int
-    node: Node | None
-    tangent: Tensor | None
+@dataclass(slots=True)
+class _Seen:
+    """An operator's inputs before it runs.
+
+    Attributes:
+        inputs: Those that require a gradient.
+        versions: Their versions.
+        tangents: Tangents of theirs by ``id``.
+        in_place: Whether it works in place, called so.
+        rerun: What computes its tangents where there is no rule.
+        unknown: Why an input is not known; its results must be constants then.
+    """
+
+    inputs: list[Tensor]
+    versions: list[int]
+    tangents: dict[int, Tensor]
+    in_place: bool
+    rerun: Rerun | None = None
+    unknown: str = ""
 
 
 class TangentMode(TorchFunctionMode):
@@ -60,11 +72,11 @@ class TangentMode(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._devices = devices
-        self._entries: MutableMapping[Tensor, _Entry] = WeakIdKeyDictionary()
+        self._entries = Known()
         self._failure: str | None = None
         self._entered = False
         for parameter, v in direction:
-            self._entries[parameter] = _Entry(version(parameter), None, v)
+            self._entries.note(parameter, None, v)
 
     @override
     def __enter__(self) -> TangentMode:
@@ -90,7 +102,7 @@ class TangentMode(TorchFunctionMode):
         """
         if self._failure is not None:
             raise NotFollowed(self._failure)
-        tangent = self._tangent(value)
+        tangent = self._tangent(value) if value.requires_grad else None
         return torch.zeros_like(value) if tangent is None else tangent
 
     def same(self, value: Tensor, source: Tensor) -> None:
@@ -98,11 +110,11 @@ class TangentMode(TorchFunctionMode):
         if self._failure is not None:
             return
         try:
-            tangent = self._tangent(source)
+            tangent = self._tangent(source) if source.requires_grad else None
         except NotFollowed as error:
             self._fail(str(error))
         else:
-            self._entries[value] = _Entry(version(value), value.grad_fn, tangent)
+            self._entries.note(value, value.grad_fn, tangent)
 
     @override
     def __torch_function__(
@@ -117,17 +129,35 @@ class TangentMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if self._failure is not None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        operator = operator_of(func)
+        # Most of what a mode sees is attributes: shapes, flags, devices.
+        return (
+            func(*args, **kwargs)
+            if operator.looks
+            else self._followed(operator, func, types, args, kwargs)
+        )
+
+    def _followed(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         try:
-            step = self._before(func, types, args, kwargs)
+            seen = self._before(operator, func, types, args, kwargs)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")
             return func(*args, **kwargs)
-        if step is None:
+        if seen is None:
             return func(*args, **kwargs)
-        with aliases():
+        if operator.aliased and seen.tangents:
+            out = with_aliases(func, args, kwargs)
+        else:
             out = func(*args, **kwargs)
         try:
-            step(out)
+            self._after(operator, func, seen, args, kwargs, out)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")
         return out
@@ -139,63 +169,101 @@ class TangentMode(TorchFunctionMode):
 
     def _before(
         self,
+        operator: Operator,
         func: Callable[..., Any],
         types: Iterable[type],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> Callable[[Any], None] | None:
-        """Look at an operator before it runs, and return what to do with its results."""
-        with without_subclasses():
-            inputs = [x for x in tensors_in((args, kwargs)) if x.requires_grad]
+    ) -> _Seen | None:
+        """Look at an operator's inputs before it runs; ``None`` if its results are constants."""
+        inputs = differentiable_in(args, kwargs)
         if not inputs:
             return None
-        if is_custom_operator(func):
+        if operator.custom:
             raise NotFollowed(f"{func} is not an operator of PyTorch's own.")
-        if changes_operators(types) or dispatch_modes_in_place():
+        if (types and changes_operators(types)) or dispatch_modes_in_place():
             raise NotFollowed(f"a tensor subclass or a mode may change what {func} does.")
+        seen = _Seen(inputs, [], {}, in_place_there(operator.inplace, args, kwargs))
         try:
-            tangents = {id(x): t for x in inputs if (t := self._tangent(x)) is not None}
+            for x in inputs:
+                seen.versions.append(version(x))
+                tangent = self._tangent(x)
+                if tangent is not None:
+                    seen.tangents[id(x)] = tangent
         except NotFollowed as unknown:
-            return _constant_or(str(unknown))
-        versions = [version(x) for x in inputs]
-        in_place = works_in_place(func, args, kwargs)
-        rule = RULES.get(func)
-        # It may draw random numbers, or write over what it reads.
-        rerun = (
-            Rerun(func, args, kwargs, tangents, self._devices) if tangents and not rule else None
+            seen.unknown = str(unknown)
+            return seen
+        if seen.tangents and operator.rule is None:
+            # It may draw random numbers, or write over what it reads.
+            seen.rerun = self._rerun(operator, func, args, kwargs, seen)
+        return seen
+
+    def _after(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        seen: _Seen,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+    ) -> None:
+        """Note the tangents of an operator's results."""
+        if seen.unknown:
+            # Constants are no matter: no tangent is asked of them.
+            if any(x.requires_grad for x in tensors_in(out)):
+                raise NotFollowed(seen.unknown)
+            return
+        in_place = seen.in_place
+        if type(out) is Tensor and not in_place:
+            found = [out]
+        else:
+            found = list(tensors_in((out, args[:1] if in_place else ())))
+        if not any(x.requires_grad for x in found):
+            return
+        known: list[Tensor | None] = [None] * len(found)
+        if seen.rerun is not None:
+            known = seen.rerun.tangents()
+        elif seen.tangents:
+            call = Call(func, args, kwargs, out, seen.tangents)
+            known = self._by_rule(operator, call, seen)
+        for x, tangent in zip(found, known, strict=True):
+            if not x.is_leaf:
+                self._entries.note(x, x.grad_fn, tangent)
+        for x, before in zip(seen.inputs, seen.versions, strict=True):
+            if version(x) != before and all(x is not y for y in found):
+                raise NotFollowed(f"{func} changed an input in place.")
+
+    def _by_rule(self, operator: Operator, call: Call, seen: _Seen) -> list[Tensor | None]:
+        assert operator.rule is not None
+        with torch.no_grad():
+            tangent = operator.rule(call)
+        if tangent is not None:
+            return [tangent, tangent] if seen.in_place else [tangent]
+        if seen.in_place:
+            raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
+        return self._rerun(operator, call.operator, call.args, call.kwargs, seen).tangents()
+
+    def _rerun(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        seen: _Seen,
+    ) -> Rerun:
+        return Rerun(
+            func,
+            args,
+            kwargs,
+            seen.tangents,
+            self._devices,
+            draws=operator.draws,
+            in_place=seen.in_place,
         )
 
-        def after(out: Any) -> None:
-            found = list(tensors_in((out, args[:1] if in_place else ())))
-            if not any(x.requires_grad for x in found):
-                return
-            known: list[Tensor | None] = [None] * len(found)
-            if rule is not None and tangents:
-                known = self._by_rule(rule, Call(func, args, kwargs, out, tangents), in_place)
-            elif rerun is not None:
-                known = rerun.tangents()
-            for x, tangent in zip(found, known, strict=True):
-                if not x.is_leaf:
-                    self._entries[x] = _Entry(version(x), x.grad_fn, tangent)
-            for x, before in zip(inputs, versions, strict=True):
-                if version(x) != before and all(x is not y for y in found):
-                    raise NotFollowed(f"{func} changed an input in place.")
-
-        return after
-
-    def _by_rule(self, rule: Rule, call: Call, in_place: bool) -> list[Tensor | None]:
-        with torch.no_grad():
-            tangent = rule(call)
-        if tangent is not None:
-            return [tangent, tangent] if in_place else [tangent]
-        if in_place:
-            raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
-        return Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices).tangents()
-
     def _tangent(self, x: Tensor) -> Tensor | None:
-        if not x.requires_grad:
-            return None
-        entry = self._entries.get(x)
+        """Return the tangent of ``x``, which requires a gradient; ``None`` if none reaches it."""
+        entry = self._entries.of(x)
         if entry is None:
             # Of a view, asking for more than that may change what autograd allows.
             if not is_view(x) and x.is_leaf and _is_its_own_leaf(x):
@@ -211,13 +279,3 @@ class TangentMode(TorchFunctionMode):
 def _is_its_own_leaf(x: Tensor) -> bool:
     """False for a leaf's alias, such as the graph hands out: its gradient goes to the leaf."""
     return leaf_of(get_gradient_edge(x).node) is x
-
-
-def _constant_or(reason: str) -> Callable[[Any], None]:
-    """Return what refuses results unless they are constants, of which no tangent is asked."""
-
-    def after(out: Any) -> None:
-        if any(x.requires_grad for x in tensors_in(out)):
-            raise NotFollowed(reason)
-
-    return after
