@@ -105,8 +105,9 @@ class NoisyPasses:
 
         Args:
             layer: The layer, or ``None``.
-            hint: The layer that was last in an earlier step: it spares memory where scores need
-                a pass of their own, and is checked.
+            hint: The layer that was last in an earlier step: with it no other is watched, and
+                memory is spared where scores need a pass of their own. It is checked: if another
+                one is last now, scores are taken from a pass in which all are watched.
 
         Raises:
             ValueError: If FSDP or DeepSpeed has split the parameters.
@@ -124,7 +125,8 @@ class NoisyPasses:
         """Return the pass that scores are taken from."""
         if self._trains_and_scores:
             made = self.for_training()
-            if self._trains_and_scores:  # unless that pass has entered autocast inside the model
+            # Unless that pass has entered autocast inside the model, or another layer was last.
+            if self._trains_and_scores and all(t.as_hinted for t in made.traces.values()):
                 return made
         if self._for_scores is None:
             self._for_scores = self._pass_of_its_own()
@@ -262,7 +264,7 @@ class NoisyPasses:
             losses = self._recorded(self._watched_parameters())
         if not self._as_expected(traces):
             # A layer asked for as «the last one» is not known yet, or is another one now.
-            with self._watching() as traces:
+            with self._watching(hinted=False) as traces:
                 losses = self._recorded(frozenset(self.start.trainable))
         return self._checked(losses, traces)
 
@@ -301,11 +303,14 @@ class NoisyPasses:
             self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
 
     @contextmanager
-    def _watching(self) -> Iterator[_Traces]:
+    def _watching(self, *, hinted: bool = True) -> Iterator[_Traces]:
+        module = self.objective.module
         with ExitStack() as stack:
             yield {
-                layer: stack.enter_context(trace_last_layer(self.objective.module, layer))
-                for layer in self._watched
+                layer: stack.enter_context(
+                    trace_last_layer(module, layer, hint if hinted else None)
+                )
+                for layer, hint in self._watched.items()
             }
 
 

@@ -54,6 +54,7 @@ class LastLayerGradient(Scorer):
         self.layer = layer
         self._last: nn.Module | None = None
         self._last_name: str | None = None
+        self._changes = False
         self._findings = Findings()
 
     @override
@@ -62,7 +63,8 @@ class LastLayerGradient(Scorer):
         layer = self._resolve(context.model)
         if self._last is None and self._last_name is not None:  # from a checkpoint
             self._last = dict(context.model.named_modules()).get(self._last_name)
-        context.passes.watch(layer, hint=self._last if layer is None else None)
+        known = layer is None and not self._changes
+        context.passes.watch(layer, hint=self._last if known else None)
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
@@ -122,6 +124,8 @@ class LastLayerGradient(Scorer):
         """Keep which layer was last, for the next step."""
         if trace.layer is self._last:
             return
+        # Where it is now one and now another, to look for it in all is cheaper than to look twice.
+        self._changes = self._last is not None
         self._last, self._last_name = trace.layer, trace.path()
         scripted = isinstance(trace.layer, torch.jit.ScriptModule)
         if scripted and any("." in name for name in trace.parameters):

@@ -26,7 +26,10 @@ _NO_INPUT = (
     "masked_fill dropout embedding"
 ).split()
 _KEEP_NO_INPUT = frozenset(
-    getattr(place, name) for place in (Tensor, torch, F) for name in _NO_INPUT if hasattr(place, name)
+    getattr(place, name)
+    for place in (Tensor, torch, F)
+    for name in _NO_INPUT
+    if hasattr(place, name)
 )
 
 
@@ -35,9 +38,7 @@ def keeps_no_input(func: Callable[..., Any]) -> bool:
     return func in _KEEP_NO_INPUT
 
 
-def with_aliases(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def with_aliases(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call ``func``, its graph keeping aliases, unless hooks of the caller's are in place or barred."""
     if not saved_tensors_hooks_allowed() or saved_tensors_hooks() is not None:
         return func(*args, **kwargs)
