@@ -59,49 +59,68 @@ class ScoringMode(ConstantUnderNoGrad):
     """A scoring pass's view of every operator.
 
     Args:
-        guarded: Storages that must not be written into.
+        guarded: Returns the storages that must not be written into; asked once, and not before
+            something is.
         hooks: Where a hook that changes a gradient is noted.
 
     Raises:
         WritesInto: From within the pass, before a guarded storage is written into.
     """
 
-    def __init__(self, guarded: frozenset[int], hooks: GradientHooks) -> None:
+    def __init__(self, guarded: Callable[[], frozenset[int]], hooks: GradientHooks) -> None:
         super().__init__()
-        self._guarded = guarded
+        self._ask = guarded
+        self._known: frozenset[int] | None = None
         self._hooks = hooks
+
+    @property
+    def _guarded(self) -> frozenset[int]:
+        if self._known is None:
+            self._known = self._ask()
+        return self._known
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
-        if func is Tensor.register_hook and len(args) == 2:
-            args = (args[0], self._hooks.watched(args[1]))
-        elif self._guarded:
-            if reads_data(func):
-                # An alias that keeps count of changes, in place of one that hides them.
-                if storage_of(args[0]) in self._guarded:
-                    return args[0].detach()
-            elif may_write(func, kwargs):
-                for x in written(func, args, kwargs or {}):
-                    storage = storage_of(x)
-                    if storage in self._guarded:
-                        raise WritesInto(storage)
-        return super().__torch_function__(func, types, args, kwargs)
+        try:
+            concern = _concern(func)
+        except TypeError:  # not hashable
+            concern = _NONE
+        if concern is _HOOK:
+            if len(args) == 2:
+                args = (args[0], self._hooks.watched(args[1]))
+        elif concern is _DATA:
+            # An alias that keeps count of changes, in place of one that hides them.
+            if storage_of(args[0]) in self._guarded:
+                return args[0].detach()
+        elif concern is _WRITES or (kwargs and kwargs.get("out") is not None):
+            for x in written(func, args, kwargs or {}):
+                storage = storage_of(x)
+                if storage in self._guarded:
+                    raise WritesInto(storage)
+        if torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with forward_mode_enabled(False):
+            return func(*args, **(kwargs or {}))
+
+
+_NONE, _HOOK, _DATA, _WRITES = range(4)
+"""What there is to do about an operator, whatever its arguments."""
 
 
 @lru_cache(maxsize=4096)
+def _concern(func: Callable[..., Any]) -> int:
+    if func is Tensor.register_hook:
+        return _HOOK
+    if reads_data(func):
+        return _DATA
+    return _WRITES if _kind(func) else _NONE
+
+
 def _kind(func: Callable[..., Any]) -> bool:
     return func in _RENORMALISE + _STATISTICS or place_of_inplace(func) != NEVER
-
-
-def may_write(func: Callable[..., Any], kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether an operator may change one of its arguments."""
-    try:
-        return _kind(func) or bool(kwargs and kwargs.get("out") is not None)
-    except TypeError:  # not hashable
-        return False
 
 
 def written(

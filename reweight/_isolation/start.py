@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reweight._isolation.containers import Containers
-from reweight._isolation.contents import tensors_in
 from reweight._isolation.gradient_hooks import GradientHooks
+from reweight._isolation.layout import Layout
 from reweight._isolation.random_state import RandomState, accelerators
 from reweight._isolation.tensor_copies import bytes_of, equal
 from reweight._torch_internals import (
@@ -85,10 +84,10 @@ class Start:
     of them comes first.
 
     Args:
-        containers: What all modules that have a part in the losses keep.
+        layout: What was found by a look through the model.
         writes: What is known of what passes write into; grows.
-        named: All parameters, under each of their names.
-        trainable: Those that require a gradient, each once.
+        restores: Whether :meth:`restore` or :meth:`changed` will be called, for which copies are
+            needed that passes do without.
 
     Attributes:
         named: All parameters, under each of their names.
@@ -97,47 +96,42 @@ class Start:
         random: The random number streams, the modules' own generators among them.
     """
 
-    def __init__(
-        self,
-        containers: Containers,
-        writes: Writes,
-        named: list[tuple[str, nn.Parameter]],
-        trainable: Mapping[str, nn.Parameter],
-    ) -> None:
-        self.named = named
-        self.trainable = trainable
+    def __init__(self, layout: Layout, writes: Writes, *, restores: bool = False) -> None:
+        self.named = layout.named
+        self.trainable = layout.trainable
         self._writes = writes
-        self._containers = containers
-        self._tensors: dict[int, _Tensor] = {}
+        self._layout = layout
+        self._containers = layout.containers
+        untouched: set[int] = set() if restores else layout.untouched
         budget = _MOST_BYTES
-        for tensor in self._all_tensors():
-            if id(tensor) in self._tensors or not _stands_by_itself(tensor):
-                continue
-            entry = self._entry(tensor, budget)
+        tensors = layout.tensors
+        self._tensors: dict[int, _Tensor] = {}
+        for tensor in tensors:
+            entry = self._entry(tensor, budget, untouched)
             if entry.unsure:
                 budget -= bytes_of(tensor)
             self._tensors[id(tensor)] = entry
-        self.devices: list[torch.device] = accelerators(
-            entry.own for entry in self._tensors.values()
-        )
+        self._find_aliases()
+        self.devices: list[torch.device] = accelerators(tensors)
         self.random: RandomState = RandomState(self.devices, self._containers.generators)
         self._handed_out: list[tuple[_Tensor, Tensor]] = []
         self._of_training: list[_Tensor] = []
+        self._passes = 0
 
-    def _all_tensors(self) -> Iterator[Tensor]:
-        for _, _, value in self._containers.slots:
-            yield from tensors_in(value)
-        for _, _, tensor in self._containers.scripted:
-            yield tensor
-
-    def _entry(self, tensor: Tensor, budget: int) -> _Tensor:
-        parameter = isinstance(tensor, nn.Parameter)
+    def _entry(self, tensor: Tensor, budget: int, untouched: set[int]) -> _Tensor:
         written = self._writes.of(tensor)
-        small = not parameter and tensor.numel() <= _SMALL
+        small = tensor.numel() <= _SMALL and not isinstance(tensor, nn.Parameter)
+        if small and not written and id(tensor) in untouched:
+            small, written = False, False
         unsure = not small and written is None and bytes_of(tensor) <= budget
         copied = small or bool(written)
         value = tensor.detach()
         return _Tensor(tensor, value.clone() if copied else value, _version(tensor), copied, unsure)
+
+    def _find_aliases(self) -> None:
+        """Note which tensors nothing may write into, and their versions, to ask of all at once."""
+        self._aliases = [entry.own for entry in self._tensors.values() if not entry.copied]
+        self._versions = [*map(_version, self._aliases)]
 
     @property
     def unsure(self) -> bool:
@@ -146,8 +140,12 @@ class Start:
 
     def before_training(self) -> None:
         """Take copies of what the training pass may write into, for all that is known."""
+        untouched = self._layout.untouched
         for entry in self._tensors.values():
-            if entry.unsure:
+            # What earlier steps left alone is looked at in each by a scoring pass, if there is one.
+            if entry.unsure or (
+                not self._passes and not entry.copied and id(entry.own) in untouched
+            ):
                 entry.value, entry.copied, entry.unsure = entry.value.clone(), True, False
                 self._of_training.append(entry)
 
@@ -194,7 +192,10 @@ class Start:
         return any(self._containers.backward_hooks())
 
     def guarded(self) -> frozenset[int]:
-        """Return the storages that no scoring pass may write into, where there are any."""
+        """Return the storages that no scoring pass may write into, where there are any.
+
+        Asked for where a pass is about to write into something, which most never are.
+        """
         found = (storage_of(_guarded(entry)) for entry in self._tensors.values())
         return frozenset(storage for storage in found if storage is not None)
 
@@ -233,12 +234,33 @@ class Start:
             self._containers.put_scripted_back()
             self._containers.put_back(now)
         self._learn()
+        self._passes += 1
 
     def learn_from_training(self) -> None:
         """Look at what the training pass wrote into, where no scoring pass has told."""
         for entry in self._of_training:
             self._writes.note(entry.own, written=not _unchanged(entry))
         self._of_training.clear()
+        untouched = self._layout.untouched
+        for entry in self._tensors.values():
+            if not entry.copied or id(entry.own) in untouched or self._writes.of(entry.own):
+                continue
+            if _unchanged(entry):
+                untouched.add(id(entry.own))
+            else:
+                self._writes.note(entry.own, written=True)
+        for entry in self._written():
+            self._writes.note(entry.own, written=True)
+
+    def _written(self) -> list[_Tensor]:
+        """Return what was written into though no copy had been taken."""
+        if [*map(_version, self._aliases)] == self._versions:
+            return []
+        return [
+            entry
+            for entry in self._tensors.values()
+            if not entry.copied and _version(entry.own) != entry.version
+        ]
 
     def _learn(self) -> None:
         """Look at what the pass wrote into, and refuse what could not be kept from it."""
@@ -249,9 +271,8 @@ class Start:
                 entry.value, entry.copied = entry.value.clone(), True
             entry.unsure = False
         self._handed_out.clear()
-        for entry in self._tensors.values():
-            if not entry.copied:
-                self._refuse_if_written(entry, "a scoring pass")
+        for entry in self._written():
+            self._refuse_if_written(entry, "a scoring pass")
 
     def _refuse_if_written(self, entry: _Tensor, who: str) -> None:
         if entry.copied or _version(entry.own) == entry.version:
@@ -291,14 +312,6 @@ def _view_of(tensor: Tensor, given: Mapping[int, Tensor]) -> Tensor:
         return tensor
     offset = tensor.storage_offset() - base.storage_offset() + found.storage_offset()
     return found.as_strided(tensor.shape, tensor.stride(), offset)
-
-
-def _stands_by_itself(tensor: Tensor) -> bool:
-    """Whether ``tensor`` was not computed from others that are trained."""
-    try:
-        return not tensor.requires_grad or tensor.is_leaf
-    except RuntimeError:  # a view into what FSDP holds the parameters in
-        return False
 
 
 def _guarded(entry: _Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,27 +21,28 @@ _TENSORS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 # What returns no tensor, or one that no gradient reaches.
 _LOOKS = (
     "size dim ndimension stride numel nelement element_size storage_offset is_contiguous "
-    "is_floating_point is_complex is_signed is_conj is_neg is_inference is_nonzero is_tensor "
-    "is_same_size is_pinned get_device data_ptr item tolist equal allclose detach "
-    "__len__ __bool__ __int__ __float__ __index__ __repr__ __format__ __hash__ __contains__ "
-    "eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ "
-    "isnan isinf isfinite isposinf isneginf isclose logical_and logical_or logical_not "
-    "argmax argmin argsort count_nonzero nonzero bool int long "
-    "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor"
-).split()
+    "is_floating_point is_complex is_signed is_conj is_neg is_inference is_nonzero "
+    "is_tensor is_same_size is_pinned get_device data_ptr item tolist equal allclose "
+    "detach __len__ __bool__ __int__ __float__ __index__ __repr__ __format__ __hash__ "
+    "__contains__ eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ isnan "
+    "isinf isfinite isposinf isneginf isclose logical_and logical_or logical_not argmax "
+    "argmin argsort count_nonzero nonzero bool int long zeros_like ones_like empty_like "
+    "full_like new_zeros new_ones new_empty new_full new_tensor"
+)
 # Functions written in Python, which bear no tag, and draw nothing.
 _DRAW_NOTHING = (
-    "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d batch_norm celu cosine_similarity "
-    "cross_entropy binary_cross_entropy binary_cross_entropy_with_logits elu embedding gelu glu "
-    "group_norm hardsigmoid hardswish hardtanh huber_loss instance_norm interpolate kl_div "
-    "l1_loss layer_norm leaky_relu log_softmax max_pool1d max_pool2d max_pool3d mish mse_loss "
-    "nll_loss normalize pad prelu relu relu6 rms_norm selu sigmoid silu smooth_l1_loss softmax "
+    "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d batch_norm celu "
+    "cosine_similarity cross_entropy binary_cross_entropy "
+    "binary_cross_entropy_with_logits elu embedding gelu glu group_norm hardsigmoid "
+    "hardswish hardtanh huber_loss instance_norm interpolate kl_div l1_loss layer_norm "
+    "leaky_relu log_softmax max_pool1d max_pool2d max_pool3d mish mse_loss nll_loss "
+    "normalize pad prelu relu relu6 rms_norm selu sigmoid silu smooth_l1_loss softmax "
     "softmin softplus softsign tanh tanhshrink threshold upsample"
-).split()
+)
 
 
-def _named(names: Iterable[str], *places: Any) -> frozenset[Any]:
-    found = (getattr(place, name, None) for place in places for name in names)
+def _named(names: str, *places: Any) -> frozenset[Any]:
+    found = (getattr(place, name, None) for place in places for name in names.split())
     return frozenset(function for function in found if function is not None)
 
 

@@ -18,17 +18,16 @@ from reweight._torch_internals import saved_tensors_hooks, saved_tensors_hooks_a
 # Operators whose backward pass needs no input's values: sums, views, and those that go by what
 # they returned, which a graph keeps in a form of its own.
 _NO_INPUT = (
-    "add add_ sub sub_ rsub neg neg_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __neg__ "
-    "relu relu_ tanh sigmoid exp rsqrt softmax log_softmax cat concat stack sum mean "
-    "view view_as reshape flatten unflatten squeeze unsqueeze permute transpose t swapaxes movedim "
-    "expand expand_as contiguous clone chunk split unbind select narrow __getitem__ "
-    "to float double half bfloat16 type_as "
-    "masked_fill dropout embedding"
-).split()
+    "add add_ sub sub_ rsub neg neg_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ "
+    "__neg__ relu relu_ tanh sigmoid exp rsqrt softmax log_softmax cat concat stack sum "
+    "mean view view_as reshape flatten unflatten squeeze unsqueeze permute transpose t "
+    "swapaxes movedim expand expand_as contiguous clone chunk split unbind select narrow "
+    "__getitem__ to float double half bfloat16 type_as masked_fill dropout embedding"
+)
 _KEEP_NO_INPUT = frozenset(
     getattr(place, name)
     for place in (Tensor, torch, F)
-    for name in _NO_INPUT
+    for name in _NO_INPUT.split()
     if hasattr(place, name)
 )
 
@@ -39,7 +38,7 @@ def keeps_no_input(func: Callable[..., Any]) -> bool:
 
 
 def with_aliases(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call ``func``, its graph keeping aliases, unless hooks of the caller's are in place or barred."""
+    """Call ``func``, its graph keeping aliases, unless hooks are barred or others' are in place."""
     if not saved_tensors_hooks_allowed() or saved_tensors_hooks() is not None:
         return func(*args, **kwargs)
     with _ALIASES:
