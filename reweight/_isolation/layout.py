@@ -35,6 +35,8 @@ class Layout:
         trainable: The same.
         tensors: Each of the model's tensors that was not computed from others that are trained.
         untouched: By ``id``, small ones that a whole step was seen to leave alone.
+        plain: Which of the tensors no pass writes into, and which may be written into, kept by
+            who asks for as long as what is known of them is the same.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Layout:
         self._flagged = [*(everything | parameters).values()]
         self._flags = [*map(_flags, self._flagged)]
         self.untouched: set[int] = set()
+        self.plain: tuple[int, set[int], tuple[list[Tensor], list[Tensor]]] | None = None
 
     @property
     def holds(self) -> bool:
