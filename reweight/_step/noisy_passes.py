@@ -27,9 +27,9 @@ from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
+from reweight._step.later import Later
 from reweight._step.repeated import Repeated
 from reweight._torch_internals import anything_compiled, uses_compiler
-from reweight.errors import check_finite
 
 _Traces = dict[nn.Module | None, LayerTrace]
 
@@ -62,6 +62,7 @@ class NoisyPasses:
         objective: The losses as a function of the parameters.
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
+        later: What is asked of the device once the step is computed.
         look: Whether to look, in this step, for parameters that nobody knows of.
         noisy: The noisy batch as it came; what the training pass was given may have changed.
         also_used: Parameters that get a gradient from elsewhere than the training pass.
@@ -71,7 +72,9 @@ class NoisyPasses:
         wants_labels: Whether the derivatives under every label are wanted too.
     """
 
-    def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
+    def __init__(
+        self, objective: Objective, noisy: Any, *, training: bool, later: Later | None = None
+    ) -> None:
         self.objective = objective
         self._wrappers = data_parallel_wrappers(objective.model) if training else []
         broadcast_buffers(self._wrappers)
@@ -90,6 +93,9 @@ class NoisyPasses:
         self.also_used: list[Tensor] = []
         self.mode = "train" if objective.module.training else "eval"
         self.look: bool = objective.self_check and objective.verdicts.due(("look", self.mode))
+        self.later: Later = later or Later(at_once=True)
+        # What is still to be proved is proved of numbers that are known to be finite.
+        self.later.at_once |= self.look or bool(self._wrappers)
         self._repeated = Repeated()
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self.taken: str = ""
@@ -292,7 +298,7 @@ class NoisyPasses:
         )
 
     def _checked(self, losses: Losses, traces: _Traces, *, noted: bool = True) -> ForwardPass:
-        check_finite(losses.values, "loss", "noisy")
+        self.later.finite(losses.values, "loss", "noisy")
         if noted:
             self.note(losses.values)
         return ForwardPass(losses.values, losses.counted, traces, losses.made_from)

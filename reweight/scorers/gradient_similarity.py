@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -47,10 +48,11 @@ def _scale(direction: Parameters) -> float:
     return math.ldexp(1.0, math.frexp(largest)[1]) if largest > 0 else 1.0
 
 
-def _in_range(derivative: Tensor) -> bool:
-    """Whether neither overflow nor underflow has touched what matters of ``derivative``."""
-    largest = float(derivative.abs().max())
-    return math.isfinite(largest) and largest > torch.finfo(derivative.dtype).tiny * 1e6
+def _out_of_range(derivative: Tensor) -> Tensor:
+    """Whether overflow or underflow may have touched what matters of ``derivative``, a scalar."""
+    largest = derivative.abs().max()
+    least = torch.finfo(derivative.dtype).tiny * 1e6
+    return ~((largest > least) & (largest < math.inf))
 
 
 class GradientSimilarity(Scorer):
@@ -185,11 +187,24 @@ class GradientSimilarity(Scorer):
         direction, factor = self._direction(context, names)
         if not direction:
             return torch.zeros_like(context.losses)
-        if all(v.dtype.itemsize > 2 for v in direction.values()):
-            derivative = self._derivative(context, direction)
-            if _in_range(derivative):
-                context.score_every_label(derivative, factor)
-                return derivative.to(widest(derivative.device)) * factor
+        if any(v.dtype.itemsize <= 2 for v in direction.values()):
+            return self._by_unit_direction(context, direction, factor)
+        derivative = self._derivative(context, direction)
+        wrong = _out_of_range(derivative)
+        if context.later.at_once and bool(wrong):
+            return self._by_unit_direction(context, direction, factor)
+        context.score_every_label(derivative, factor)
+        if not context.later.at_once:
+            context.again_if(
+                wrong, partial(self._by_unit_direction, context, direction, factor, anew=True)
+            )
+        return derivative.to(widest(derivative.device)) * factor
+
+    def _by_unit_direction(
+        self, context: ScoringContext, direction: Parameters, factor: float, *, anew: bool = False
+    ) -> Tensor:
+        if anew:
+            context.label_scores = None
         # The product of two tiny gradients may be too small for the model's dtype, that of two
         # huge ones too large, in half precision especially: v is brought to about unit size.
         scale = _scale(direction)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from reweight._last_layer.trace import LayerTrace
 from reweight._step.context import ScoringContext
 from reweight._step.plain_gradients import PlainGradients
 from reweight._torch_internals import parameter_slots
+from reweight.errors import check_finite
 from reweight.scorers.mixture import Scorer
 
 
@@ -81,16 +84,37 @@ class LastLayerGradient(Scorer):
         if wanted is None:
             self._found(trace)
         per_element = context.granularity == "element" and seen.losses.dim() > 1
-        norms = (element_norms if per_element else sample_norms)(seen.losses, trace, self._findings)
+        take = element_norms if per_element else sample_norms
+        doubts: list[Tensor] = []
+        doubt = None if context.later.at_once else doubts.append
+        norms = take(seen.losses, trace, self._findings, doubt)
+        for wrong in doubts:
+            context.again_if(wrong, partial(self._without_doubt, take, seen.losses, trace))
+        return self._refused_or_said(norms, seen.losses, trace, context)
+
+    def _without_doubt(
+        self, take: Callable[..., Tensor | None], losses: Tensor, trace: LayerTrace
+    ) -> Tensor:
+        # What was only rounding, or not finite, is told apart by tests that are waited for.
+        check_finite(losses, "loss", "noisy")
+        return self._refused(take(losses, trace, self._findings), losses, trace)
+
+    def _refused_or_said(
+        self, norms: Tensor | None, losses: Tensor, trace: LayerTrace, context: ScoringContext
+    ) -> Tensor:
+        found = self._refused(norms, losses, trace)
+        say_if_unreached(found, losses, trace, self._findings, context.later.ask)
+        return found
+
+    def _refused(self, norms: Tensor | None, losses: Tensor, trace: LayerTrace) -> Tensor:
         if norms is None:
             raise ValueError(
-                f"LastLayerGradient cannot score {seen.losses.numel()} single elements by "
+                f"LastLayerGradient cannot score {losses.numel()} single elements by "
                 f"{trace.name()}: it needs nn.Linear or a convolution that runs once, "
                 f" and a loss map of which each element depends on the layer's output at one "
                 f"position alone. Name such a layer with layer=, use GradientSimilarity, or "
                 f'granularity="sample".'
             )
-        say_if_unreached(norms, seen.losses, trace, self._findings)
         return norms
 
     @override
