@@ -31,7 +31,7 @@ from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
 from reweight._step.soft_targets import counting, softened
-from reweight._step.weighing import scores_by_name
+from reweight._step.weighing import refuse_weights_of_the_last_step, scores_by_name
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
 from reweight.errors import NonFiniteError, check_number
@@ -229,6 +229,7 @@ class MetaReweighter:
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
         self._has_trained = False
+        self._refused: Tensor | None = None
 
     @classmethod
     def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
@@ -490,6 +491,9 @@ class MetaReweighter:
         *,
         training: bool,
     ) -> ReweightedStep:
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            later.ask(refused, refuse_weights_of_the_last_step)
         beta = self.trusted_coefficient
         together = self.sync == "global"
         context = ScoringContext(
@@ -542,7 +546,9 @@ class MetaReweighter:
             uniform=self.on_empty == "uniform",
             remembers=self._learns,
             dynamics=self.dynamics,
+            at_once=later.at_once or not training,
         )
+        self._refused = weights.refused
         if self.labels is not None:
             self.labels.check(batch.labelled)
             if training:

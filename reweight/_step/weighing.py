@@ -22,6 +22,7 @@ from reweight.weightings import (
     SampleWeights,
     Weighting,
     WeightingContext,
+    WeightNet,
 )
 from reweight.weightings.weighting import Sum
 
@@ -101,36 +102,56 @@ def _refuse(name: str, scores: dict[str, Tensor], wrong: float) -> None:
         check_finite(scores[name], f"score {name}", "noisy")
 
 
-def weigh(weighting: Weighting, selector: Selector, context: WeightingContext) -> Tensor:
+def weigh(
+    weighting: Weighting, selector: Selector, context: WeightingContext, *, at_once: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Return the selected weights of a batch, ``(N,)``, in the losses' dtype or a wider one.
+
+    And, of weights that a network of this library's gives, whether they are no weights, a scalar
+    that is not waited for: then they are all zero.
 
     Args:
         weighting: From scores, and what is remembered, to weights.
         selector: Takes and returns weights, ``(N,)``.
         context: The batch.
+        at_once: Whether everything is to be looked at now.
 
     Raises:
         ValueError: If the weighting or the selector returns no weights, or negative or non-finite
             ones.
     """
     if context.losses.numel() == 0:
-        return context.losses
+        return context.losses, None
     raw = _shaped(weighting(context), context.losses, "weighting")
     weights = (normalize(raw) if weighting.relative else raw).to(context.losses)
     selected = _shaped(selector(weights), weights, "selector")
     if _own(weighting, selector):  # of scores that are finite
-        return selected
+        return selected, None
     valid = torch.stack([_valid(raw), _valid(selected).to(raw.device)])
+    if not at_once and _own(weighting, selector, networks=True):
+        every = valid.all()
+        return torch.where(every, selected, torch.zeros_like(selected)), ~every
     if not valid.all():  # the device is waited for once
         what = "selector" if valid[0] else "weighting"
         raise ValueError(f"the {what} returned negative or non-finite weights; they must be >= 0.")
-    return selected
+    return selected, None
 
 
-def _own(weighting: Weighting, selector: Selector) -> bool:
-    """Whether both are the library's, and none is a network, which may be past saving."""
-    parts = [part for _, part in weighting.parts] if isinstance(weighting, Sum) else [weighting]
-    return all(type(part) in _WEIGHTINGS for part in parts) and type(selector) in _SELECTORS
+def refuse_weights_of_the_last_step(refused: float) -> None:
+    """Raise if they were none, which was not waited for then."""
+    if refused:
+        raise ValueError(
+            "the weighting returned negative or non-finite weights in the step before this one, "
+            "which therefore trained on nothing; they must be >= 0. A WeightNet that diverges "
+            "needs a smaller rate, or a larger pull."
+        )
+
+
+def _own(weighting: Weighting, selector: Selector, *, networks: bool = False) -> bool:
+    """Whether both are the library's, and, unless ``networks`` are meant too, none may diverge."""
+    parts = weighting.parts if isinstance(weighting, Sum) else (weighting,)
+    kinds = (*_WEIGHTINGS, WeightNet) if networks else _WEIGHTINGS
+    return all(type(part) in kinds for part in parts) and type(selector) in _SELECTORS
 
 
 def _valid(weights: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ class GradientSimilarity(Scorer):
         self.parameters: ParameterSelection = list(parameters) if one_pass else parameters  # type: ignore[arg-type]
         self.lookahead: Lookahead = as_lookahead(lookahead)
         self.inner_steps = inner_steps
+        self._moves: bool | None = None
 
     @property
     @override
@@ -249,8 +250,18 @@ class GradientSimilarity(Scorer):
             return self._trusted_gradient(context, names, None), self.lookahead.lr
         trainable = context.trainable()
         near = linearize(self.lookahead, {name: trainable[name] for name in names})
-        at = near.point if near.moved else None
+        # Where it was not moved before it is not expected to be, and is looked at later.
+        if context.later.at_once or self._moves is None:
+            self._moves = bool(near.moved)
+        elif not self._moves:
+            context.again_if(near.moved, partial(self._moved, context))
+        at = near.point if self._moves else None
         return near.pull_back(self._trusted_gradient(context, names, at)), 1.0
+
+    def _moved(self, context: ScoringContext) -> Tensor:
+        """Return the scores now that the look-ahead is known to move the parameters."""
+        self._moves, context.label_scores, context.later.at_once = True, None, True
+        return self(context)
 
     def _trusted_gradient(
         self, context: ScoringContext, names: list[str], at: Parameters | None
@@ -263,7 +274,7 @@ class GradientSimilarity(Scorer):
             return fresh()
         self._held.bind(context.objective)
         free = context.full_trusted_gradient and at is None
-        found = self._held.next(context.model, names, fresh, free=free)
+        found = self._held.next(context.model, names, fresh, context.later.ask, free=free)
         context.require_trusted()  # after it: other ranks may have waited for this one in there
         return found
 
