@@ -27,6 +27,8 @@ _MOST_ELEMENTS = 2**26
 # of one rounding.
 _TOLERATED = {torch.float32: 1e-3, torch.float64: 1e-6}
 _ROUNDINGS = 32
+# Of numbers up to here squares and their sums are in range, and so is what matters beside them.
+_ORDINARY = (1e-12, 1e12)
 
 
 Doubt = Callable[[Tensor], None]
@@ -155,6 +157,17 @@ def _norms_from_gradients(inputs: list[Tensor], rows: list[Tensor], trace: Layer
     return torch.cat(norms)
 
 
+def _one_in_range(z: Tensor, doubt: Doubt) -> Tensor:
+    """Return 1, for numbers of ordinary size, whose squares need no room made for them.
+
+    A vocabulary has so many rows that to scale them takes as long as to come by them.
+    """
+    least, most = torch.aminmax(z)
+    largest = torch.maximum(most, -least)
+    doubt((largest != 0) & ~((largest > _ORDINARY[0]) & (largest < _ORDINARY[1])))
+    return torch.ones_like(largest)
+
+
 def _norms_from_products(
     inputs: Tensor, rows: Tensor, trace: LayerTrace, doubt: Doubt | None
 ) -> Tensor | None:
@@ -166,8 +179,8 @@ def _norms_from_products(
         return None
     if z.is_complex():
         return None
-    scale = largest_or_one(z)  # squares of tiny gradients must not underflow
-    z = z / scale
+    scale = largest_or_one(z) if doubt is None else _one_in_range(z, doubt)
+    z = z if doubt is not None else z / scale  # squares of tiny gradients must not underflow
     products = torch.zeros_like(z[:, :1, :1])
     if "weight" in trace.parameters:
         products = products + a @ a.mT

@@ -100,7 +100,11 @@ class LayerTrace:
 
 @contextmanager
 def trace_last_layer(
-    module: nn.Module, wanted: nn.Module | None = None, hint: nn.Module | None = None
+    module: nn.Module,
+    wanted: nn.Module | None = None,
+    hint: nn.Module | None = None,
+    *,
+    partial_pass: bool = False,
 ) -> Iterator[LayerTrace]:
     """Watch a forward pass of ``module`` in the body.
 
@@ -115,11 +119,13 @@ def trace_last_layer(
         hint: The layer that was last in an earlier pass. It alone is watched then, and what runs
             after it; unless ``trace.as_hinted`` says that it was last again, the pass has to be
             made once more without a hint.
+        partial_pass: Whether only the hint's gradients are recorded in this pass.
     """
     trace = LayerTrace(module, training=module.training)
     if wanted is None and hint is not None and can_be_a_hint(hint):
         trace.hint = hint
-        with watching_what_follows(Watch(trace), hint, partial(_trainable_modules, module)):
+        layers = partial(_trainable_modules, module)
+        with watching_what_follows(Watch(trace), hint, layers, partial=partial_pass):
             yield trace
         return
     parts, opaque = _watched(module, wanted)

@@ -13,6 +13,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from reweight._torch_internals import (
+    anything_compiled,
     is_wrapped,
     parameter_slots,
     unwrapped_tensor,
@@ -71,6 +72,10 @@ class Watch:
             return
         self.made(part, args, kwargs, output)
 
+    def lost(self) -> None:
+        """Note that another layer was last, of which nothing can be told."""
+        self._noted.layer = None
+
     def made(self, part: nn.Module, args: Any, kwargs: Any, output: Any) -> bool:
         """Note that ``part`` ran as a layer, if its output needs a gradient; return whether."""
         # Modes would see every flag that is read here.
@@ -90,9 +95,13 @@ class Watch:
 
 
 def can_be_a_hint(layer: nn.Module) -> bool:
-    """Whether a layer can be watched without those before it: it is trained, and holds no other."""
+    """Whether a layer can be watched without those before it: it is trained, and holds no other.
+
+    Nor where something is compiled, which would be so once more with hooks of all modules.
+    """
     return (
-        not isinstance(layer, torch.jit.ScriptModule)
+        not anything_compiled()
+        and not isinstance(layer, torch.jit.ScriptModule)
         and next(layer.children(), None) is None
         and any(p is not None and p.requires_grad for p in parameter_slots(layer).values())
     )
@@ -100,7 +109,7 @@ def can_be_a_hint(layer: nn.Module) -> bool:
 
 @contextmanager
 def watching_what_follows(
-    watch: Watch, hint: nn.Module, layers: Callable[[], list[nn.Module]]
+    watch: Watch, hint: nn.Module, layers: Callable[[], list[nn.Module]], *, partial: bool
 ) -> Iterator[None]:
     """Watch ``hint``, and from when it has run every module that runs after it.
 
@@ -112,8 +121,9 @@ def watching_what_follows(
         watch: Told of what runs.
         hint: A module without modules inside.
         layers: All modules that may be layers; asked if one with parameters runs after the hint.
+        partial: Whether the hint's gradients alone are recorded in this pass.
     """
-    following = _Following(watch, hint, layers)
+    following = _Following(watch, hint, layers, partial=partial)
     with ExitStack() as stack:
 
         def left(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -133,13 +143,15 @@ class _Following:
     """The modules that run after the hint, in its thread."""
 
     def __init__(
-        self, watch: Watch, hint: nn.Module, layers: Callable[[], list[nn.Module]]
+        self, watch: Watch, hint: nn.Module, layers: Callable[[], list[nn.Module]], *, partial: bool
     ) -> None:
         self.armed = False
         self._watch, self._hint, self._layers = watch, hint, layers
         self._thread = threading.get_ident()
         self._running: list[list[Any]] = []  # a module, and whether a layer ran inside it
-        self._known: set[nn.Module] | None = None
+        self._partial = partial
+        # In a pass of its own other tensors stand where the parameters are.
+        self._known: set[nn.Module] | None = set(layers()) if partial else None
 
     def enter(self, part: nn.Module, args: Any) -> None:  # noqa: ARG002
         if threading.get_ident() == self._thread:
@@ -153,8 +165,12 @@ class _Following:
         while self._running[-1][0] is not part:  # these were left by an error
             self._running.pop()
         inner = self._running.pop()[1]
-        if not inner and self._is_a_layer(part) and self._watch.made(part, args, kwargs, output):
+        if inner or not self._is_a_layer(part):
+            return
+        if self._watch.made(part, args, kwargs, output):
             self._note_inside()
+        elif self._partial and torch.is_grad_enabled():
+            self._watch.lost()  # its own gradients are not recorded in this pass
 
     def hint_left(self, part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._running and self._running[-1][0] is part:

@@ -176,7 +176,7 @@ class NoisyPasses:
             return forward_mode(
                 self.objective, self.noisy, direction, self.start, take_output=take
             )[0]
-        with self._watching() as traces:
+        with self._watching(partial=True) as traces:
             derivative, losses = forward_mode(
                 self.objective, self.noisy, direction, self.start, self._watched_parameters(), take
             )
@@ -266,7 +266,7 @@ class NoisyPasses:
         return self._for_training
 
     def _pass_of_its_own(self) -> ForwardPass:
-        with self._watching() as traces:
+        with self._watching(partial=True) as traces:
             losses = self._recorded(self._watched_parameters())
         if not self._as_expected(traces):
             # A layer asked for as «the last one» is not known yet, or is another one now.
@@ -309,12 +309,12 @@ class NoisyPasses:
             self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
 
     @contextmanager
-    def _watching(self, *, hinted: bool = True) -> Iterator[_Traces]:
+    def _watching(self, *, hinted: bool = True, partial: bool = False) -> Iterator[_Traces]:
         module = self.objective.module
         with ExitStack() as stack:
             yield {
                 layer: stack.enter_context(
-                    trace_last_layer(module, layer, hint if hinted else None)
+                    trace_last_layer(module, layer, hint if hinted else None, partial_pass=partial)
                 )
                 for layer, hint in self._watched.items()
             }

@@ -126,7 +126,7 @@ class RenewedGradient:
         model: nn.Module,
         names: list[str],
         fresh: Callable[[], Parameters],
-        ask: Ask,
+        ask: Ask | None = None,
         *,
         free: bool,
     ) -> Parameters:
@@ -137,7 +137,7 @@ class RenewedGradient:
             names: The parameters it is of now.
             fresh: Computes it from the present trusted batch; parameters that the trusted loss
                 does not depend on are left out.
-            ask: Calls a function with the value of a scalar, later in this step.
+            ask: Calls a function with the value of a scalar, later in this step; ``None``: now.
             free: Whether it has been computed anyway, so that it may as well be renewed.
         """
         if self._in_doubt or self._model is None or self._model() is not model:
@@ -151,7 +151,11 @@ class RenewedGradient:
             self._held = self._averaged(new)
             self._uses = 0
             self._in_doubt = True
-            ask(_cosine(new, before), partial(self._renewed, compared=compared))
+            cosine, then = _cosine(new, before), partial(self._renewed, compared=compared)
+            if ask is None:
+                then(float(cosine))
+            else:
+                ask(cosine, then)
         self._uses += 1
         return self._held
 
