@@ -131,9 +131,7 @@ def watching_what_follows(
             if not following.armed:
                 following.armed = True
                 stack.callback(register_module_forward_pre_hook(following.enter).remove)
-                stack.callback(
-                    register_module_forward_hook(following.leave, with_kwargs=True).remove
-                )
+                stack.callback(register_module_forward_hook(following.leave).remove)
 
         stack.callback(hint.register_forward_hook(left, with_kwargs=True).remove)
         yield
@@ -157,7 +155,7 @@ class _Following:
         if threading.get_ident() == self._thread:
             self._running.append([part, False])
 
-    def leave(self, part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(self, part: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() != self._thread or part is self._hint:
             return
         if not any(running[0] is part for running in self._running):
@@ -167,7 +165,7 @@ class _Following:
         inner = self._running.pop()[1]
         if inner or not self._is_a_layer(part):
             return
-        if self._watch.made(part, args, kwargs, output):
+        if self._watch.made(part, args, {}, output):
             self._note_inside()
         elif self._partial and torch.is_grad_enabled():
             self._watch.lost()  # its own gradients are not recorded in this pass
