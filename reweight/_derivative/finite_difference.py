@@ -77,6 +77,8 @@ def _norm_of(tensor: Tensor) -> Tensor:
     wide = widest(tensor.device)
     if tensor.dtype.to_real().itemsize < wide.itemsize:  # whose squares go into the wider one
         dtype = wide.to_complex() if tensor.is_complex() else wide
-        return torch.linalg.vector_norm(tensor, dtype=dtype)
+        norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
+        return norm
     largest = largest_or_one(tensor)
-    return torch.linalg.vector_norm(tensor / largest) * largest
+    relative: Tensor = torch.linalg.vector_norm(tensor / largest)
+    return relative * largest

@@ -23,11 +23,12 @@ class NumPyState:
 
     def __init__(self, like: NumPyState | None = None) -> None:
         self._raw = _raw()
+        self._state: Any
         if like is not None and self._raw is not None and self._raw == like._raw and like._tells:
             self._state = like._state
         else:
             numpy = sys.modules.get("numpy")
-            self._state: Any = None if numpy is None else numpy.random.get_state()
+            self._state = None if numpy is None else numpy.random.get_state()
 
     @property
     def _tells(self) -> bool:

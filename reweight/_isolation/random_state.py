@@ -54,7 +54,7 @@ class RandomState:
     ) -> None:
         self._generators = [(generator, _state_of(generator)) for generator in generators]
         self._python = random.getstate()
-        self._numpy = NumPyState(None if like is None else like._numpy)
+        self._numpy: NumPyState = NumPyState(None if like is None else like._numpy)
         self._torch = DeviceRandomState(devices)
 
     def restore(self) -> None:

@@ -96,6 +96,7 @@ class Ranks:
         if self.group is None:
             return counted
         self._ahead.remove("kept")
+        total: Tensor
         total, failed = self.sum(torch.stack([counted, torch.zeros_like(counted)]))
         self.refuse_failed(int(failed))  # for which the device is waited for
         return total
