@@ -157,6 +157,12 @@ def _norms_from_gradients(inputs: list[Tensor], rows: list[Tensor], trace: Layer
     return torch.cat(norms)
 
 
+def _power_of_two(z: Tensor) -> Tensor:
+    """Return one next to the largest magnitude: to divide by it changes no bit of what is left."""
+    largest = largest_or_one(z)
+    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
+
+
 def _one_in_range(z: Tensor, doubt: Doubt) -> Tensor:
     """Return 1, for numbers of ordinary size, whose squares need no room made for them.
 
@@ -179,7 +185,7 @@ def _norms_from_products(
         return None
     if z.is_complex():
         return None
-    scale = largest_or_one(z) if doubt is None else _one_in_range(z, doubt)
+    scale = _power_of_two(z) if doubt is None else _one_in_range(z, doubt)
     z = z if doubt is not None else z / scale  # squares of tiny gradients must not underflow
     products = torch.zeros_like(z[:, :1, :1])
     if "weight" in trace.parameters:
