@@ -17,6 +17,7 @@ from reweight._step.batches import Forward, Loss
 from reweight._step.checkpoint import Checkpoint
 from reweight._step.context import ScoringContext
 from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
+from reweight._step.later import Later, NotExpected
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses
 from reweight._step.noisy_batch import NoisyBatch
@@ -30,16 +31,17 @@ from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
 from reweight._step.soft_targets import counting, softened
-from reweight._step.weighing import scores_by_name
+from reweight._step.weighing import refuse_weights_of_the_last_step, scores_by_name
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
-from reweight.errors import check_number
+from reweight.errors import NonFiniteError, check_number
 from reweight.labels import RememberedLabels
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
     Mixture,
     ScorerLike,
+    Uniform,
     as_mixture,
 )
 from reweight.selectors import KeepAll, Rectify, Selector
@@ -52,6 +54,8 @@ from reweight.weightings import (
     as_weighting,
     part_of,
 )
+
+_OWN = Uniform.__module__.rpartition(".")[0] + "."
 
 OnEmpty = Literal["skip", "uniform"]
 OnNonfinite = Literal["raise", "drop"]
@@ -225,6 +229,7 @@ class MetaReweighter:
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
         self._has_trained = False
+        self._refused: Tensor | None = None
 
     @classmethod
     def paper(cls, model: nn.Module, loss: Loss | None = None, **options: Any) -> MetaReweighter:
@@ -463,6 +468,32 @@ class MetaReweighter:
     def _attempt(
         self, noisy: Any, trusted: Any, rows: Rows, ranks: Ranks, *, training: bool
     ) -> ReweightedStep:
+        own = all(type(s).__module__.startswith(_OWN) for s in self.scorer.scorers)
+        # What is not the library's own may do anything with numbers that are not finite.
+        later = Later(at_once=not own or ranks.group is not None)
+        self._losses.later = later
+        try:
+            return self._computed(noisy, trusted, rows, ranks, later, training=training)
+        except NotExpected as unexpected:
+            self._losses.later = None
+            again = Later(at_once=True)
+            return self._computed(unexpected.noisy, trusted, rows, ranks, again, training=training)
+        finally:
+            self._losses.later = None
+
+    def _computed(
+        self,
+        noisy: Any,
+        trusted: Any,
+        rows: Rows,
+        ranks: Ranks,
+        later: Later,
+        *,
+        training: bool,
+    ) -> ReweightedStep:
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            later.ask(refused, refuse_weights_of_the_last_step)
         beta = self.trusted_coefficient
         together = self.sync == "global"
         context = ScoringContext(
@@ -474,6 +505,7 @@ class MetaReweighter:
             full_trusted_gradient=beta > 0,
             ranks=ranks if together else None,
             label_scores=self._wants_label_scores,
+            later=later,
         )
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
@@ -486,6 +518,15 @@ class MetaReweighter:
                 f"known: {context.no_label_scores}"
             )
         trained = context.passes.for_training()
+        try:
+            later.read()
+        except (NonFiniteError, NotExpected) as error:
+            # As if it had been found before the training pass.
+            if isinstance(error, NotExpected):
+                error.noisy = context.passes.noisy
+            if isinstance(error, NotExpected) or error.batch == "trusted":
+                context.passes.start.restore()
+            raise
         losses, counted = trained.losses, trained.counted
         batch = NoisyBatch(
             losses.detach(),
@@ -505,7 +546,9 @@ class MetaReweighter:
             uniform=self.on_empty == "uniform",
             remembers=self._learns,
             dynamics=self.dynamics,
+            at_once=later.at_once or not training,
         )
+        self._refused = weights.refused
         if self.labels is not None:
             self.labels.check(batch.labelled)
             if training:

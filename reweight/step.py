@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reweight._dtypes import largest_or_one, widest
+
+
+class _ReadWhenAsked:
+    """An attribute that may be given as a scalar of the device, and is read the first time."""
+
+    def __get__(self, step: Any, kind: type | None = None) -> bool:
+        if step is None:  # what the attribute is where nothing is given
+            return False
+        value: bool | Tensor = step.__dict__["empty"]
+        if isinstance(value, Tensor):
+            value = step.__dict__["empty"] = bool(value)
+        return value
+
+    def __set__(self, step: Any, value: bool | Tensor) -> None:
+        step.__dict__["empty"] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +62,7 @@ class ReweightedStep:
     losses: Tensor
     scores: dict[str, Tensor] = field(default_factory=dict)
     trusted_loss: Tensor | None = None
-    empty: bool = False
+    empty: _ReadWhenAsked = _ReadWhenAsked()
     dropped: tuple[int, ...] = ()
     counted: Tensor | None = None
     kept_by_all: Tensor | None = None

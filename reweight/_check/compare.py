@@ -49,7 +49,7 @@ def check_scorers(
         noisy: The noisy batch.
         trusted: The trusted batch, or ``None``.
     """
-    start = objective.start()
+    start = objective.start(restores=True)
     changed = (0, 0)
     rows: list[ScorerCheck] = []
     with warnings.catch_warnings(), Precision(start.devices).for_scores():

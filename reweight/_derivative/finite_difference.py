@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._dtypes import at_least_float32, largest_or_one, widest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
 from reweight._isolation.wrappers import whole
@@ -43,36 +44,41 @@ def finite_difference(
         )
 
     def ahead() -> Parameters:
-        return {
-            name: torch.add(value, direction[name], alpha=epsilon) for name, value in origin.items()
-        }
+        return {name: _moved(value, direction[name], epsilon) for name, value in origin.items()}
 
     length = _norm(direction)
-    if length == 0:
-        return torch.zeros_like(losses_at(dict))
     # The step that balances truncation against rounding, in units of ‖θ‖ / ‖v‖.
     precision = max(torch.finfo(tensor.dtype).eps for tensor in origin.values())
-    epsilon = math.sqrt(precision) * max(_norm(origin), 1e-3) / length
+    epsilon = math.sqrt(precision) * _norm(origin).clamp(min=1e-3).to(length.device) / length
+    epsilon = torch.where(length == 0, torch.zeros_like(length), epsilon)
     there = losses_at(ahead)
     here = losses_at(dict) if baseline is None else baseline()
-    return (there - here) / epsilon
+    difference = there - here
+    step = epsilon.to(difference.device)
+    return torch.where(step == 0, torch.zeros_like(difference), difference / step)
 
 
-def _norm(tensors: Parameters) -> float:
-    """Euclidean norm over all tensors."""
-    total = math.hypot(*(float(whole(torch.linalg.vector_norm(t))) for t in tensors.values()))
-    # Where squares may have over- or underflowed, more slowly.
-    return total if 1e-15 < total < math.inf else _scaled_norm(tensors)
+def _moved(value: Tensor, direction: Tensor, epsilon: Tensor) -> Tensor:
+    """Return value + ε · direction, ε a scalar whose precision is not to be lost."""
+    wide = at_least_float32(direction)
+    moved = at_least_float32(value) + wide * epsilon.to(value.device)
+    return moved.to(value.dtype)
 
 
-def _scaled_norm(tensors: Parameters) -> float:
-    """The same, scaled so that no square over- or underflows."""
-    largest = max((float(t.abs().max()) for t in tensors.values() if t.numel()), default=0.0)
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    total = 0.0
-    for tensor in tensors.values():
-        magnitudes = tensor.abs() / largest
-        wide = torch.promote_types(magnitudes.dtype, torch.float32)
-        total += float(magnitudes.to(wide).square().sum())
-    return largest * math.sqrt(total)
+def _norm(tensors: Parameters) -> Tensor:
+    """Euclidean norm over all tensors, a scalar; no square over- or underflows."""
+    parts = [_norm_of(whole(t)) for t in tensors.values() if t.numel()]
+    if not parts:
+        return torch.zeros((), dtype=torch.float32)
+    return _norm_of(torch.stack([part.to(parts[0].device) for part in parts]))
+
+
+def _norm_of(tensor: Tensor) -> Tensor:
+    wide = widest(tensor.device)
+    if tensor.dtype.to_real().itemsize < wide.itemsize:  # whose squares go into the wider one
+        dtype = wide.to_complex() if tensor.is_complex() else wide
+        norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
+        return norm
+    largest = largest_or_one(tensor)
+    relative: Tensor = torch.linalg.vector_norm(tensor / largest)
+    return relative * largest

@@ -11,6 +11,7 @@ import copy
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -40,6 +41,7 @@ from reweight._isolation.kinds import (
     is_an_identity,
     is_generator,
 )
+from reweight._isolation.unchanged import Unchanged
 from reweight._torch_internals import (
     BACKWARD_HOOK_SLOTS,
     HOOK_SLOTS,
@@ -70,6 +72,19 @@ _WEAK: tuple[Any, ...] = (WeakKeyDictionary, WeakValueDictionary, WeakIdKeyDicti
 Slot = tuple[Container, Key, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What stood in the containers between the beginning and a scoring pass.
+
+    Attributes:
+        contents: Containers and what stood in each; ``None``: what did in the beginning.
+        hooks: The same of hooks, where there are any.
+    """
+
+    contents: list[tuple[Container, Any]] | None
+    hooks: list[tuple[Container, Any]]
+
+
 class Containers:
     """Every container that ``modules`` keep something in, and what stood in it.
 
@@ -94,11 +109,12 @@ class Containers:
         self.scripted: list[tuple[ScriptModule, str, Tensor]] = []
         self.generators: list[Any] = []
         self.hooks: list[dict[int, Any]] = []
-        self._backward: list[dict[int, Any]] = []
+        self._backward: list[dict[int, Any]] = []  # among them those of backward passes
         self.outside: list[nn.Module] = []
         self._stood: list[tuple[Container, Any]] = []
         self._anew: list[tuple[Container, Key, Callable[[], Any]]] = []
         self._by_identity: list[tuple[dict[Any, Any], Any]] = []
+        self._replaced: list[Slot] = []
         self._seen: set[int] = set()
         self._kept_alive: list[Any] = []
         for module in given:
@@ -120,13 +136,26 @@ class Containers:
                 self._look_at_module(part)
         self._seen.clear()
         self._kept_alive.clear()
+        self._unchanged = Unchanged(self._stood)
+
+    @property
+    def still_stand(self) -> bool:
+        """Whether a look at the same modules would certainly find the same.
+
+        Of an iterator, an array, TorchScript's slots and what ``lru_cache`` keeps it cannot be
+        told from outside.
+        """
+        return not self._anew and not self.scripted and bool(self._unchanged)
 
     def backward_hooks(self) -> list[dict[int, Any]]:
         """Return where modules keep the hooks of their backward passes."""
-        return self._backward
+        return [hooks for hooks in self._backward if hooks] if any(self._backward) else []
 
-    def exchanged(self) -> list[tuple[Container, Any]]:
+    def exchanged(self) -> Meanwhile:
         """Put everything where it stood, and return what had stood there meanwhile, hooks too."""
+        hooks = [(each, copied(each)) for each in self.hooks if each] if any(self.hooks) else []
+        if self._unchanged:
+            return Meanwhile(None, hooks)
         now: list[tuple[Container, Any]] = []
         for container, stood in self._stood:
             # Most modules' buffers and submodules are none, then and now.
@@ -135,25 +164,33 @@ class Containers:
             else:
                 now.append((container, copied(container)))
                 fill(container, stood)
-        return now + [(hooks, copied(hooks)) for hooks in self.hooks if hooks]
+        return Meanwhile(now, hooks)
 
     def changed(self) -> int:
         """Return how many containers hold something else than in the beginning."""
         return sum(not same(container, stood) for container, stood in self._stood)
 
-    def put_back(self, contents: list[tuple[Container, Any]] | None = None) -> None:
-        """Put ``contents`` back where they stood; by default those found in the beginning.
+    def put_back(self, meanwhile: Meanwhile | None = None) -> None:
+        """Put ``meanwhile`` back where it stood; by default what was found in the beginning.
 
-        Those are without hooks: the library puts some of its own between one pass and the next.
+        That is without hooks: the library puts some of its own between one pass and the next.
         """
-        for container, stood in self._stood if contents is None else contents:
-            if (container or stood) and not same(container, stood):
-                fill(container, stood)
-        if contents is not None:
-            kept = {id(container) for container, _ in contents}
+        for container, key, value in self._replaced:
+            container[key] = value
+        self._replaced.clear()
+        contents = None if meanwhile is None else meanwhile.contents
+        if contents is not None or not self._unchanged:
+            for container, stood in self._stood if contents is None else contents:
+                if (container or stood) and not same(container, stood):
+                    fill(container, stood)
+        if meanwhile is not None and (meanwhile.hooks or any(self.hooks)):
+            kept = {id(hooks) for hooks, _ in meanwhile.hooks}
             for hooks in self.hooks:
                 if hooks and id(hooks) not in kept:
                     hooks.clear()
+            for hooks, stood in meanwhile.hooks:
+                if not same(hooks, stood):
+                    fill(hooks, stood)
 
     def replace(self, replacement: Callable[[Tensor], Tensor]) -> None:
         """Put ``replacement(tensor)`` where each tensor stood in the beginning."""
@@ -162,6 +199,8 @@ class Containers:
             new = replaced(value, replacement)
             if new is not value:
                 put(container, key, new)
+                if type(container) is dict:
+                    self._replaced.append((container, key, value))
         for module, name, tensor in self.scripted:
             new = replacement(tensor)
             if new is not tensor:
@@ -225,7 +264,7 @@ class Containers:
                 continue
             if name in HOOK_SLOTS:
                 self.hooks.append(value)
-                if value and name in BACKWARD_HOOK_SLOTS:
+                if name in BACKWARD_HOOK_SLOTS:
                     self._backward.append(value)
             elif name not in _SKIPPED:
                 self._look_at(value, own, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from array import array
-from types import CellType, FunctionType, MemberDescriptorType
+from types import CellType, FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any
 
 _OF_ABSTRACT = "_" + "abc_"  # what Python itself keeps in abstract classes
@@ -49,6 +49,7 @@ class Variable(Holder):
         assigned: Whether the function assigns to it.
 
     Attributes:
+        scope: The names it is one of, if it is no cell.
         name: Its name.
         assigned: Whether the function assigns to it.
     """
@@ -62,13 +63,13 @@ class Variable(Holder):
         assigned: bool = True,
     ) -> None:
         self._cell = cell
-        self._scope = scope
+        self.scope = scope
         self.name = name
         self.assigned = assigned
 
     def contents(self) -> dict[str, Any]:
-        if self._scope is not None:
-            return {self.name: self._scope[self.name]} if self.name in self._scope else {}
+        if self.scope is not None:
+            return {self.name: self.scope[self.name]} if self.name in self.scope else {}
         assert self._cell is not None
         try:
             return {self.name: self._cell.cell_contents}
@@ -79,14 +80,14 @@ class Variable(Holder):
         if self._cell is not None:
             self._cell.cell_contents = value
         else:
-            assert self._scope is not None
-            self._scope[name] = value
+            assert self.scope is not None
+            self.scope[name] = value
 
     def drop(self, name: str) -> None:
         if self._cell is not None:
             del self._cell.cell_contents
-        elif self._scope is not None:
-            self._scope.pop(name, None)
+        elif self.scope is not None:
+            self.scope.pop(name, None)
 
 
 class Slots(Holder):
@@ -129,6 +130,11 @@ class ClassAttributes(Holder):
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
+
+    @property
+    def members(self) -> MappingProxyType[str, Any]:
+        """Everything in the class, methods too."""
+        return vars(self._kind)
 
     def contents(self) -> dict[str, Any]:
         return {

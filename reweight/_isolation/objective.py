@@ -19,8 +19,9 @@ from reweight._isolation.batches import fresh
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
+from reweight._isolation.layout import Layout
 from reweight._isolation.losses import Losses
-from reweight._isolation.owners import modules_beside
+from reweight._isolation.owners import Looked, modules_beside
 from reweight._isolation.reach import Reach
 from reweight._isolation.scoring_mode import ScoringMode, WritesInto
 from reweight._isolation.scoring_pass import scoring_pass
@@ -76,6 +77,7 @@ class Objective:
         self._learning = False
         self.known_leaves: KnownLeaves = KnownLeaves()
         self._checked: weakref.ref[Start] | None = None
+        self._layout: Layout | None = None
         self._wrappers: list[nn.parallel.DistributedDataParallel] = []
 
     @property
@@ -88,11 +90,13 @@ class Objective:
         """Further modules that have a part in the losses, by name."""
         return self._beside(list(self.module.modules()))
 
-    def _beside(self, modules: list[nn.Module]) -> dict[str, nn.Module]:
+    def _beside(
+        self, modules: list[nn.Module], depends: Looked | None = None
+    ) -> dict[str, nn.Module]:
         if self._function is None:
             return {}
         own = {name for name, _ in self.module.named_children()}
-        found = modules_beside(self.module, self._function, modules)
+        found = modules_beside(self.module, self._function, modules, depends)
         return {f"{name}_" if name in own else name: part for name, part in found.items()}
 
     def named_parameters(self, hidden: Iterable[nn.Module] = ()) -> list[tuple[str, nn.Parameter]]:
@@ -113,8 +117,8 @@ class Objective:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles look anew whether the model is split."""
-        return {**self.__dict__, "_checked": None}
+        """Copies and pickles look anew at the model, and whether it is split."""
+        return {**self.__dict__, "_checked": None, "_layout": None}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what earlier passes found out, as plain containers and numbers."""
@@ -142,20 +146,32 @@ class Objective:
         """Whether a pass was seen to write into ``parameter``."""
         return bool(self._writes.of(parameter))
 
-    def start(self) -> Start:
+    def start(self, *, restores: bool = False) -> Start:
         """Return what the passes of a step that begins now start from.
+
+        Args:
+            restores: Whether everything is to be put back to it, the training pass's doing too.
 
         Raises:
             ValueError: If no parameter requires a gradient, or some have no values yet.
         """
+        if self._layout is None or not self._layout.holds:
+            self._layout = None  # not kept while another is made
+            self._layout = self._look()
+        return Start(self._layout, self._writes, restores=restores)
+
+    def _look(self) -> Layout:
+        """Look through the model, and what its losses bring along."""
         modules = list(self.module.modules())
-        beside = self._beside(modules)
+        depends: Looked = []
+        beside = self._beside(modules, depends)
         modules += [part for module in beside.values() for part in module.modules()]
         reach = Reach(self._function, modules)
         containers = Containers(modules, reach.holders, reach.objects)
         named = self._named(beside, containers.outside)
         named += containers.bare_parameters({id(p) for _, p in named})
-        return Start(containers, self._writes, named, _trainable(named))
+        depends += [(holder, holder.contents()) for holder in reach.holders]
+        return Layout(containers, named, _trainable(named), depends)
 
     def values(self, names: Iterable[str], start: Start) -> Parameters:
         """Return parameters as they were at the start, detached, for one pass to use up.
@@ -235,7 +251,7 @@ class Objective:
                         ),
                         bypassed(self._wrappers),  # after the wrappers' own attributes are put back
                     ):
-                        with ScoringMode(start.guarded(), self.hooks):
+                        with ScoringMode(start.guarded, self.hooks):
                             losses = self._losses(self.module, fresh(batch))
                         self.verdicts.autocast_inside |= entered()
                         return then(losses, given)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from reweight._isolation.numpy_state import NumPyState
 
 
 class DeviceRandomState:
@@ -45,25 +46,29 @@ class RandomState:
     ``generators``: objects of any of these that the model owns.
     """
 
-    def __init__(self, devices: Sequence[torch.device], generators: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        devices: Sequence[torch.device],
+        generators: Sequence[Any] = (),
+        like: RandomState | None = None,
+    ) -> None:
         self._generators = [(generator, _state_of(generator)) for generator in generators]
         self._python = random.getstate()
-        numpy = sys.modules.get("numpy")
-        self._numpy = None if numpy is None else numpy.random.get_state()
+        self._numpy: NumPyState = NumPyState(None if like is None else like._numpy)
         self._torch = DeviceRandomState(devices)
 
     def restore(self) -> None:
         """Put every generator back."""
         random.setstate(self._python)
-        if self._numpy is not None:
-            sys.modules["numpy"].random.set_state(self._numpy)
+        self._numpy.restore()
         self._torch.restore()
         for generator, state in self._generators:
             _set_state(generator, state)
 
     def now(self) -> RandomState:
         """Return the same streams as they stand at this moment."""
-        return RandomState(self._torch._devices, [generator for generator, _ in self._generators])
+        generators = [generator for generator, _ in self._generators]
+        return RandomState(self._torch._devices, generators, like=self)
 
 
 def _state_of(generator: Any) -> Any:

@@ -59,57 +59,69 @@ class ScoringMode(ConstantUnderNoGrad):
     """A scoring pass's view of every operator.
 
     Args:
-        guarded: Storages that must not be written into.
+        guarded: Returns the storages that must not be written into; asked once, and not before
+            something is.
         hooks: Where a hook that changes a gradient is noted.
 
     Raises:
         WritesInto: From within the pass, before a guarded storage is written into.
     """
 
-    def __init__(self, guarded: frozenset[int], hooks: GradientHooks) -> None:
+    def __init__(self, guarded: Callable[[], frozenset[int]], hooks: GradientHooks) -> None:
         super().__init__()
-        self._guarded = guarded
+        self._ask = guarded
+        self._known: frozenset[int] | None = None
         self._hooks = hooks
+
+    @property
+    def _guarded(self) -> frozenset[int]:
+        if self._known is None:
+            self._known = self._ask()
+        return self._known
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
-        if func is Tensor.register_hook and len(args) == 2:
+        try:
+            concern = _concern(func)
+        except TypeError:  # not hashable
+            concern = _NONE
+        if concern is _HOOK:
             self._hooks.on_activations = True
-            args = (args[0], self._hooks.watched(args[1]))
-        elif func is Tensor.retain_grad:
-            self._hooks.on_activations = True
-        elif self._guarded:
-            if reads_data(func):
-                # An alias that keeps count of changes, in place of one that hides them.
-                if storage_of(args[0]) in self._guarded:
-                    return args[0].detach()
-            elif may_write(func, kwargs):
-                for x in written(func, args, kwargs or {}):
-                    storage = storage_of(x)
-                    if storage in self._guarded:
-                        raise WritesInto(storage)
-        return super().__torch_function__(func, types, args, kwargs)
+            if func is Tensor.register_hook and len(args) == 2:
+                args = (args[0], self._hooks.watched(args[1]))
+        elif concern is _DATA:
+            # An alias that keeps count of changes, in place of one that hides them.
+            if storage_of(args[0]) in self._guarded:
+                return args[0].detach()
+        elif concern is _WRITES or (kwargs and kwargs.get("out") is not None):
+            for x in written(func, args, kwargs or {}):
+                storage = storage_of(x)
+                if storage in self._guarded:
+                    raise WritesInto(storage)
+        if torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with forward_mode_enabled(False):
+            return func(*args, **(kwargs or {}))
+
+
+_NONE, _HOOK, _DATA, _WRITES = range(4)
+"""What there is to do about an operator, whatever its arguments."""
 
 
 @lru_cache(maxsize=4096)
+def _concern(func: Callable[..., Any]) -> int:
+    if func is Tensor.register_hook or func is Tensor.retain_grad:
+        return _HOOK
+    if reads_data(func):
+        return _DATA
+    return _WRITES if _kind(func) else _NONE
+
+
 def _kind(func: Callable[..., Any]) -> bool:
-    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
-    if name in _AUGMENTED or name == "__setitem__" or func in _RENORMALISE + _STATISTICS:
-        return True
-    if name.endswith("_") and not name.endswith("__"):
-        return True
-    return _position_of_inplace(func) is not None
-
-
-def may_write(func: Callable[..., Any], kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether an operator may change one of its arguments."""
-    try:
-        return _kind(func) or bool(kwargs and kwargs.get("out") is not None)
-    except TypeError:  # not hashable
-        return False
+    return func in _RENORMALISE + _STATISTICS or place_of_inplace(func) != NEVER
 
 
 def written(
@@ -139,15 +151,33 @@ def works_in_place(
     func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> bool:
     """Whether an operator, called so, changes its first argument."""
-    name = getattr(func, "__name__", "").partition(".")[0]
-    if name in _AUGMENTED or name == "__setitem__":
-        return True
-    if name.endswith("_") and not name.endswith("__"):
-        return True
-    position = _position_of_inplace(func)
-    if position is None:
+    try:
+        place = place_of_inplace(func)
+    except TypeError:  # not hashable
         return False
-    return bool(kwargs.get("inplace", args[position] if len(args) > position else False))
+    return place != NEVER and in_place_there(place, args, kwargs)
+
+
+NEVER, ALWAYS = -2, -1
+
+
+@lru_cache(maxsize=4096)
+def place_of_inplace(func: Callable[..., Any]) -> int:
+    """Return the position of the argument ``inplace``; ``ALWAYS`` or ``NEVER`` where none is."""
+    name = getattr(func, "__name__", "").partition(".")[0]  # of ``mul_.Tensor``
+    if name in _AUGMENTED or name == "__setitem__":
+        return ALWAYS
+    if name.endswith("_") and not name.endswith("__"):
+        return ALWAYS
+    position = _position_of_inplace(func)
+    return NEVER if position is None else position
+
+
+def in_place_there(place: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call says, at the place that :func:`place_of_inplace` returned, it is in place."""
+    if place < 0:
+        return place == ALWAYS
+    return bool(kwargs.get("inplace", args[place] if len(args) > place else False))
 
 
 @lru_cache(maxsize=1024)

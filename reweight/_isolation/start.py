@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reweight._isolation.containers import Containers
-from reweight._isolation.contents import tensors_in
 from reweight._isolation.gradient_hooks import GradientHooks
+from reweight._isolation.layout import Layout
 from reweight._isolation.random_state import RandomState, accelerators
 from reweight._isolation.tensor_copies import bytes_of, equal
 from reweight._torch_internals import (
@@ -36,6 +35,7 @@ class Writes:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[Tensor], bool]] = {}
+        self.changes = 0  # how often something new was learnt
 
     def of(self, tensor: Tensor) -> bool | None:
         """Return whether passes write into ``tensor``; ``None`` where that is not known yet."""
@@ -47,11 +47,13 @@ class Writes:
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._known = {}
+        self._known, self.changes = {}, 0
 
     def note(self, tensor: Tensor, written: bool) -> None:
         """Remember whether a pass wrote into ``tensor``."""
-        written = written or bool(self.of(tensor))
+        before = self.of(tensor)
+        written = written or bool(before)
+        self.changes += written is not before
         if len(self._known) > _MOST_KNOWN:  # a model that makes its tensors anew in every step
             self._known = {
                 key: known for key, known in self._known.items() if known[0]() is not None
@@ -78,6 +80,10 @@ class _Tensor:
     unsure: bool
 
 
+_Alias = tuple[Tensor, Tensor, "int | None"]
+"""A tensor that nothing is expected to write into, an alias of it, and its version."""
+
+
 class Start:
     """What a forward pass starts from: tensors, plain attributes, random number streams.
 
@@ -85,10 +91,10 @@ class Start:
     of them comes first.
 
     Args:
-        containers: What all modules that have a part in the losses keep.
+        layout: What was found by a look through the model.
         writes: What is known of what passes write into; grows.
-        named: All parameters, under each of their names.
-        trainable: Those that require a gradient, each once.
+        restores: Whether :meth:`restore` or :meth:`changed` will be called, for which copies are
+            needed that passes do without.
 
     Attributes:
         named: All parameters, under each of their names.
@@ -97,45 +103,56 @@ class Start:
         random: The random number streams, the modules' own generators among them.
     """
 
-    def __init__(
-        self,
-        containers: Containers,
-        writes: Writes,
-        named: list[tuple[str, nn.Parameter]],
-        trainable: Mapping[str, nn.Parameter],
-    ) -> None:
-        self.named = named
-        self.trainable = trainable
+    def __init__(self, layout: Layout, writes: Writes, *, restores: bool = False) -> None:
+        self.named = layout.named
+        self.trainable = layout.trainable
         self._writes = writes
-        self._containers = containers
-        self._tensors: dict[int, _Tensor] = {}
-        budget = _MOST_BYTES
-        for tensor in self._all_tensors():
-            if id(tensor) in self._tensors or not _stands_by_itself(tensor):
-                continue
-            entry = self._entry(tensor, budget)
-            if entry.unsure:
-                budget -= bytes_of(tensor)
-            self._tensors[id(tensor)] = entry
-        self.devices: list[torch.device] = accelerators(
-            entry.own for entry in self._tensors.values()
+        self._layout = layout
+        self._containers = layout.containers
+        self._tensors: dict[int, _Tensor] = {}  # of which there are copies, or will be
+        plain = self._note_copied(set() if restores else layout.untouched)
+        # Most are of neither kind, and are noted all at once.
+        values = [tensor.detach() for tensor in plain]
+        self._aliases: dict[int, _Alias] = dict(
+            zip(map(id, plain), zip(plain, values, _versions(plain), strict=True), strict=True)
         )
+        self.devices: list[torch.device] = accelerators(layout.tensors)
         self.random: RandomState = RandomState(self.devices, self._containers.generators)
         self._handed_out: list[tuple[_Tensor, Tensor]] = []
         self._of_training: list[_Tensor] = []
+        self._passes = 0
 
-    def _all_tensors(self) -> Iterator[Tensor]:
-        for _, _, value in self._containers.slots:
-            yield from tensors_in(value)
-        for _, _, tensor in self._containers.scripted:
-            yield tensor
+    def _note_copied(self, untouched: set[int]) -> list[Tensor]:
+        """Note which tensors are copied, or not known yet, and return the others."""
+        known = self._layout.plain
+        if known is not None and known[0] == self._writes.changes and untouched is known[1]:
+            plain, others = known[2]
+        else:
+            plain, others = [], self._layout.tensors
+        budget, rest = _MOST_BYTES, []
+        for tensor in others:
+            entry = self._entry(tensor, budget, untouched)
+            if entry is None:
+                rest.append(tensor)
+                continue
+            budget -= bytes_of(tensor) if entry.unsure else 0
+            self._tensors[id(tensor)] = entry
+        if rest:
+            plain = plain + rest
+            others = [tensor for tensor in others if id(tensor) in self._tensors]
+            if untouched is self._layout.untouched:
+                self._layout.plain = self._writes.changes, untouched, (plain, others)
+        return plain
 
-    def _entry(self, tensor: Tensor, budget: int) -> _Tensor:
-        parameter = isinstance(tensor, nn.Parameter)
+    def _entry(self, tensor: Tensor, budget: int, untouched: set[int]) -> _Tensor | None:
         written = self._writes.of(tensor)
-        small = not parameter and tensor.numel() <= _SMALL
+        small = tensor.numel() <= _SMALL and not isinstance(tensor, nn.Parameter)
+        if small and not written and id(tensor) in untouched:
+            return None
         unsure = not small and written is None and bytes_of(tensor) <= budget
         copied = small or bool(written)
+        if not copied and not unsure:
+            return None
         value = tensor.detach()
         return _Tensor(tensor, value.clone() if copied else value, _version(tensor), copied, unsure)
 
@@ -150,6 +167,16 @@ class Start:
             if entry.unsure:
                 entry.value, entry.copied, entry.unsure = entry.value.clone(), True, False
                 self._of_training.append(entry)
+        # What earlier steps left alone is watched by the scoring passes, where there are any.
+        if not self._passes and self._layout.untouched:
+            for key in self._layout.untouched & self._aliases.keys():
+                self._of_training.append(self._copied(key))
+
+    def _copied(self, key: int) -> _Tensor:
+        """Take a copy of a tensor of which there was none."""
+        own, value, before = self._aliases.pop(key)
+        entry = self._tensors[key] = _Tensor(own, value.clone(), before, copied=True, unsure=False)
+        return entry
 
     def value(self, tensor: Tensor) -> Tensor:
         """Return ``tensor`` as it was at the start, detached, for one pass to use up.
@@ -157,12 +184,16 @@ class Start:
         Raises:
             UnguardedWriteError: If it has been written into since, and no earlier pass had done so.
         """
+        alias = self._aliases.get(id(tensor))
+        if alias is not None:
+            if _version(alias[0]) != alias[2]:
+                self._refuse_written(alias[0], "the training pass")
+            return alias[1].detach()
         entry = self._tensors.get(id(tensor))
         if entry is None:  # not in any slot
             return tensor.detach()
-        self._refuse_if_written(entry, "the training pass")
-        if not (entry.copied or entry.unsure):
-            return entry.value.detach()
+        if not entry.copied and _version(entry.own) != entry.version:
+            self._refuse_written(entry.own, "the training pass")
         copy = entry.value.clone()
         if entry.unsure:
             self._handed_out.append((entry, copy))
@@ -174,19 +205,21 @@ class Start:
         Raises:
             UnguardedWriteError: If the pass had been given copies of them already.
         """
-        touched = [e for e in self._tensors.values() if storage_of(_guarded(e)) == storage]
-        aliases = [entry for entry in touched if not (entry.copied or entry.unsure)]
+        aliases = [key for key, alias in self._aliases.items() if storage_of(alias[1]) == storage]
         if not aliases:
+            touched = [e.own for e in self._tensors.values() if storage_of(e.own) == storage]
             raise UnguardedWriteError(
-                f"a scoring pass was about to write into the tensor {self._name(touched[0].own)}, "
+                f"a scoring pass was about to write into the tensor {self._name(touched[0])}, "
                 f"though it was given a copy: by an alias that is kept where it cannot be found "
                 f"(in a generator, in an object of another library). Take the tensor from its "
                 f"module in every forward pass."
             )
-        for entry in aliases:
-            self._refuse_if_written(entry, "a pass")
-            self._writes.note(entry.own, written=True)
-            entry.value, entry.copied = entry.value.clone(), True
+        for key in aliases:
+            own, _, before = self._aliases[key]
+            if _version(own) != before:
+                self._refuse_written(own, "a pass")
+            self._writes.note(own, written=True)
+            self._copied(key)
 
     @property
     def has_backward_hooks(self) -> bool:
@@ -194,9 +227,16 @@ class Start:
         return any(self._containers.backward_hooks())
 
     def guarded(self) -> frozenset[int]:
-        """Return the storages that no scoring pass may write into, where there are any."""
-        found = (storage_of(_guarded(entry)) for entry in self._tensors.values())
-        return frozenset(storage for storage in found if storage is not None)
+        """Return the storages that no scoring pass may write into, where there are any.
+
+        Those are of what it is given, and of what it is given a copy of. Asked for where a pass is
+        about to write into something, which most never are.
+        """
+        tensors = [
+            *(value for _, value, _ in self._aliases.values()),
+            *(entry.own for entry in self._tensors.values()),
+        ]
+        return frozenset(s for tensor in tensors if (s := storage_of(tensor)) is not None)
 
     @contextmanager
     def installed(
@@ -215,7 +255,7 @@ class Start:
         def replacement(tensor: Tensor) -> Tensor:
             found = given.get(id(tensor))
             if found is None:
-                if id(tensor) not in self._tensors:
+                if id(tensor) not in self._aliases and id(tensor) not in self._tensors:
                     return _view_of(tensor, given)
                 found = given[id(tensor)] = self.value(tensor)
             return found
@@ -233,12 +273,31 @@ class Start:
             self._containers.put_scripted_back()
             self._containers.put_back(now)
         self._learn()
+        self._passes += 1
 
     def learn_from_training(self) -> None:
         """Look at what the training pass wrote into, where no scoring pass has told."""
         for entry in self._of_training:
             self._writes.note(entry.own, written=not _unchanged(entry))
+        for entry in self._tensors.values():
+            # Small ones are copied until a whole step was seen to leave them alone.
+            if entry.copied and self._writes.of(entry.own) is None:
+                if _unchanged(entry):
+                    self._layout.untouched.add(id(entry.own))
+                else:
+                    self._writes.note(entry.own, written=True)
         self._of_training.clear()
+        for own in self._written():
+            self._writes.note(own, written=True)
+
+    def _written(self) -> list[Tensor]:
+        """Return what was written into though no copy had been taken."""
+        found = [e.own for e in self._tensors.values() if not e.copied and _is_changed(e)]
+        own, _, before = zip(*self._aliases.values(), strict=True) if self._aliases else ((),) * 3
+        now = _versions(own)
+        if now != [*before]:
+            found += [x for x, a, b in zip(own, now, before, strict=True) if a != b]
+        return found
 
     def _learn(self) -> None:
         """Look at what the pass wrote into, and refuse what could not be kept from it."""
@@ -249,16 +308,13 @@ class Start:
                 entry.value, entry.copied = entry.value.clone(), True
             entry.unsure = False
         self._handed_out.clear()
-        for entry in self._tensors.values():
-            if not entry.copied:
-                self._refuse_if_written(entry, "a scoring pass")
+        for own in self._written():
+            self._refuse_written(own, "a scoring pass")
 
-    def _refuse_if_written(self, entry: _Tensor, who: str) -> None:
-        if entry.copied or _version(entry.own) == entry.version:
-            return
-        self._writes.note(entry.own, written=True)
+    def _refuse_written(self, own: Tensor, who: str) -> None:
+        self._writes.note(own, written=True)
         raise UnguardedWriteError(
-            f"{who} wrote into the tensor {self._name(entry.own)}, which no pass had done before, "
+            f"{who} wrote into the tensor {self._name(own)}, which no pass had done before, "
             f"so that no copy had been taken and this step's scores cannot be told. From the next "
             f"step on a copy is taken; do this step again, or skip it."
         )
@@ -279,7 +335,8 @@ class Start:
             for entry in self._tensors.values():
                 if entry.copied and not _unchanged(entry):
                     entry.own.copy_(entry.value)
-                self._refuse_if_written(entry, "the training pass")
+        for own in self._written():
+            self._refuse_written(own, "the training pass")
         self.random.restore()
 
 
@@ -293,22 +350,19 @@ def _view_of(tensor: Tensor, given: Mapping[int, Tensor]) -> Tensor:
     return found.as_strided(tensor.shape, tensor.stride(), offset)
 
 
-def _stands_by_itself(tensor: Tensor) -> bool:
-    """Whether ``tensor`` was not computed from others that are trained."""
-    try:
-        return not tensor.requires_grad or tensor.is_leaf
-    except RuntimeError:  # a view into what FSDP holds the parameters in
-        return False
-
-
-def _guarded(entry: _Tensor) -> Tensor:
-    """Return what no pass may write into: what it is given, or what it was given a copy of."""
-    return entry.own if entry.copied or entry.unsure else entry.value
-
-
 def _unchanged(entry: _Tensor) -> bool:
-    return _version(entry.own) == entry.version and equal(entry.own, entry.value)
+    return not _is_changed(entry) and equal(entry.own, entry.value)
+
+
+def _is_changed(entry: _Tensor) -> bool:
+    return _version(entry.own) != entry.version
 
 
 def _version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else version(tensor)
+
+
+def _versions(tensors: Sequence[Tensor]) -> list[int | None]:
+    if any(map(Tensor.is_inference, tensors)):
+        return [*map(_version, tensors)]
+    return [*map(version, tensors)]

@@ -57,8 +57,8 @@ def least(rows: Tensor) -> Tensor:
 
 def scaled_by_code(
     scaled: Tensor, rows: Tensor, codes: Tensor, reach: Tensor, *, exact_codes: bool
-) -> bool:
-    """Whether ``scaled`` is ``rows`` times ``codes``, but for rounding.
+) -> Tensor:
+    """Whether ``scaled`` is ``rows`` times ``codes``, but for rounding: a scalar.
 
     Args:
         scaled: What the backward pass of the scaled losses gave.
@@ -73,7 +73,7 @@ def scaled_by_code(
     difference = (at_least_float32(rows) * codes).sub_(scaled).abs()
     limit = codes * reach * (units * eps)
     limit = limit + torch.where(codes > 0, codes, _LARGEST_CODE) * least(rows) * 2
-    return bool((difference <= limit).all())
+    return (difference <= limit).all()
 
 
 def is_half(rows: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +46,17 @@ def channel_dimension(layer: nn.Module | None) -> int:
     return -1 if isinstance(layer, nn.Linear) else 1
 
 
-def owned_parts(losses: Tensor, trace: LayerTrace, findings: Findings) -> Owned | None:
+def owned_parts(
+    losses: Tensor, trace: LayerTrace, findings: Findings, doubt: Callable[[Tensor], None] | None
+) -> Owned | None:
     """Return whose each part of the layer's output is.
 
     Args:
         losses: The loss map, with its graph.
         trace: One call of a layer.
         findings: What earlier steps found out.
+        doubt: Where it is given, it is told if the answer is wrong, a scalar that is not waited
+            for, where earlier steps leave little doubt.
 
     Returns:
         ``None`` if some part reaches two elements, or an element depends on two positions.
@@ -65,7 +70,7 @@ def owned_parts(losses: Tensor, trace: LayerTrace, findings: Findings) -> Owned 
         if math.prod(shape) == losses.numel():
             numbers = torch.arange(losses.numel(), device=losses.device).reshape(shape)
             kind = f"{shapes} in order {shape == positions}"
-            if search.confirmed(numbers, kind):
+            if search.confirmed(numbers, kind, doubt):
                 return Owned(rows, numbers, by_position=shape == positions, in_order=True)
     for shape in (positions, list(rows.shape)):
         kind = f"{shapes} decoded {shape == positions}"
@@ -82,15 +87,22 @@ class _Search:
         self.losses, self.trace, self.rows, self.findings = losses, trace, rows, findings
         self.channels = channel_dimension(trace.layer)
 
-    def confirmed(self, owners: Tensor, kind: str) -> bool:
+    def confirmed(
+        self, owners: Tensor, kind: str, doubt: Callable[[Tensor], None] | None = None
+    ) -> bool:
         """Whether every part reaches its owner and no other element."""
         reach = self._reach(owners.shape)
         count, device = self.losses.numel(), self.losses.device
         if self.findings.trusts(kind) and not is_half(self.rows):
             codes = one_code(count, device, self.findings.next_seed())
-            return self._scaled(owners, codes, reach, exact=False)
+            passed = self._scaled(owners, codes, reach, exact=False)
+            if doubt is None:
+                return bool(passed)
+            doubt(~passed)
+            return True
         if all(
-            self._scaled(owners, codes, reach, exact=True) for codes in digit_codes(count, device)
+            bool(self._scaled(owners, codes, reach, exact=True))
+            for codes in digit_codes(count, device)
         ):
             self.findings.passed(kind)
             return True
@@ -146,6 +158,6 @@ class _Search:
         given = codes.to(self.losses).reshape(self.losses.shape)
         return output_gradients(self.losses, self.trace, given)[0]
 
-    def _scaled(self, owners: Tensor, codes: Tensor, reach: Tensor, *, exact: bool) -> bool:
+    def _scaled(self, owners: Tensor, codes: Tensor, reach: Tensor, *, exact: bool) -> Tensor:
         own = codes[owners.clamp(min=0)].where(owners >= 0, 0)
         return scaled_by_code(self._scaled_rows(codes), self.rows, own, reach, exact_codes=exact)

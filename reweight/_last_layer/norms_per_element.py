@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +29,10 @@ _MOST_PASSES = 1024
 
 
 def element_norms(
-    losses: Tensor, trace: LayerTrace, findings: Findings | None = None
+    losses: Tensor,
+    trace: LayerTrace,
+    findings: Findings | None = None,
+    doubt: Callable[[Tensor], None] | None = None,
 ) -> Tensor | None:
     """Return ‖∂L_e/∂θ_out‖₂ for every element e of a loss map.
 
@@ -42,6 +46,7 @@ def element_norms(
         losses: ``(C, *S)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
         findings: What earlier steps found out.
+        doubt: As for :func:`~reweight._last_layer.norms_per_sample.sample_norms`.
 
     Returns:
         ``(C, *S)``, detached; ``None`` where the formula does not hold and the map is too large
@@ -55,7 +60,7 @@ def element_norms(
     why = _why_no_formula(trace)
     if not why and hooked_parameters(trace, findings):
         why = "hooks of its parameters may change gradients"
-    owned = None if why else owned_parts(losses, trace, findings)
+    owned = None if why else owned_parts(losses, trace, findings, doubt)
     if owned is not None:
         return _norms_of_owned(losses, owned, trace)
     if losses.numel() > _MOST_PASSES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +27,20 @@ _MOST_ELEMENTS = 2**26
 # of one rounding.
 _TOLERATED = {torch.float32: 1e-3, torch.float64: 1e-6}
 _ROUNDINGS = 32
+# Of numbers up to here squares and their sums are in range, and so is what matters beside them.
+_ORDINARY = (1e-12, 1e12)
 
 
-def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = None) -> Tensor:
+Doubt = Callable[[Tensor], None]
+"""Is told of a scalar, true if what is returned is wrong and has to be had again without doubts."""
+
+
+def sample_norms(
+    losses: Tensor,
+    trace: LayerTrace,
+    findings: Findings | None = None,
+    doubt: Doubt | None = None,
+) -> Tensor:
     """Return ‖∂L_i/∂θ_out‖₂ for every sample.
 
     Where each sample's loss depends on that sample's rows of the layer's output alone, the cost
@@ -39,6 +52,7 @@ def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = 
         losses: ``(C,)`` with their graph, which is kept.
         trace: The layer's calls in that graph.
         findings: What earlier steps found out.
+        doubt: Where it is given, the answers of tests that were passed before are not waited for.
 
     Returns:
         ``(C,)``, detached.
@@ -49,12 +63,12 @@ def sample_norms(losses: Tensor, trace: LayerTrace, findings: Findings | None = 
     why = _why_not_row_by_row(trace, len(losses))
     if not why and hooked_parameters(trace, findings):
         why = "hooks of its parameters may change gradients"
-    rows = None if why else _independent_rows(losses, trace, findings)
+    rows = None if why else _independent_rows(losses, trace, findings, doubt)
     if rows is None:
         return _one_by_one(losses, trace, why, findings)
     inputs = [_by_sample(call.args[0].detach(), len(losses)) for call in trace.calls]
     if type(trace.layer) is nn.Linear and len(rows) == 1:
-        cheap = _norms_from_products(inputs[0], rows[0], trace)
+        cheap = _norms_from_products(inputs[0], rows[0], trace, doubt)
         if cheap is not None:
             return cheap
     return _norms_from_gradients(inputs, rows, trace)
@@ -78,7 +92,9 @@ def _why_not_row_by_row(trace: LayerTrace, count: int) -> str:
     return ""
 
 
-def _independent_rows(losses: Tensor, trace: LayerTrace, findings: Findings) -> list[Tensor] | None:
+def _independent_rows(
+    losses: Tensor, trace: LayerTrace, findings: Findings, doubt: Doubt | None
+) -> list[Tensor] | None:
     """Return ∂L_i/∂z_i for every call of the layer, or ``None`` if some ∂L_i/∂z_j is not zero."""
     count, device = len(losses), losses.device
 
@@ -92,19 +108,25 @@ def _independent_rows(losses: Tensor, trace: LayerTrace, findings: Findings) -> 
     behind = operators_behind(losses, trace)
     graph = f"{trace.training} {behind.names}"
 
-    def scaled(codes: Tensor, *, exact: bool) -> bool:
-        return all(
+    def scaled(codes: Tensor, *, exact: bool) -> Tensor:
+        passed = [
             scaled_by_code(one, row, _beside(codes, row), _reach(row), exact_codes=exact)
             for one, row in zip(gradients(codes), rows, strict=True)
-        )
+        ]
+        return torch.stack(passed).all()
 
     if findings.trusts(graph):
         if behind.proven:
             return rows
         coarse = any(map(is_half, rows))
-        if not coarse and scaled(one_code(count, device, findings.next_seed()), exact=False):
-            return rows
-    if all(scaled(codes, exact=True) for codes in digit_codes(count, device)):
+        if not coarse:
+            passed = scaled(one_code(count, device, findings.next_seed()), exact=False)
+            if doubt is not None:
+                doubt(~passed)
+                return rows
+            if bool(passed):
+                return rows
+    if all(bool(scaled(codes, exact=True)) for codes in digit_codes(count, device)):
         findings.passed(graph)
         return rows
     return None
@@ -135,7 +157,26 @@ def _norms_from_gradients(inputs: list[Tensor], rows: list[Tensor], trace: Layer
     return torch.cat(norms)
 
 
-def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Tensor | None:
+def _power_of_two(z: Tensor) -> Tensor:
+    """Return one next to the largest magnitude: to divide by it changes no bit of what is left."""
+    largest = largest_or_one(z)
+    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
+
+
+def _one_in_range(z: Tensor, doubt: Doubt) -> Tensor:
+    """Return 1, for numbers of ordinary size, whose squares need no room made for them.
+
+    A vocabulary has so many rows that to scale them takes as long as to come by them.
+    """
+    least, most = torch.aminmax(z)
+    largest = torch.maximum(most, -least)
+    doubt((largest != 0) & ~((largest > _ORDINARY[0]) & (largest < _ORDINARY[1])))
+    return torch.ones_like(largest)
+
+
+def _norms_from_products(
+    inputs: Tensor, rows: Tensor, trace: LayerTrace, doubt: Doubt | None
+) -> Tensor | None:
     """Norms for a linear layer from ‖Zᵀ A‖² = Σ_ts ⟨z_t, z_s⟩⟨a_t, a_s⟩, where that is cheaper."""
     count = len(inputs)
     a = at_least_float32(inputs).reshape(count, -1, inputs.shape[-1])
@@ -144,8 +185,8 @@ def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Ten
         return None
     if z.is_complex():
         return None
-    scale = largest_or_one(z)  # squares of tiny gradients must not underflow
-    z = z / scale
+    scale = _power_of_two(z) if doubt is None else _one_in_range(z, doubt)
+    z = z if doubt is not None else z / scale  # squares of tiny gradients must not underflow
     products = torch.zeros_like(z[:, :1, :1])
     if "weight" in trace.parameters:
         products = products + a @ a.mT
@@ -159,7 +200,9 @@ def _norms_from_products(inputs: Tensor, rows: Tensor, trace: LayerTrace) -> Ten
     # An error in the square is half as large in its root.
     rounding = _ROUNDINGS * torch.finfo(z.dtype).eps / (2 * _TOLERATED[z.dtype])
     cancelled = squares < rounding * products.abs().sum(dim=(1, 2))
-    if cancelled.any():
+    if doubt is not None:
+        doubt(cancelled.any())
+    elif cancelled.any():
         few = [at_least_float32(inputs[cancelled])], [at_least_float32(rows[cancelled])]
         norms[cancelled] = _norms_from_gradients(*few, trace)
     return norms

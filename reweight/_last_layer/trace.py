@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 
 from reweight._last_layer.scripted import last_scripted_layer
-from reweight._torch_internals import is_wrapped, parameter_slots, unwrapped_tensor
+from reweight._last_layer.watch import Watch, can_be_a_hint, watching_what_follows
+from reweight._torch_internals import parameter_slots, unwrapped_tensor
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class LayerTrace:
             two executions: keeping every layer's input would hold memory the model had let go.
         unseen: Why it could not be watched how the layer made its output; empty where it could.
         training: Whether the model was in train mode.
+        hint: The layer that alone was watched, with what ran after it.
     """
 
     root: nn.Module
@@ -57,6 +60,32 @@ class LayerTrace:
     complete: bool = True
     unseen: str = ""
     training: bool = True
+    hint: nn.Module | None = None
+
+    @property
+    def as_hinted(self) -> bool:
+        """Whether the layer that was watched, if it was one alone, was the last one."""
+        return self.hint is None or self.layer is self.hint
+
+    def note(
+        self,
+        layer: nn.Module,
+        times: int,
+        args: Any,
+        kwargs: Any,
+        output: tuple[GradientEdge, torch.Size] | str | None,
+    ) -> None:
+        """Take in one execution of a layer, as :class:`~reweight._last_layer.watch.Noted` says."""
+        if layer is not self.layer:
+            self.layer, self.calls, self.unseen = layer, [], ""
+        self.parameters = {
+            name: unwrapped_tensor(p) for name, p in layer.named_parameters() if p.requires_grad
+        }
+        edge, shape = output if isinstance(output, tuple) else (None, None)
+        if isinstance(output, str):
+            self.unseen = output
+        self.calls.append(LayerCall(args, kwargs, edge, shape))
+        self.complete = times == len(self.calls)
 
     def path(self) -> str | None:
         """Return the layer's name in the model."""
@@ -70,7 +99,13 @@ class LayerTrace:
 
 
 @contextmanager
-def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iterator[LayerTrace]:
+def trace_last_layer(
+    module: nn.Module,
+    wanted: nn.Module | None = None,
+    hint: nn.Module | None = None,
+    *,
+    partial_pass: bool = False,
+) -> Iterator[LayerTrace]:
     """Watch a forward pass of ``module`` in the body.
 
     A *layer* is an innermost module with trainable parameters: none of the modules that ran
@@ -81,55 +116,31 @@ def trace_last_layer(module: nn.Module, wanted: nn.Module | None = None) -> Iter
     Args:
         module: The model, without wrappers.
         wanted: The layer to watch instead of the last one.
+        hint: The layer that was last in an earlier pass. It alone is watched then, and what runs
+            after it; unless ``trace.as_hinted`` says that it was last again, the pass has to be
+            made once more without a hint.
+        partial_pass: Whether only the hint's gradients are recorded in this pass.
     """
     trace = LayerTrace(module, training=module.training)
-    open_modules: list[bool] = []  # for each running module: did a layer run inside it?
-    counts: dict[nn.Module, int] = {}
-
-    def enter(part: nn.Module, args: Any) -> None:  # noqa: ARG001
-        open_modules.append(False)
-
-    def leave(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        inner = open_modules.pop() if open_modules else False
-        if inner and wanted is None:
-            return
-        made(part, args, kwargs, output)
-
-    def made(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if not _needs_gradient(output):
-            return
-        open_modules[:] = [True] * len(open_modules)
-        counts[part] = counts.get(part, 0) + 1
-        if part is not trace.layer:
-            trace.layer, trace.calls, trace.unseen = part, [], ""
-        trace.parameters = {
-            name: unwrapped_tensor(p) for name, p in part.named_parameters() if p.requires_grad
-        }
-        single = isinstance(output, Tensor)
-        if single and is_wrapped(output):
-            trace.unseen = "it runs inside a transform of torch.func, which hides its graph"
-            single = False
-        trace.calls.append(
-            LayerCall(
-                args,
-                kwargs,
-                get_gradient_edge(output) if single else None,
-                output.shape if single else None,
-            )
-        )
-        trace.complete = counts[part] == len(trace.calls)
-
-    def scripted(part: nn.Module, args: Any, output: Any) -> None:
-        if part in opaque:
-            made(opaque[part] or last_scripted_layer(part), args, {}, output)
-            trace.unseen = "TorchScript runs it, and shows nothing of what happens inside"
-
+    if wanted is None and hint is not None and can_be_a_hint(hint):
+        trace.hint = hint
+        layers = partial(_trainable_modules, module)
+        with watching_what_follows(Watch(trace), hint, layers, partial=partial_pass):
+            yield trace
+        return
     parts, opaque = _watched(module, wanted)
+    watch = Watch(trace, wanted)
     handles = []
     for part in parts:
-        handles.append(part.register_forward_pre_hook(enter))
-        handles.append(part.register_forward_hook(leave, with_kwargs=True))
+        handles.append(part.register_forward_pre_hook(watch.enter))
+        handles.append(part.register_forward_hook(watch.leave, with_kwargs=True))
     if opaque:  # these take no hooks of their own
+
+        def scripted(part: nn.Module, args: Any, output: Any) -> None:
+            if part in opaque:
+                watch.made(opaque[part] or last_scripted_layer(part), args, {}, output)
+                trace.unseen = "TorchScript runs it, and shows nothing of what happens inside"
+
         handles.append(register_module_forward_hook(scripted))
     try:
         yield trace
@@ -146,7 +157,7 @@ def _watched(
     Inside a scripted module nothing can be watched. When it has run, its parts have.
     """
     if wanted is not None and not isinstance(wanted, torch.jit.ScriptModule):
-        return [part for part in _trainable_modules(wanted) if part is wanted], {}
+        return [wanted] if any(p.requires_grad for p in wanted.parameters()) else [], {}
     trainable = _trainable_modules(module)
     scripts = [part for part in trainable if isinstance(part, torch.jit.ScriptModule)]
     if wanted is None:
@@ -178,14 +189,3 @@ def _walk(part: nn.Module, found: list[nn.Module], seen: dict[nn.Module, bool]) 
         if seen[part]:
             found.append(part)
     return seen[part]
-
-
-def _needs_gradient(output: Any) -> bool:
-    if isinstance(output, Tensor):
-        # What a transform wraps around it does not always say so.
-        return unwrapped_tensor(output).requires_grad
-    if isinstance(output, dict):
-        return any(_needs_gradient(value) for value in output.values())
-    if isinstance(output, tuple | list):
-        return any(_needs_gradient(value) for value in output)
-    return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,13 +11,17 @@ from torch import Tensor
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.trace import LayerTrace
 
+Ask = Callable[[Tensor, Callable[[float], None]], None]
+
 # So many steps are looked at: what routes samples to several heads does it in every batch.
 _STEPS = 20
 # And so many backward passes are made for it.
 _QUESTIONS = 3
 
 
-def say_if_unreached(norms: Tensor, losses: Tensor, trace: LayerTrace, findings: Findings) -> None:
+def say_if_unreached(
+    norms: Tensor, losses: Tensor, trace: LayerTrace, findings: Findings, ask: Ask
+) -> None:
     """Give a ``UserWarning``, once, if samples do not pass through the layer.
 
     Their scores are zero though their losses are not, and other parameters do have a gradient of
@@ -27,11 +32,18 @@ def say_if_unreached(norms: Tensor, losses: Tensor, trace: LayerTrace, findings:
         losses: ``(C,)`` or the loss map, with their graph, which is kept.
         trace: The layer's calls.
         findings: Whether it was said before.
+        ask: Calls a function with the value of a scalar, now or later.
     """
     if findings.times("looked for samples that do not reach the layer") >= _STEPS:
         return
     unreached = (norms == 0) & (losses.detach().abs() > 1e-6)
-    if not unreached.any() or findings.times("asked whether others learn") >= _QUESTIONS:
+    ask(unreached.any(), partial(_say, unreached, losses, trace, findings))
+
+
+def _say(
+    unreached: Tensor, losses: Tensor, trace: LayerTrace, findings: Findings, any_of_them: float
+) -> None:
+    if not any_of_them or findings.times("asked whether others learn") >= _QUESTIONS:
         return
     if not _others_learn(losses[unreached].sum(), trace):
         return

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reweight._isolation.predictions import Supervised
 from reweight._step.arguments import Arguments, note
-from reweight._step.ignored import ignored_targets, ignored_values
+from reweight._step.ignored import ignored_values, maybe_ignored
 from reweight._step.sample_losses import SampleLosses
 
 Found: TypeAlias = Tensor | tuple[Tensor, Tensor] | SampleLosses
@@ -57,9 +57,12 @@ class SupervisedForward:
         output = self._output(model, value, target)
         return Supervised(output, target, self._ignored, self.loss)
 
-    def ignored(self, losses: Tensor, batch: Any) -> Tensor | None:
-        """Return where the target is one to be ignored, bool, in the losses' shape, or ``None``."""
-        return ignored_targets(losses, batch[1], self._ignored)
+    def maybe_ignored(self, losses: Tensor, batch: Any) -> Tensor | None:
+        """Return where the target is one to be ignored, bool, in the losses' shape.
+
+        That may be nowhere; ``None`` if it cannot be anywhere.
+        """
+        return maybe_ignored(losses, batch[1], self._ignored)
 
     def _output(self, model: nn.Module, value: Any, target: Any) -> Any:
         named = isinstance(value, Mapping)

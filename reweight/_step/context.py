@@ -15,6 +15,7 @@ from reweight._dtypes import widest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._step.derivatives import AnyMethod, Derivatives
 from reweight._step.every_label import check_labels, counted_labels
+from reweight._step.later import Later
 from reweight._step.losses import Granularity
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._step.ranks import Ranks
@@ -45,6 +46,7 @@ class ScoringContext:
         label_scores: The scores of every sample under every label, ``(*labels.shape, K)``, once a
             scorer that was asked for them has given them.
         no_label_scores: Why there are none.
+        later: What is asked of the device once the step is computed.
     """
 
     def __init__(
@@ -58,13 +60,16 @@ class ScoringContext:
         full_trusted_gradient: bool = False,
         ranks: Ranks | None = None,
         label_scores: bool = False,
+        later: Later | None = None,
     ) -> None:
         self.objective = objective
         self.granularity = granularity
         self.model: nn.Module = objective.module
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
-        self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training)
+        self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training, later=later)
+        self.later: Later = self.passes.later
+        self._again: list[tuple[Tensor, Callable[[], Tensor]]] = []
         self.derivatives: Derivatives = Derivatives(objective, self.passes)
         self.passes.wants_labels = label_scores
         self.label_scores: Tensor | None = None
@@ -88,6 +93,20 @@ class ScoringContext:
     def counted(self) -> Tensor | None:
         """Which losses count, bool, in their shape; ``None``: all. Ignored targets do not."""
         return self.passes.for_scores().counted
+
+    def again_if(self, wrong: Tensor, again: Callable[[], Tensor]) -> None:
+        """Have the scorer that is being asked asked again, otherwise, should it be ``wrong``.
+
+        Args:
+            wrong: A scalar, true or false, that is read once the step is computed.
+            again: Returns the scores in another way.
+        """
+        self._again.append((wrong, again))
+
+    def taken_doubts(self) -> list[tuple[Tensor, Callable[[], Tensor]]]:
+        """Return, once, what :meth:`again_if` was told since it was last asked."""
+        found, self._again = self._again, []
+        return found
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name."""
@@ -162,7 +181,13 @@ class ScoringContext:
         with self.told_of_errors(names):
             self.require_trusted()
             own = trusted_gradient(
-                self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look
+                self.objective,
+                self.trusted,
+                names,
+                self.passes.start,
+                at,
+                look=self.passes.look,
+                finite=self.later.finite,
             )
         joint = None
         if self.ranks.group is not None:
@@ -224,7 +249,7 @@ class ScoringContext:
         prove = self.derivatives.is_to_prove_itself("norms", ())
         return gradient_norms(self.objective, passes.noisy, names, passes.start, say, prove=prove)
 
-    def score_every_label(self, derivative: Tensor, factor: float) -> None:
+    def score_every_label(self, derivative: Tensor, factor: float | Tensor) -> None:
         """Keep the scores under every label, if they were asked for and are not there yet.
 
         Args:

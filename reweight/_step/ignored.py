@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,17 +38,24 @@ def ignored_in(losses: Any, batch: Any) -> Tensor | None:
         losses: ``(C, ...)``, as a ``forward=`` returned them.
         batch: A mapping, tuple or list of tensors, among other things.
     """
+    for found in maybe_ignored_in(losses, batch):
+        if bool(found.any()):
+            return found
+    return None
+
+
+def maybe_ignored_in(losses: Any, batch: Any) -> Iterator[Tensor]:
+    """Yield where targets are ignored, for each tensor of the batch that may be the target."""
     if not isinstance(losses, Tensor) or losses.dim() == 0:
-        return None
+        return
     values = batch.values() if isinstance(batch, Mapping) else batch
     for value in values if isinstance(batch, Mapping | tuple | list) else ():
         if not isinstance(value, Tensor) or value.dim() == 0:
             continue
         shifted = (*value.shape[:-1], value.shape[-1] - 1)
         rest = value[..., 1:] if losses.numel() == math.prod(shifted) else value
-        if (found := ignored_targets(losses, rest, (_DEFAULT,))) is not None:
-            return found
-    return None
+        if (found := maybe_ignored(losses, rest, (_DEFAULT,))) is not None:
+            yield found
 
 
 def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
@@ -63,6 +70,15 @@ def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Ten
             for each, of which all must be ignored.
         values: From :func:`ignored_values`.
     """
+    ignored = maybe_ignored(losses, target, values)
+    return None if ignored is None or not bool(ignored.any()) else ignored
+
+
+def maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
+    """Return where the target is ignored, which may be nowhere; ``None`` if it cannot be.
+
+    The device is not waited for.
+    """
     if not isinstance(target, Tensor) or not isinstance(losses, Tensor) or losses.dim() == 0:
         return None
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
@@ -75,11 +91,8 @@ def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Ten
     chosen = target == values[0]
     for value in values[1:]:
         chosen = chosen | (target == value)
-    if not bool(chosen.any()):
-        return None
     plain = chosen if type(chosen) is Tensor else chosen.as_subclass(Tensor)
     if several and target.dim() > losses.dim():
         plain = plain.flatten(losses.dim()).all(dim=-1)
     ignored = plain.reshape(losses.shape) & (losses.detach() == 0)
-    ignored = ignored if type(ignored) is Tensor else ignored.as_subclass(Tensor)
-    return ignored if bool(ignored.any()) else None
+    return ignored if type(ignored) is Tensor else ignored.as_subclass(Tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ from reweight._isolation.predictions import Supervised
 from reweight._isolation.wrappers import whole
 from reweight._step.batches import Forward, SupervisedForward
 from reweight._step.first_sides import OnePerSample
-from reweight._step.ignored import ignored_in, ignored_targets
+from reweight._step.ignored import maybe_ignored, maybe_ignored_in
+from reweight._step.later import Later, NotExpected
 from reweight._step.sample_losses import SampleLosses
 
 Granularity = Literal["sample", "element"]
@@ -123,30 +125,58 @@ class UnitLosses:
         forward: ``(model, batch) -> losses``, ``(C,)`` or ``(C, ...)``, or a pair of them and of
             which of them count.
         granularity: Whether samples or elements of the loss map are weighed.
+
+    Attributes:
+        expects_ignored: Whether targets that the loss ignores have been seen.
+        later: What is asked, where none has, if there are some now.
     """
 
     def __init__(self, forward: Forward, granularity: Granularity) -> None:
         self.forward = forward
         self.granularity: Granularity = granularity
         self._one_per_sample = OnePerSample(getattr(forward, "loss", None))
+        self.expects_ignored = False
+        self.later: Later | None = None
+
+    def _ignored(self, maybe: Iterable[Tensor | None]) -> Tensor | None:
+        """Return the first that marks anything; where none ever did, none is expected to."""
+        found = [each for each in maybe if each is not None]
+        if not found:
+            return None
+        if self.later is None or self.later.at_once or self.expects_ignored:
+            first = next((each for each in found if bool(each.any())), None)
+            self.expects_ignored |= first is not None
+            return first
+        anywhere = found[0].any()
+        for each in found[1:]:
+            anywhere = anywhere | each.any()
+        self.later.ask(anywhere, self._refuse_ignored)
+        return None
+
+    def _refuse_ignored(self, found: float) -> None:
+        if found:
+            self.expects_ignored = True
+            raise NotExpected
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
         """Return ``(C,)``, or the loss map."""
-        counted, ignored, said = None, None, False
+        counted, said = None, False
+        maybe: Iterable[Tensor | None] = ()
         if isinstance(self.forward, SupervisedForward):
             source: Supervised | None = self.forward.source(model, batch)
             assert source is not None
             found = self.forward.loss(source.output, source.target)
-            ignored = self.forward.ignored(found, batch)
+            maybe = [self.forward.maybe_ignored(found, batch)]
         else:
             returned = _as_sample_losses(self.forward(model, batch))
             found, counted, source = returned.losses, returned.counted, returned.source()
             if counted is not None:
                 said = True
             elif source is None:
-                ignored = ignored_in(found, batch)
+                maybe = maybe_ignored_in(found, batch)
             else:
-                ignored = ignored_targets(found, returned.labels, source.ignored)
+                maybe = [maybe_ignored(found, returned.labels, source.ignored)]
+        ignored = self._ignored(maybe)
         if ignored is not None:
             counted = ~ignored
         losses = per_unit(found, self.granularity, counted)

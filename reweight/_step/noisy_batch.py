@@ -111,6 +111,7 @@ class NoisyBatch:
         uniform: bool,
         remembers: bool = False,
         dynamics: Dynamics | None = None,
+        at_once: bool = True,
     ) -> Weights:
         """Return the weights, after the weighting has learnt of the step, if it trains.
 
@@ -121,28 +122,29 @@ class NoisyBatch:
             uniform: Whether equal weights stand in where none is left.
             remembers: Whether something will ask for the losses of all ranks.
             dynamics: Is told of the step and its weights, if it trains.
+            at_once: Whether weights are looked at now, whoever gave them.
         """
         together = together and self.ranks.group is not None
         if self.training:
             if remembers:
                 _ = self.all  # at once: the ranks bring their rows together before they count
             weighting.learn(self.all if weighting.learns else self.own)
-        selected = weigh(weighting, selector, self.all if together else self.own)
+        selected, refused = weigh(
+            weighting, selector, self.all if together else self.own, at_once=at_once
+        )
         survived = (selected > 0).sum()
-        # Equal weights are kept, too; they are counted before the device is waited for.
-        kept = torch.where(survived > 0, survived, selected.numel()) if uniform else survived
-        if together:
-            count = int(survived)
-        else:
-            kept, count = self.ranks.sum_and_read(kept, survived)
-        if count == 0 and uniform:
-            selected = torch.full_like(selected, 1 / max(selected.numel(), 1))
+        empty = survived == 0
+        kept = survived
+        if uniform:  # equal weights are kept, too
+            kept = torch.where(empty, selected.numel(), survived)
+            selected = torch.where(empty, 1 / max(selected.numel(), 1), selected)
+        if not together:
+            kept = self.ranks.sum_of_kept(kept)
         if dynamics is not None and self.training:
             dynamics.learn(self.all, self._of_all(selected * selected.numel(), together=together))
         own = self._joint[0].own(selected) if together else selected
-        return Weights(
-            self.units.spread(own), count == 0, kept, of_all=selected if together else None
-        )
+        of_all = selected if together else None
+        return Weights(self.units.spread(own), empty, kept, of_all, refused)
 
     def _of_all(self, weights: Tensor, *, together: bool) -> Tensor:
         if together or self.ranks.group is None:
@@ -210,12 +212,14 @@ class Weights:
 
     Attributes:
         values: In the shape of the losses; 0 where one does not count.
-        empty: Whether no weight survived selection.
+        empty: Whether no weight survived selection: a scalar on the device.
         kept: How many did, on all ranks: a scalar on the device.
         of_all: ``(N,)``, those of all ranks where they were weighed together.
+        refused: Whether they were none, and zeros stand for them: a scalar, where it is not known.
     """
 
     values: Tensor
-    empty: bool
+    empty: Tensor
     kept: Tensor
     of_all: Tensor | None
+    refused: Tensor | None = None

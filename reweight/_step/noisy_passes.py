@@ -28,10 +28,10 @@ from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
+from reweight._step.later import Later
 from reweight._step.repeated import Repeated
 from reweight._step.why_not_by_layers import why_not_by_layers
 from reweight._torch_internals import anything_compiled, uses_compiler
-from reweight.errors import check_finite
 
 _Traces = dict[nn.Module | None, LayerTrace]
 
@@ -64,6 +64,7 @@ class NoisyPasses:
         objective: The losses as a function of the parameters.
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
+        later: What is asked of the device once the step is computed.
         look: Whether to look, in this step, for parameters that nobody knows of.
         noisy: The noisy batch as it came; what the training pass was given may have changed.
         also_used: Parameters that get a gradient from elsewhere than the training pass.
@@ -75,7 +76,9 @@ class NoisyPasses:
         products: What gives scores and weighted gradients layer by layer, where they are so taken.
     """
 
-    def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
+    def __init__(
+        self, objective: Objective, noisy: Any, *, training: bool, later: Later | None = None
+    ) -> None:
         self.objective = objective
         self._wrappers = data_parallel_wrappers(objective.model) if training else []
         broadcast_buffers(self._wrappers)
@@ -94,6 +97,9 @@ class NoisyPasses:
         self.also_used: list[Tensor] = []
         self.mode = "train" if objective.module.training else "eval"
         self.look: bool = objective.self_check and objective.verdicts.due(("look", self.mode))
+        self.later: Later = later or Later(at_once=True)
+        # What is still to be proved is proved of numbers that are known to be finite.
+        self.later.at_once |= self.look or bool(self._wrappers)
         self._repeated = Repeated()
         self._watched: dict[nn.Module | None, nn.Module | None] = {}
         self.taken: str = ""
@@ -110,8 +116,9 @@ class NoisyPasses:
 
         Args:
             layer: The layer, or ``None``.
-            hint: The layer that was last in an earlier step: it spares memory where scores need
-                a pass of their own, and is checked.
+            hint: The layer that was last in an earlier step: with it no other is watched, and
+                memory is spared where scores need a pass of their own. It is checked: if another
+                one is last now, scores are taken from a pass in which all are watched.
 
         Raises:
             ValueError: If FSDP or DeepSpeed has split the parameters.
@@ -129,7 +136,8 @@ class NoisyPasses:
         """Return the pass that scores are taken from."""
         if self._trains_and_scores:
             made = self.for_training()
-            if self._trains_and_scores:  # unless that pass has entered autocast inside the model
+            # Unless that pass has entered autocast inside the model, or another layer was last.
+            if self._trains_and_scores and all(t.as_hinted for t in made.traces.values()):
                 return made
         if self._for_scores is None:
             self._for_scores = self._pass_of_its_own()
@@ -175,7 +183,7 @@ class NoisyPasses:
             return forward_mode(
                 self.objective, self.noisy, direction, self.start, take_output=take
             )[0]
-        with self._watching() as traces:
+        with self._watching(partial=True) as traces:
             derivative, losses = forward_mode(
                 self.objective, self.noisy, direction, self.start, self._watched_parameters(), take
             )
@@ -294,11 +302,11 @@ class NoisyPasses:
         return self._for_training
 
     def _pass_of_its_own(self) -> ForwardPass:
-        with self._watching() as traces:
+        with self._watching(partial=True) as traces:
             losses = self._recorded(self._watched_parameters())
         if not self._as_expected(traces):
             # A layer asked for as «the last one» is not known yet, or is another one now.
-            with self._watching() as traces:
+            with self._watching(hinted=False) as traces:
                 losses = self._recorded(frozenset(self.start.trainable))
         return self._checked(losses, traces)
 
@@ -326,7 +334,7 @@ class NoisyPasses:
         )
 
     def _checked(self, losses: Losses, traces: _Traces, *, noted: bool = True) -> ForwardPass:
-        check_finite(losses.values, "loss", "noisy")
+        self.later.finite(losses.values, "loss", "noisy")
         if noted:
             self.note(losses.values)
         return ForwardPass(losses.values, losses.counted, traces, losses.made_from)
@@ -337,11 +345,14 @@ class NoisyPasses:
             self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
 
     @contextmanager
-    def _watching(self) -> Iterator[_Traces]:
+    def _watching(self, *, hinted: bool = True, partial: bool = False) -> Iterator[_Traces]:
+        module = self.objective.module
         with ExitStack() as stack:
             yield {
-                layer: stack.enter_context(trace_last_layer(self.objective.module, layer))
-                for layer in self._watched
+                layer: stack.enter_context(
+                    trace_last_layer(module, layer, hint if hinted else None, partial_pass=partial)
+                )
+                for layer, hint in self._watched.items()
             }
 
 

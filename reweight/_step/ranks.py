@@ -87,19 +87,19 @@ class Ranks:
         torch.distributed.all_gather(found, own, group=self.group)
         return found
 
-    def sum_and_read(self, counted: Tensor, own: Tensor) -> tuple[Tensor, int]:
-        """Return the sum of every rank's ``counted``, on the device, and ``own``, read.
+    def sum_of_kept(self, counted: Tensor) -> Tensor:
+        """Return the sum of every rank's ``counted``, on the device.
 
         Raises:
             OtherRankError: If another rank has raised an error in this step.
         """
         if self.group is None:
-            return counted, int(own)
+            return counted
         self._ahead.remove("kept")
+        total: Tensor
         total, failed = self.sum(torch.stack([counted, torch.zeros_like(counted)]))
-        read, errors = torch.stack([own, failed]).tolist()  # the device is waited for once
-        self.refuse_failed(errors)
-        return total, read
+        self.refuse_failed(int(failed))  # for which the device is waited for
+        return total
 
     def headers(self, *numbers: int) -> list[list[int]]:
         """Return what every rank says of what it is about to send.

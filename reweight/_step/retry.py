@@ -58,7 +58,7 @@ def without_nonfinite(
         TypeError, ValueError: If how to leave a sample out would be a guess, or ``leave_out``
             leaves another number of them.
     """
-    before, states = objective.start(), States(stateful)
+    before, states = objective.start(restores=True), States(stateful)
     sides = {
         # A model may write into the noisy batch; what is left out is left out of it as it came.
         "noisy": _Side(fresh(noisy), noisy, leave_out or narrow),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +14,20 @@ from reweight._step.context import ScoringContext
 from reweight.errors import check_finite
 from reweight.normalize import normalize
 from reweight.scorers import Mixture
-from reweight.selectors import Selector
-from reweight.weightings import Weighting, WeightingContext
+from reweight.selectors import KeepAll, Rectify, Selector, TopK
+from reweight.weightings import (
+    EqualWeights,
+    GroupWeights,
+    PerBatch,
+    SampleWeights,
+    Weighting,
+    WeightingContext,
+    WeightNet,
+)
+from reweight.weightings.weighting import Sum
+
+_WEIGHTINGS = (PerBatch, EqualWeights, SampleWeights, GroupWeights)
+_SELECTORS = (KeepAll, Rectify, TopK)
 
 
 def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tensor]:
@@ -29,57 +43,115 @@ def scores_by_name(mixture: Mixture, context: ScoringContext) -> dict[str, Tenso
 
     Raises:
         ValueError: If a scorer returns something else than a tensor of the losses' shape.
-        NonFiniteError: If a score is not finite.
+        NonFiniteError: If a score is not finite: when ``context.later`` is read, by which some
+            scores may be replaced.
     """
     names = mixture.names()
     scorers = mixture.scorers
     for scorer in scorers:
         scorer.prepare(context)
-    found: dict[str, Tensor] = {}
+    found: dict[str, Any] = {}
+    doubts: dict[str, list[tuple[Tensor, Callable[[], Tensor]]]] = {}
     # Passes that need no training graph go before it, so that both are never in memory.
     for name, scorer in sorted(
         zip(names, scorers, strict=True), key=lambda pair: not pair[1].before_training_pass
     ):
         found[name] = scorer(context)
+        doubts[name] = context.taken_doubts()
+    scores = {name: _checked(name, found[name], context) for name in names}
+    for name in names:
+        for wrong, again in doubts[name]:
+            context.later.ask(wrong, partial(_again, again, name, scores, context))
+        context.later.ask(_not_finite(scores[name]), partial(_refuse, name, scores))
+    return scores
+
+
+def _checked(name: str, values: Any, context: ScoringContext) -> Tensor:
     losses, counted = context.losses, context.counted
-    for name, values in found.items():
-        if not isinstance(values, Tensor) or values.shape != losses.shape:
-            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(
-                f"scorer {name} must return a tensor of the losses' shape {tuple(losses.shape)}, "
-                f"one score each; got {got}."
-            )
-        wide = torch.promote_types(values.dtype, losses.dtype)
-        scores = at_least_float32(values.detach()).to(wide)
-        if counted is not None:
-            scores = torch.where(counted, scores, torch.zeros_like(scores))
-        found[name] = scores
-        check_finite(found[name], f"score {name}", "noisy")
-    return {name: found[name] for name in names}
+    if not isinstance(values, Tensor) or values.shape != losses.shape:
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"scorer {name} must return a tensor of the losses' shape {tuple(losses.shape)}, "
+            f"one score each; got {got}."
+        )
+    wide = torch.promote_types(values.dtype, losses.dtype)
+    scores = at_least_float32(values.detach()).to(wide)
+    return scores if counted is None else torch.where(counted, scores, torch.zeros_like(scores))
 
 
-def weigh(weighting: Weighting, selector: Selector, context: WeightingContext) -> Tensor:
+def _not_finite(values: Tensor) -> Tensor:
+    # Of numbers that are finite the sum of products with zero is zero; else it is NaN.
+    return (values * 0).sum() != 0
+
+
+def _again(
+    again: Callable[[], Tensor],
+    name: str,
+    scores: dict[str, Tensor],
+    context: ScoringContext,
+    wrong: float,
+) -> None:
+    if wrong:
+        with context.passes.precision.for_scores():
+            scores[name] = _checked(name, again(), context)
+        context.later.ask(_not_finite(scores[name]), partial(_refuse, name, scores))
+
+
+def _refuse(name: str, scores: dict[str, Tensor], wrong: float) -> None:
+    if wrong:  # those of now: they may have been computed again meanwhile
+        check_finite(scores[name], f"score {name}", "noisy")
+
+
+def weigh(
+    weighting: Weighting, selector: Selector, context: WeightingContext, *, at_once: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Return the selected weights of a batch, ``(N,)``, in the losses' dtype or a wider one.
+
+    And, of weights that a network of this library's gives, whether they are no weights, a scalar
+    that is not waited for: then they are all zero.
 
     Args:
         weighting: From scores, and what is remembered, to weights.
         selector: Takes and returns weights, ``(N,)``.
         context: The batch.
+        at_once: Whether everything is to be looked at now.
 
     Raises:
         ValueError: If the weighting or the selector returns no weights, or negative or non-finite
             ones.
     """
     if context.losses.numel() == 0:
-        return context.losses
+        return context.losses, None
     raw = _shaped(weighting(context), context.losses, "weighting")
     weights = (normalize(raw) if weighting.relative else raw).to(context.losses)
     selected = _shaped(selector(weights), weights, "selector")
+    if _own(weighting, selector):  # of scores that are finite
+        return selected, None
     valid = torch.stack([_valid(raw), _valid(selected).to(raw.device)])
+    if not at_once and _own(weighting, selector, networks=True):
+        every = valid.all()
+        return torch.where(every, selected, torch.zeros_like(selected)), ~every
     if not valid.all():  # the device is waited for once
         what = "selector" if valid[0] else "weighting"
         raise ValueError(f"the {what} returned negative or non-finite weights; they must be >= 0.")
-    return selected
+    return selected, None
+
+
+def refuse_weights_of_the_last_step(refused: float) -> None:
+    """Raise if they were none, which was not waited for then."""
+    if refused:
+        raise ValueError(
+            "the weighting returned negative or non-finite weights in the step before this one, "
+            "which therefore trained on nothing; they must be >= 0. A WeightNet that diverges "
+            "needs a smaller rate, or a larger pull."
+        )
+
+
+def _own(weighting: Weighting, selector: Selector, *, networks: bool = False) -> bool:
+    """Whether both are the library's, and, unless ``networks`` are meant too, none may diverge."""
+    parts = weighting.parts if isinstance(weighting, Sum) else (weighting,)
+    kinds = (*_WEIGHTINGS, WeightNet) if networks else _WEIGHTINGS
+    return all(type(part) in kinds for part in parts) and type(selector) in _SELECTORS
 
 
 def _valid(weights: Tensor) -> Tensor:

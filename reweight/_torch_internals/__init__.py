@@ -44,6 +44,7 @@ from reweight._torch_internals.modules import (
 from reweight._torch_internals.operators import (
     body_of,
     dispatch_modes_in_place,
+    draws_random_numbers,
     forward_mode_enabled,
     function_modes,
     handles_operators_itself,
@@ -98,6 +99,7 @@ __all__ = [
     "by_own_batch_norm",
     "compiler_loaded",
     "dispatch_modes_in_place",
+    "draws_random_numbers",
     "dropout_mask",
     "enables_autocast",
     "entering_autocast",

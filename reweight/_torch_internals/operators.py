@@ -25,6 +25,28 @@ def is_custom_operator(func: object) -> bool:
     return isinstance(func, OpOverloadPacket) and func._qualified_op_name.split("::")[0] not in _OWN
 
 
+def draws_random_numbers(func: Any) -> bool | None:
+    """Whether an operator may draw from the global generators, ``None`` where it cannot be told.
+
+    PyTorch tags those that do, under each name that they have. What is written in Python, and may
+    call any of them, bears no tag, but for the methods that stand for signs (``x + y``, ``x[i]``).
+    """
+    if isinstance(func, OpOverload):
+        return torch.Tag.nondeterministic_seeded in func.tags
+    packet: Any = func
+    if not isinstance(func, OpOverloadPacket):
+        name = getattr(func, "__name__", "")
+        if name.startswith("__") and name.endswith("__"):
+            return False
+        packet = None if isinstance(func, FunctionType) else getattr(torch.ops.aten, name, None)
+    if packet is None:
+        return None
+    return any(
+        torch.Tag.nondeterministic_seeded in getattr(packet, overload).tags
+        for overload in packet.overloads()
+    )
+
+
 def reads_data(func: object) -> bool:
     """Whether ``func``, as a function mode sees it, is the reading of ``Tensor.data``."""
     return (

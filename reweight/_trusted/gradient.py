@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import Tensor
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
-from reweight.errors import check_finite
+from reweight.errors import BatchName, check_finite
+
+Finite = Callable[[Tensor, str, BatchName], None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,6 +44,7 @@ def trusted_gradient(
     at: Parameters | None = None,
     *,
     look: bool = False,
+    finite: Finite = check_finite,
 ) -> TrustedGradient:
     """Return ∇L_v, L_v the mean of the trusted losses that count.
 
@@ -51,6 +55,7 @@ def trusted_gradient(
         start: What the pass starts from.
         at: Where to take the gradient, if not at θ: values by parameter name.
         look: Whether to look for parameters that nobody knows of.
+        finite: Raises, now or later, if the losses are not.
 
     Raises:
         NonFiniteError: If a trusted loss is not finite.
@@ -64,7 +69,7 @@ def trusted_gradient(
         return {name: {**found, **moved}[name] for name in names}
 
     def differentiate(losses: Losses, given: Parameters) -> TrustedGradient:
-        check_finite(losses.values, "loss", "trusted")
+        finite(losses.values, "loss", "trusted")
         mean = losses.mean()
         if not mean.requires_grad:
             return TrustedGradient(mean.detach(), {}, {}, losses.number)

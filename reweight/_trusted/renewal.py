@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from reweight._dtypes import at_least_float32
+from reweight._dtypes import at_least_float32, widest
 from reweight._isolation.objective import Objective, Parameters
 from reweight.errors import check_whole
+
+Ask = Callable[[Tensor, Callable[[float], None]], None]
 
 AGREEMENT = 0.95
 """Cosine from which on a gradient counts as unchanged (``benchmarks.fast_mode``).
@@ -52,6 +54,7 @@ class RenewedGradient:
         self._uses = 0
         self._period = 1
         self._unbound = False
+        self._in_doubt = False  # computed, and not known yet to be finite
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles start without a gradient."""
@@ -64,7 +67,7 @@ class RenewedGradient:
     def state_dict(self) -> dict[str, Any]:
         """Return the held gradient by parameter name, or ``None``, its uses and how many it has."""
         return {
-            "gradient": None if self._held is None else dict(self._held),
+            "gradient": None if self._held is None or self._in_doubt else dict(self._held),
             "uses": self._uses,
             "period": self._period,
         }
@@ -119,7 +122,13 @@ class RenewedGradient:
         return self.every == 1 and self.averaging == 0
 
     def next(
-        self, model: nn.Module, names: list[str], fresh: Callable[[], Parameters], *, free: bool
+        self,
+        model: nn.Module,
+        names: list[str],
+        fresh: Callable[[], Parameters],
+        ask: Ask | None = None,
+        *,
+        free: bool,
     ) -> Parameters:
         """Return the gradient for the next step.
 
@@ -128,21 +137,33 @@ class RenewedGradient:
             names: The parameters it is of now.
             fresh: Computes it from the present trusted batch; parameters that the trusted loss
                 does not depend on are left out.
+            ask: Calls a function with the value of a scalar, later in this step; ``None``: now.
             free: Whether it has been computed anyway, so that it may as well be renewed.
         """
-        if self._model is None or self._model() is not model:
+        if self._in_doubt or self._model is None or self._model() is not model:
             self._forget(model)
         if self._held is not None and not set(names) >= self._held.keys():
             self._forget(model)  # parameters were frozen
         if self._held is None or self._uses >= self._period or free:
             new = fresh()
-            if self._held is not None and self.every > 1 and not free:
-                unchanged = _cosine(new, self._held) >= AGREEMENT
-                self._period = min(2 * self._period, self.every) if unchanged else 1
+            compared = self._held is not None and self.every > 1 and not free
+            before = self._held if self._held is not None and compared else new
             self._held = self._averaged(new)
             self._uses = 0
+            self._in_doubt = True
+            cosine, then = _cosine(new, before), partial(self._renewed, compared=compared)
+            if ask is None:
+                then(float(cosine))
+            else:
+                ask(cosine, then)
         self._uses += 1
         return self._held
+
+    def _renewed(self, cosine: float, *, compared: bool) -> None:
+        """Hold the new gradient; if it was compared with the old one, for as long as that says."""
+        self._in_doubt = False
+        if compared:
+            self._period = min(2 * self._period, self.every) if cosine >= AGREEMENT else 1
 
     def _averaged(self, new: Parameters) -> Parameters:
         old, share = self._held, self.averaging
@@ -156,22 +177,22 @@ class RenewedGradient:
         return average
 
 
-def _cosine(a: Parameters, b: Parameters) -> float:
+def _cosine(a: Parameters, b: Parameters) -> Tensor:
     """Return the cosine of the angle between two gradients; NaN where one of them is zero."""
     products = [(g, b[name]) for name, g in a.items() if name in b]
     lengths = [[(g, g) for g in gradients.values()] for gradients in (a, b)]
     inner, first, second = (_sum_of_products(pairs) for pairs in (products, *lengths))
-    return inner / math.sqrt(first * second) if first * second > 0 else math.nan
+    return inner / (first.sqrt() * second.sqrt())
 
 
-def _sum_of_products(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+def _sum_of_products(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     found = [
         torch.linalg.vecdot(*(at_least_float32(t).flatten() for t in pair)).real for pair in pairs
     ]
     if not found:
-        return 0.0
-    # On one device, so that an accelerator is waited for once.
-    return float(torch.stack([value.to(found[0]) for value in found]).sum())
+        return torch.zeros(())
+    wide = widest(found[0].device)
+    return torch.stack([value.to(found[0].device, wide) for value in found]).sum()
 
 
 def _whole_number(value: object, least: int) -> TypeGuard[int]:

@@ -34,11 +34,12 @@ class Linearization:
 
     Attributes:
         point: θ̂(0) by parameter name.
-        moved: Whether θ̂(0) differs from θ (momentum or weight decay move it).
+        moved: Whether θ̂(0) differs from θ (momentum or weight decay move it): a scalar, which
+            is not waited for.
     """
 
     point: Parameters
-    moved: bool
+    moved: Tensor
     _gradients: Parameters
     _updated: Parameters
 
@@ -70,5 +71,6 @@ def linearize(lookahead: Lookahead, parameters: dict[str, nn.Parameter]) -> Line
     with torch.enable_grad():
         updated, _ = lookahead.update(start, gradients, lookahead.start(parameters))
     point = {name: tensor.detach() for name, tensor in updated.items()}
-    moved = any(not torch.equal(point[name], start[name]) for name in start)
+    steps = [point[n] - start[n] for n, tensor in updated.items() if tensor is not start[n]]
+    moved = nn.utils.get_total_norm(steps, float("inf")) != 0
     return Linearization(point, moved, gradients, updated)

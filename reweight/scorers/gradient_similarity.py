@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -54,10 +55,11 @@ def _scale(direction: Parameters) -> float:
     return math.ldexp(1.0, math.frexp(largest)[1]) if largest > 0 else 1.0
 
 
-def _in_range(derivative: Tensor) -> bool:
-    """Whether neither overflow nor underflow has touched what matters of ``derivative``."""
-    largest = float(derivative.abs().max())
-    return math.isfinite(largest) and largest > torch.finfo(derivative.dtype).tiny * 1e6
+def _out_of_range(derivative: Tensor) -> Tensor:
+    """Whether overflow or underflow may have touched what matters of ``derivative``, a scalar."""
+    largest = derivative.abs().max()
+    least = torch.finfo(derivative.dtype).tiny * 1e6
+    return ~((largest > least) & (largest < math.inf))
 
 
 class GradientSimilarity(Scorer):
@@ -143,6 +145,7 @@ class GradientSimilarity(Scorer):
             )
         self.normalize = normalize
         self._said = False
+        self._moves: bool | None = None
 
     @property
     @override
@@ -225,11 +228,25 @@ class GradientSimilarity(Scorer):
         direction, factor = self._direction(context, names)
         if not direction:
             return torch.zeros_like(context.losses)
-        if all(v.dtype.itemsize > 2 for v in direction.values()):
-            derivative = self._derivative(context, direction)
-            if _in_range(derivative):
-                self._score_every_label(context, derivative, factor)
-                return derivative.to(widest(derivative.device)) * factor
+        if any(v.dtype.itemsize <= 2 for v in direction.values()):
+            return self._by_unit_direction(context, direction, factor)
+        derivative = self._derivative(context, direction)
+        wrong = _out_of_range(derivative)
+        at_once = context.later.at_once or self.normalize
+        if at_once and bool(wrong):
+            return self._by_unit_direction(context, direction, factor)
+        self._score_every_label(context, derivative, factor)
+        if not at_once:
+            context.again_if(
+                wrong, partial(self._by_unit_direction, context, direction, factor, anew=True)
+            )
+        return derivative.to(widest(derivative.device)) * factor
+
+    def _by_unit_direction(
+        self, context: ScoringContext, direction: Parameters, factor: float, *, anew: bool = False
+    ) -> Tensor:
+        if anew:
+            context.label_scores = None
         # The product of two tiny gradients may be too small for the model's dtype, that of two
         # huge ones too large, in half precision especially: v is brought to about unit size.
         scale = _scale(direction)
@@ -278,8 +295,18 @@ class GradientSimilarity(Scorer):
             return self._trusted_gradient(context, names, None), self.lookahead.lr
         trainable = context.trainable()
         near = linearize(self.lookahead, {name: trainable[name] for name in names})
-        at = near.point if near.moved else None
+        # Where it was not moved before it is not expected to be, and is looked at later.
+        if context.later.at_once or self._moves is None:
+            self._moves = bool(near.moved)
+        elif not self._moves:
+            context.again_if(near.moved, partial(self._moved, context))
+        at = near.point if self._moves else None
         return near.pull_back(self._trusted_gradient(context, names, at)), 1.0
+
+    def _moved(self, context: ScoringContext) -> Tensor:
+        """Return the scores now that the look-ahead is known to move the parameters."""
+        self._moves, context.label_scores, context.later.at_once = True, None, True
+        return self(context)
 
     def _trusted_gradient(
         self, context: ScoringContext, names: list[str], at: Parameters | None
@@ -292,7 +319,7 @@ class GradientSimilarity(Scorer):
             return fresh()
         self._held.bind(context.objective)
         free = context.full_trusted_gradient and at is None
-        found = self._held.next(context.model, names, fresh, free=free)
+        found = self._held.next(context.model, names, fresh, context.later.ask, free=free)
         context.require_trusted()  # after it: other ranks may have waited for this one in there
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from reweight._last_layer.trace import LayerTrace
 from reweight._step.context import ScoringContext
 from reweight._step.plain_gradients import PlainGradients
 from reweight._torch_internals import parameter_slots
+from reweight.errors import check_finite
 from reweight.scorers.mixture import Scorer
 
 
@@ -54,6 +57,7 @@ class LastLayerGradient(Scorer):
         self.layer = layer
         self._last: nn.Module | None = None
         self._last_name: str | None = None
+        self._changes = False
         self._findings = Findings()
 
     @override
@@ -62,7 +66,8 @@ class LastLayerGradient(Scorer):
         layer = self._resolve(context.model)
         if self._last is None and self._last_name is not None:  # from a checkpoint
             self._last = dict(context.model.named_modules()).get(self._last_name)
-        context.passes.watch(layer, hint=self._last if layer is None else None)
+        known = layer is None and not self._changes
+        context.passes.watch(layer, hint=self._last if known else None)
 
     @override
     def __call__(self, context: ScoringContext) -> Tensor:
@@ -79,16 +84,37 @@ class LastLayerGradient(Scorer):
         if wanted is None:
             self._found(trace)
         per_element = context.granularity == "element" and seen.losses.dim() > 1
-        norms = (element_norms if per_element else sample_norms)(seen.losses, trace, self._findings)
+        take = element_norms if per_element else sample_norms
+        doubts: list[Tensor] = []
+        doubt = None if context.later.at_once else doubts.append
+        norms = take(seen.losses, trace, self._findings, doubt)
+        for wrong in doubts:
+            context.again_if(wrong, partial(self._without_doubt, take, seen.losses, trace))
+        return self._refused_or_said(norms, seen.losses, trace, context)
+
+    def _without_doubt(
+        self, take: Callable[..., Tensor | None], losses: Tensor, trace: LayerTrace
+    ) -> Tensor:
+        # What was only rounding, or not finite, is told apart by tests that are waited for.
+        check_finite(losses, "loss", "noisy")
+        return self._refused(take(losses, trace, self._findings), losses, trace)
+
+    def _refused_or_said(
+        self, norms: Tensor | None, losses: Tensor, trace: LayerTrace, context: ScoringContext
+    ) -> Tensor:
+        found = self._refused(norms, losses, trace)
+        say_if_unreached(found, losses, trace, self._findings, context.later.ask)
+        return found
+
+    def _refused(self, norms: Tensor | None, losses: Tensor, trace: LayerTrace) -> Tensor:
         if norms is None:
             raise ValueError(
-                f"LastLayerGradient cannot score {seen.losses.numel()} single elements by "
+                f"LastLayerGradient cannot score {losses.numel()} single elements by "
                 f"{trace.name()}: it needs nn.Linear or a convolution that runs once, "
                 f" and a loss map of which each element depends on the layer's output at one "
                 f"position alone. Name such a layer with layer=, use GradientSimilarity, or "
                 f'granularity="sample".'
             )
-        say_if_unreached(norms, seen.losses, trace, self._findings)
         return norms
 
     @override
@@ -122,6 +148,8 @@ class LastLayerGradient(Scorer):
         """Keep which layer was last, for the next step."""
         if trace.layer is self._last:
             return
+        # Where it is now one and now another, to look for it in all is cheaper than to look twice.
+        self._changes = self._last is not None
         self._last, self._last_name = trace.layer, trace.path()
         scripted = isinstance(trace.layer, torch.jit.ScriptModule)
         if scripted and any("." in name for name in trace.parameters):

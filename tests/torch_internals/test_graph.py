@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from torch.autograd.graph import get_gradient_edge
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from reweight import _torch_internals as internals

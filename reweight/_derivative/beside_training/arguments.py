@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from reweight._torch_internals import without_subclasses
+
+_SIMPLE = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size})
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -18,6 +23,20 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         for part in value.values():
             yield from tensors_in(part)
+
+
+def differentiable_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors among an operator's arguments that require a gradient, in order."""
+    found: list[Tensor] = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        kind = type(value)
+        if kind is Tensor or kind is nn.Parameter:
+            if value.requires_grad:
+                found.append(value)
+        elif kind not in _SIMPLE:
+            with without_subclasses():
+                found += [x for x in tensors_in(value) if x.requires_grad]
+    return found
 
 
 def with_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from reweight._derivative.beside_training.arguments import tensors_in
+from reweight._derivative.beside_training.arguments import differentiable_in, tensors_in
 from reweight._derivative.beside_training.call import Call, NotCovered, Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
+from reweight._derivative.beside_training.known import Known
+from reweight._derivative.beside_training.operators import Operator, operator_of
 from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import may_refuse, rule_for
-from reweight._derivative.beside_training.saved_tensors import aliases
-from reweight._isolation.scoring_mode import works_in_place
+from reweight._derivative.beside_training.saved_tensors import with_aliases
+from reweight._isolation.scoring_mode import in_place_there
 from reweight._torch_internals import (
-    WeakIdKeyDictionary,
     anything_compiled,
     body_of,
     dispatch_modes_in_place,
-    is_custom_operator,
     is_view,
     leaf_of,
     version,
-    without_subclasses,
 )
 
 
@@ -37,11 +36,27 @@ class NotFollowed(RuntimeError):  # noqa: N818 - nothing went wrong for the user
     """Something in the pass could not be followed; its tangents are unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    version: int
-    node: Node | None
-    tangent: Tensor | None
+@dataclass(slots=True)
+class _Seen:
+    """An operator's inputs before it runs.
+
+    Attributes:
+        inputs: Those that require a gradient.
+        versions: Their versions.
+        tangents: Tangents of theirs by ``id``.
+        in_place: Whether it works in place, called so.
+        rule: What computes its tangents, if anything does.
+        rerun: What computes them otherwise, or where the rule finds out that it cannot.
+        unknown: Why an input is not known; its results must be constants then.
+    """
+
+    inputs: list[Tensor]
+    versions: list[int]
+    tangents: dict[int, Tensor]
+    in_place: bool
+    rule: Rule | None = None
+    rerun: Rerun | None = None
+    unknown: str = ""
 
 
 class TangentMode(TorchFunctionMode):
@@ -62,11 +77,11 @@ class TangentMode(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._devices = devices
-        self._entries: MutableMapping[Tensor, _Entry] = WeakIdKeyDictionary()
+        self._entries = Known()
         self._failure: str | None = None
         self._entered = False
         for parameter, v in direction:
-            self._entries[parameter] = _Entry(version(parameter), None, v)
+            self._entries.note(parameter, None, v)
 
     @override
     def __enter__(self) -> TangentMode:
@@ -92,7 +107,7 @@ class TangentMode(TorchFunctionMode):
         """
         if self._failure is not None:
             raise NotFollowed(self._failure)
-        tangent = self._tangent(value)
+        tangent = self._tangent(value) if value.requires_grad else None
         return torch.zeros_like(value) if tangent is None else tangent
 
     def same(self, value: Tensor, source: Tensor) -> None:
@@ -100,11 +115,11 @@ class TangentMode(TorchFunctionMode):
         if self._failure is not None:
             return
         try:
-            tangent = self._tangent(source)
+            tangent = self._tangent(source) if source.requires_grad else None
         except NotFollowed as error:
             self._fail(str(error))
         else:
-            self._entries[value] = _Entry(version(value), value.grad_fn, tangent)
+            self._entries.note(value, value.grad_fn, tangent)
 
     @override
     def __torch_function__(
@@ -122,17 +137,35 @@ class TangentMode(TorchFunctionMode):
         if func is F.multi_head_attention_forward and not changes_operators(types):
             with self:  # made of operators that have rules
                 return body_of(F.multi_head_attention_forward)(*args, **kwargs)
+        operator = operator_of(func)
+        # Most of what a mode sees is attributes: shapes, flags, devices.
+        return (
+            func(*args, **kwargs)
+            if operator.looks
+            else self._followed(operator, func, types, args, kwargs)
+        )
+
+    def _followed(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         try:
-            step = self._before(func, types, args, kwargs)
+            seen = self._before(operator, func, types, args, kwargs)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")
             return func(*args, **kwargs)
-        if step is None:
+        if seen is None:
             return func(*args, **kwargs)
-        with aliases():
+        if operator.aliased and seen.tangents:
+            out = with_aliases(func, args, kwargs)
+        else:
             out = func(*args, **kwargs)
         try:
-            step(out)
+            self._after(operator, func, seen, args, kwargs, out)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")
         return out
@@ -144,57 +177,89 @@ class TangentMode(TorchFunctionMode):
 
     def _before(
         self,
+        operator: Operator,
         func: Callable[..., Any],
         types: Iterable[type],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> Callable[[Any], None] | None:
-        """Look at an operator before it runs, and return what to do with its results."""
-        with without_subclasses():
-            inputs = [x for x in tensors_in((args, kwargs)) if x.requires_grad]
+    ) -> _Seen | None:
+        """Look at an operator's inputs before it runs; ``None`` if its results are constants."""
+        inputs = differentiable_in(args, kwargs)
         if not inputs:
             return None
-        if is_custom_operator(func):
+        if operator.custom:
             raise NotFollowed(f"{func} is not an operator of PyTorch's own.")
-        if changes_operators(types) or dispatch_modes_in_place():
+        if (types and changes_operators(types)) or dispatch_modes_in_place():
             raise NotFollowed(f"a tensor subclass or a mode may change what {func} does.")
+        seen = _Seen(inputs, [], {}, in_place_there(operator.inplace, args, kwargs))
         try:
-            tangents = {id(x): t for x in inputs if (t := self._tangent(x)) is not None}
+            for x in inputs:
+                seen.versions.append(version(x))
+                tangent = self._tangent(x)
+                if tangent is not None:
+                    seen.tangents[id(x)] = tangent
         except NotFollowed as unknown:
-            return _constant_or(str(unknown))
-        versions = [version(x) for x in inputs]
-        in_place = works_in_place(func, args, kwargs)
-        asked = Call(func, args, kwargs, None, tangents)
-        rule = rule_for(asked, in_place) if tangents else None
-        rerun: Rerun | None = None
-        if tangents and (
-            rule is None or may_refuse(asked)
-        ):  # it may draw random numbers, or write over what it reads
-            rerun = Rerun(func, args, kwargs, tangents, self._devices)
+            seen.unknown = str(unknown)
+            return seen
+        if seen.tangents:
+            self._choose(operator, func, args, kwargs, seen)
+        return seen
 
-        def after(out: Any) -> None:
+    def _choose(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        seen: _Seen,
+    ) -> None:
+        """Choose what will compute the tangents, and keep what a second run would take."""
+        seen.rule, unsure = operator.rule, False
+        if seen.rule is not None and (seen.in_place or operator.draws_by_rule):
+            asked = Call(func, args, kwargs, None, seen.tangents)
+            seen.rule, unsure = rule_for(asked, seen.in_place), may_refuse(asked)
+        if seen.rule is None or unsure:  # it may draw random numbers, or write over what it reads
+            seen.rerun = self._rerun(operator, func, args, kwargs, seen)
+
+    def _after(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        seen: _Seen,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+    ) -> None:
+        """Note the tangents of an operator's results."""
+        if seen.unknown:
+            # Constants are no matter: no tangent is asked of them.
+            if any(x.requires_grad for x in tensors_in(out)):
+                raise NotFollowed(seen.unknown)
+            return
+        in_place = seen.in_place
+        if type(out) is Tensor and not in_place:
+            found = [out]
+        else:
             found = list(tensors_in((out, args[:1] if in_place else ())))
-            if not any(x.requires_grad for x in found):
-                return
-            known: list[Tensor | None] = [None] * len(found)
-            if rule is not None:
-                call = Call(func, args, kwargs, out, tangents)
-                known = self._by_rule(rule, call, in_place, rerun, len(found))
-            elif rerun is not None:
-                known = rerun.tangents()
-            for x, tangent in zip(found, known, strict=True):
-                if not x.is_leaf:
-                    if tangent is not None and tangent.dtype != x.dtype:  # as under autocast
-                        tangent = tangent.to(x.dtype)
-                    self._entries[x] = _Entry(version(x), x.grad_fn, tangent)
-            for x, before in zip(inputs, versions, strict=True):
-                if version(x) != before and all(x is not y for y in found):
-                    raise NotFollowed(f"{func} changed an input in place.")
-
-        return after
+        if not any(x.requires_grad for x in found):
+            return
+        known: list[Tensor | None] = [None] * len(found)
+        if seen.rule is not None:
+            call = Call(func, args, kwargs, out, seen.tangents)
+            known = self._by_rule(seen.rule, operator, call, seen, len(found))
+        elif seen.rerun is not None:
+            known = seen.rerun.tangents()
+        for x, tangent in zip(found, known, strict=True):
+            if not x.is_leaf:
+                if tangent is not None and tangent.dtype != x.dtype:  # as under autocast
+                    tangent = tangent.to(x.dtype)
+                self._entries.note(x, x.grad_fn, tangent)
+        for x, before in zip(seen.inputs, seen.versions, strict=True):
+            if version(x) != before and all(x is not y for y in found):
+                raise NotFollowed(f"{func} changed an input in place.")
 
     def _by_rule(
-        self, rule: Rule, call: Call, in_place: bool, rerun: Rerun | None, results: int
+        self, rule: Rule, operator: Operator, call: Call, seen: _Seen, results: int
     ) -> list[Tensor | None]:
         with torch.no_grad():
             try:
@@ -205,16 +270,32 @@ class TangentMode(TorchFunctionMode):
             if isinstance(found, Tensor):  # of what is changed in place and returned, too
                 return [found] * results
             return list(found)
-        if in_place:
+        if seen.in_place:
             raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
-        if rerun is None:
-            rerun = Rerun(call.operator, call.args, call.kwargs, call.tangents, self._devices)
+        rerun = seen.rerun or self._rerun(operator, call.operator, call.args, call.kwargs, seen)
         return rerun.tangents()
 
+    def _rerun(
+        self,
+        operator: Operator,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        seen: _Seen,
+    ) -> Rerun:
+        return Rerun(
+            func,
+            args,
+            kwargs,
+            seen.tangents,
+            self._devices,
+            draws=operator.draws,
+            in_place=seen.in_place,
+        )
+
     def _tangent(self, x: Tensor) -> Tensor | None:
-        if not x.requires_grad:
-            return None
-        entry = self._entries.get(x)
+        """Return the tangent of ``x``, which requires a gradient; ``None`` if none reaches it."""
+        entry = self._entries.of(x)
         if entry is None:
             # Of a view, asking for more than that may change what autograd allows.
             if not is_view(x) and x.is_leaf and _is_its_own_leaf(x):
@@ -230,13 +311,3 @@ class TangentMode(TorchFunctionMode):
 def _is_its_own_leaf(x: Tensor) -> bool:
     """False for a leaf's alias, such as the graph hands out: its gradient goes to the leaf."""
     return leaf_of(get_gradient_edge(x).node) is x
-
-
-def _constant_or(reason: str) -> Callable[[Any], None]:
-    """Return what refuses results unless they are constants, of which no tangent is asked."""
-
-    def after(out: Any) -> None:
-        if any(x.requires_grad for x in tensors_in(out)):
-            raise NotFollowed(reason)
-
-    return after

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from reweight._derivative.beside_training.arguments import tensors_in, with_tensors
 from reweight._derivative.forward_rules import load_forward_rules
 from reweight._isolation.random_state import DeviceRandomState
-from reweight._isolation.scoring_mode import ConstantUnderNoGrad, works_in_place
+from reweight._isolation.scoring_mode import ConstantUnderNoGrad
 from reweight._isolation.scoring_pass import differentiable_attention
 from reweight._torch_internals import version
 
@@ -34,6 +34,8 @@ class Rerun:
         kwargs: Its keyword arguments.
         tangents: Tangents of its inputs by ``id``.
         devices: Devices other than the CPU whose random numbers it may draw.
+        draws: Whether it may draw any.
+        in_place: Whether it works in place, called so.
 
     Raises:
         ValueError: If it is given what may hide tensors or hold a state: functions, generators.
@@ -46,12 +48,15 @@ class Rerun:
         kwargs: dict[str, Any],
         tangents: Mapping[int, Tensor],
         devices: Sequence[torch.device],
+        *,
+        draws: bool,
+        in_place: bool,
     ) -> None:
         self._func = func
-        self._in_place = works_in_place(func, args, kwargs)
+        self._in_place = in_place
         self._devices = devices
         first = args[0] if self._in_place and args and isinstance(args[0], Tensor) else None
-        self._random = DeviceRandomState(devices)
+        self._random = DeviceRandomState(devices) if draws else None
         self._tangents: dict[int, Tensor] = {}
         self._shared: list[tuple[Tensor, int]] = []
         if any(map(_opaque, (*args, *kwargs.values()))):
@@ -84,11 +89,12 @@ class Rerun:
         """
         if any(version(value) != before for value, before in self._shared):
             raise RuntimeError(f"{self._func} changed what it was not expected to.")
-        now = DeviceRandomState(self._devices)
         with ExitStack() as stack:
-            if now != self._random:
-                stack.callback(now.restore)
-                self._random.restore()
+            if self._random is not None:
+                now = DeviceRandomState(self._devices)
+                if now != self._random:
+                    stack.callback(now.restore)
+                    self._random.restore()
             if self._func in _ATTENTION:
                 stack.enter_context(differentiable_attention())
             stack.enter_context(torch.enable_grad())

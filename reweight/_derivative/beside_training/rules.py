@@ -119,6 +119,11 @@ _COVERS: dict[Any, Callable[[Call], bool]] = {
 }
 
 
+def may_draw(operator: Callable[..., Any]) -> bool:
+    """Whether an operator that has a rule may draw random numbers."""
+    return operator in _RANDOM
+
+
 def may_refuse(call: Call) -> bool:
     """Whether a rule may find out only when it is too late that it does not cover a call.
 

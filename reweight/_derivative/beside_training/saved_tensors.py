@@ -6,23 +6,43 @@ of it in its place does not: tangents go as soon as the model lets go of what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reweight._torch_internals import saved_tensors_hooks, saved_tensors_hooks_allowed, version
 
+# Operators whose backward pass needs no input's values: sums, views, and those that go by what
+# they returned, which a graph keeps in a form of its own.
+_NO_INPUT = (
+    "add add_ sub sub_ rsub neg neg_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ "
+    "__neg__ relu relu_ tanh sigmoid exp rsqrt softmax log_softmax cat concat stack sum "
+    "mean view view_as reshape flatten unflatten squeeze unsqueeze permute transpose t "
+    "swapaxes movedim expand expand_as contiguous clone chunk split unbind select narrow "
+    "__getitem__ to float double half bfloat16 type_as masked_fill dropout embedding"
+)
+_KEEP_NO_INPUT = frozenset(
+    getattr(place, name)
+    for place in (Tensor, torch, F)
+    for name in _NO_INPUT.split()
+    if hasattr(place, name)
+)
 
-@contextmanager
-def aliases() -> Iterator[None]:
-    """Let the graph keep aliases, unless hooks of the caller's are in place or hooks are barred."""
+
+def keeps_no_input(func: Callable[..., Any]) -> bool:
+    """Whether the graph of an operator is known to keep none of its inputs."""
+    return func in _KEEP_NO_INPUT
+
+
+def with_aliases(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call ``func``, its graph keeping aliases, unless hooks are barred or others' are in place."""
     if not saved_tensors_hooks_allowed() or saved_tensors_hooks() is not None:
-        yield
-        return
-    with torch.autograd.graph.saved_tensors_hooks(_alias, _unchanged):
-        yield
+        return func(*args, **kwargs)
+    with _ALIASES:
+        return func(*args, **kwargs)
 
 
 def may_be_read() -> bool:
@@ -47,3 +67,7 @@ def _unchanged(kept: tuple[Tensor, int]) -> Tensor:
             f"version {before} instead."
         )
     return x
+
+
+# Made once: it holds nothing, and every thread has a stack of its own that it is put on.
+_ALIASES = torch.autograd.graph.saved_tensors_hooks(_alias, _unchanged)

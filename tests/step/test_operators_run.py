@@ -1,0 +1,106 @@
+"""What a step runs, by count: numbers that do not depend on the clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
+from reweight._derivative.beside_training import follow
+
+CE = nn.CrossEntropyLoss(reduction="none")
+PROOFS = 3
+
+
+def perceptron() -> nn.Module:
+    """20 layers of 16 units."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(20):
+        layers += [nn.Linear(16, 16), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(16, 3))
+
+
+def convolutions() -> nn.Module:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for channels in (3, 8, 8, 8):
+        layers += [nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+
+
+def batch(shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    x = torch.randn(8, *shape, generator=generator, device="cpu")
+    return x, torch.randint(0, 3, (8,), generator=generator, device="cpu")
+
+
+def operators(run: Callable[[], object]) -> int:
+    """How many of ``aten`` run, those inside others not counted. (A mode would be seen.)"""
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        run()
+    names = Counter(
+        event.name
+        for event in seen.events()
+        if event.name.startswith("aten::")
+        and (event.cpu_parent is None or not event.cpu_parent.name.startswith("aten::"))
+    )
+    return names.total()
+
+
+@contextmanager
+def reruns():
+    """Count operators that have no rule and are run once more."""
+    found: list[object] = []
+    made = follow.Rerun
+
+    def noted(func, *args, **kwargs):
+        found.append(func)
+        return made(func, *args, **kwargs)
+
+    with mock.patch.object(follow, "Rerun", noted):
+        yield found
+
+
+MODELS = {"perceptron": (perceptron, (16,)), "convolutions": (convolutions, (3, 8, 8))}
+# Operators over those of a plain step, at most.
+MOST = {
+    ("perceptron", "default"): 3.25,
+    ("perceptron", "similarity"): 2.95,
+    ("perceptron", "last layer"): 1.6,
+    ("convolutions", "default"): 6.75,
+    ("convolutions", "similarity"): 5.45,
+    ("convolutions", "last layer"): 3.4,
+}
+SCORERS = {
+    "default": lambda: None,
+    "similarity": GradientSimilarity,
+    "last layer": LastLayerGradient,
+}
+# F.cross_entropy, what brings the losses to float32, and adaptive pooling.
+RERUNS = {"perceptron": 2, "convolutions": 3}
+PASSES = {"default": 1, "similarity": 1, "last layer": 0}
+
+
+@pytest.mark.parametrize(("name", "scorer"), MOST)
+def test_a_step_runs_so_many_operators(name, scorer):
+    build, shape = MODELS[name]
+    model = build()
+    weigh = MetaReweighter(model, CE, scorer=SCORERS[scorer]())
+    noisy, trusted = batch(shape, 0), batch(shape, 1)
+    for _ in range(PROOFS):
+        weigh(noisy, trusted).loss.backward()
+    plain = operators(lambda: CE(model(noisy[0]), noisy[1]).mean().backward())
+    passes = weigh._objective.passes
+    with reruns() as again:
+        run = operators(lambda: weigh(noisy, trusted).loss.backward())
+    assert weigh._objective.passes - passes <= PASSES[scorer]
+    assert len(again) <= (0 if scorer == "last layer" else RERUNS[name]), again
+    assert run <= MOST[name, scorer] * plain, (run / plain, run, plain)
