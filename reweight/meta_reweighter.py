@@ -15,8 +15,10 @@ from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective
 from reweight._step.batches import Forward, Loss
 from reweight._step.checkpoint import Checkpoint
+from reweight._step.choice import Choice, may_be_timed
 from reweight._step.context import ScoringContext
 from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
+from reweight._step.explain import explain
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses
 from reweight._step.noisy_batch import NoisyBatch
@@ -224,6 +226,7 @@ class MetaReweighter:
         self._losses = UnitLosses(forward, granularity)
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
+        self._choice = Choice(self._objective.verdicts)
         self._has_trained = False
 
     @classmethod
@@ -369,6 +372,16 @@ class MetaReweighter:
             finally:
                 self.load_state_dict(before)
 
+    def explain(self) -> str:
+        """Return in words how scores are taken, and why so; nothing is run.
+
+        Which way ``method="auto"`` takes and the medians that were measured for each, what was
+        left out and why, and what follows where a way does not go.
+        """
+        self._choice.collect()
+        methods = [getattr(scorer, "method", "") for scorer in self.scorer.scorers]
+        return explain(self._objective.verdicts, [m for m in methods if m], [])
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a later step depends on, besides model, optimiser and random streams.
 
@@ -389,6 +402,7 @@ class MetaReweighter:
             name) and, where they keep a state, ``weighting``, ``labels``, ``selector`` and
             ``dynamics``.
         """
+        self._choice.collect()
         return self._checkpoint().save()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -399,6 +413,7 @@ class MetaReweighter:
             ValueError: If it is of another version, of other scorers or of another model. This
                 reweighter is then as it was before.
         """
+        self._choice.forget()
         self._checkpoint().load(state, self._check_fit)
 
     def _checkpoint(self) -> Checkpoint:
@@ -475,6 +490,9 @@ class MetaReweighter:
             ranks=ranks if together else None,
             label_scores=self._wants_label_scores,
         )
+        turn = None
+        if training and may_be_timed(context.passes.start.devices):
+            turn = context.derivatives.turn = self._choice.turn(context.passes.start.devices)
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
             if term is not None:
@@ -519,6 +537,8 @@ class MetaReweighter:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:
             loss = loss + beta * term.of(context.trainable())
+        if turn is not None:
+            turn.ends(loss)
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights.values,

@@ -157,7 +157,7 @@ class ScoringContext:
         return self._gradients[key]
 
     def _take(self, names: list[str], at: Parameters | None) -> _Trusted:
-        with self.told_of_errors(names):
+        with self.told_of_errors(names), self.derivatives.left_out():
             self.require_trusted()
             own = trusted_gradient(
                 self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look

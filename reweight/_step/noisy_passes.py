@@ -19,6 +19,7 @@ from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import runs_compiled
+from reweight._isolation.graph_leaves import nodes_of
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.predictions import Supervised
@@ -69,6 +70,7 @@ class NoisyPasses:
         training_failed: Whether the training pass has raised an error.
         mode: Whether the model is in train or eval mode.
         wants_labels: Whether the derivatives under every label are wanted too.
+        operators: Names of the operators that the last derivative was taken through twice.
     """
 
     def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
@@ -95,6 +97,7 @@ class NoisyPasses:
         self.taken: str = ""
         self.training_failed: bool = False
         self.wants_labels: bool = False
+        self.operators: frozenset[str] = frozenset()
         self._output: tuple[Supervised, Tensor] | str = "no derivative was taken."
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
@@ -138,6 +141,7 @@ class NoisyPasses:
             direction: v by parameter name.
         """
         self.taken = method
+        self.operators = frozenset()
         self._output = (
             "the losses are not known to be of logits and labels: have forward= return "
             "SampleLosses(losses, logits=..., labels=...)."
@@ -150,7 +154,7 @@ class NoisyPasses:
             refuse_spread(self.objective.module, method)
         if method == "double_backward":
             return double_backward(
-                self.objective, self.noisy, direction, self.start, self.note, take
+                self.objective, self.noisy, direction, self.start, self._note_operators, take
             )
         if method == "per_sample":
             return per_sample(self.objective, self.noisy, direction, self.start, self.note)
@@ -299,6 +303,10 @@ class NoisyPasses:
         """Compare the losses of a pass with those of others, where there is something to prove."""
         if self.look:
             self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
+
+    def _note_operators(self, losses: Tensor) -> None:
+        self.note(losses)
+        self.operators = frozenset(node.name() for node in nodes_of(losses))
 
     @contextmanager
     def _watching(self) -> Iterator[_Traces]:

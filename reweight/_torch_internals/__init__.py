@@ -16,6 +16,7 @@ from reweight._torch_internals.compiler import (
 )
 from reweight._torch_internals.graph import (
     SavedTensorsHooks,
+    at_the_end_of_backward,
     base_of,
     batch_norm_statistics,
     by_own_batch_norm,
@@ -76,6 +77,7 @@ __all__ = [
     "WeakIdKeyDictionary",
     "about_to_broadcast",
     "anything_compiled",
+    "at_the_end_of_backward",
     "backward_hooks_of_all_modules",
     "base_of",
     "batch_norm_statistics",

@@ -195,3 +195,17 @@ def test_hooks_on_a_tensors_gradient_are_known_and_can_be_called():
     assert hook(torch.ones(1)).item() == 2
     handle.remove()
     assert not internals.gradient_hooks(x)
+
+
+@about("Variable._execution_engine")
+def test_a_callback_is_called_once_at_the_end_of_the_backward_pass_that_it_is_queued_in():
+    x = torch.ones(3, requires_grad=True)
+    seen = []
+    loss = (x * 2).sum()
+    loss.register_hook(
+        lambda _: internals.at_the_end_of_backward(lambda: seen.append(x.grad.clone()))
+    )
+    loss.backward()
+    assert [gradient.tolist() for gradient in seen] == [[2.0, 2.0, 2.0]]
+    (x * 3).sum().backward()
+    assert len(seen) == 1
