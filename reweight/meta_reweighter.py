@@ -21,6 +21,7 @@ from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alo
 from reweight._step.explain import explain
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses
+from reweight._step.modes import modes_of
 from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.options import (
     check_choice,
@@ -123,6 +124,12 @@ class MetaReweighter:
             (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
             with only the samples that ``kept``, ``(C,)`` bool on the CPU, marks. Both batches are
             given to it, as copies.
+        compile: Whether the trusted gradient and the directional derivative run as compiled graphs
+            of the model (``torch.compile``); a string names another backend than ``"inductor"``.
+            The training pass stays as it is, and the loss around the model eager. Scores are the
+            same but for rounding, and a model of which that cannot be had is refused in the first
+            steps: one that does not compile whole, that has hooks, or whose random numbers come
+            in another order (dropout inside attention). Each shape of a batch is compiled anew.
         dynamics: Learns in each step how the training of each sample goes, and finds the labels
             that look wrong: :class:`TrainingDynamics`. It takes part in :meth:`state_dict`.
 
@@ -132,7 +139,8 @@ class MetaReweighter:
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
             over the batch, if a setting has no such value, for ``on_nonfinite="drop"`` on a
             distributed model, or if a gradient, or the rows of all ranks, are needed of one that
-            FSDP or DeepSpeed has split.
+            FSDP or DeepSpeed has split, or for ``compile=`` without a scorer that takes
+            derivatives in forward mode.
     """
 
     def __init__(
@@ -154,6 +162,7 @@ class MetaReweighter:
         dynamics: TrainingDynamics | None = None,
         labels: RememberedLabels | None = None,
         label_scores: bool = False,
+        compile: bool | str = False,  # noqa: A002 - as PyTorch has it
     ) -> None:
         check_model(model)
         forward = forward_of(loss, forward)
@@ -226,7 +235,10 @@ class MetaReweighter:
         self._losses = UnitLosses(forward, granularity)
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
+        methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
+        self._modes = modes_of(self._objective.module, compile, methods)
         self._choice = Choice(self._objective.verdicts)
+        self._chooses = "auto" in methods and self._modes.compiled is None
         self._has_trained = False
 
     @classmethod
@@ -308,6 +320,7 @@ class MetaReweighter:
                 or negative weights, or the trusted batch, ids or groups are missing or no such.
             TypeError: If ids or groups are no integers.
             NonFiniteError: If a loss or score is not finite (``on_nonfinite="raise"``).
+            NotCompilableError: If the model does not go as compiled graphs (``compile=``).
             OtherRankError: If another rank has raised an error in this step.
         """
         if not torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
@@ -368,7 +381,9 @@ class MetaReweighter:
             before = copy.deepcopy(self.state_dict())
             scorers = dict(zip(self.scorer.names(), self.scorer.scorers, strict=True))
             try:
-                return check_scorers(self._objective, self._losses, scorers, noisy, trusted)
+                return check_scorers(
+                    self._objective, self._losses, scorers, noisy, trusted, self._modes
+                )
             finally:
                 self.load_state_dict(before)
 
@@ -379,8 +394,8 @@ class MetaReweighter:
         left out and why, and what follows where a way does not go.
         """
         self._choice.collect()
-        methods = [getattr(scorer, "method", "") for scorer in self.scorer.scorers]
-        return explain(self._objective.verdicts, [m for m in methods if m], [])
+        methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
+        return explain(self._objective.verdicts, methods, self._modes.sentences())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a later step depends on, besides model, optimiser and random streams.
@@ -489,9 +504,10 @@ class MetaReweighter:
             full_trusted_gradient=beta > 0,
             ranks=ranks if together else None,
             label_scores=self._wants_label_scores,
+            modes=self._modes,
         )
         turn = None
-        if training and may_be_timed(context.passes.start.devices):
+        if training and self._chooses and may_be_timed(context.passes.start.devices):
             turn = context.derivatives.turn = self._choice.turn(context.passes.start.devices)
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -196,6 +197,7 @@ class Objective:
         first_order: bool = False,
         backward: bool = True,
         fused_attention: bool = False,
+        standing_in: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> T:
         """Return ``then(losses, parameters)`` at ``parameters``, leaving the model as it is.
 
@@ -211,6 +213,7 @@ class Objective:
             first_order: Whether ``then`` takes first derivatives by backward passes and no others.
             backward: Whether ``then`` runs a backward pass, whose hooks are then to be run.
             fused_attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
+            standing_in: Makes the context in which something stands in for the model's forward.
 
         Raises:
             UnguardedWriteError: If the pass wrote into a tensor that it could not be kept from.
@@ -233,7 +236,9 @@ class Objective:
                             self.hooks,
                             backward=backward,
                         ),
-                        bypassed(self._wrappers),  # after the wrappers' own attributes are put back
+                        # After the modules' own attributes are put back:
+                        bypassed(self._wrappers),
+                        standing_in(),
                     ):
                         with ScoringMode(start.guarded(), self.hooks):
                             losses = self._losses(self.module, fresh(batch))

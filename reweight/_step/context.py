@@ -14,6 +14,7 @@ from reweight._isolation.objective import Objective, Parameters
 from reweight._step.derivatives import AnyMethod, Derivatives
 from reweight._step.every_label import check_labels, counted_labels
 from reweight._step.losses import Granularity
+from reweight._step.modes import DEFAULT, Modes
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._step.ranks import Ranks
 from reweight._trusted.gradient import TrustedGradient, trusted_gradient
@@ -36,6 +37,7 @@ class ScoringContext:
         passes: The forward passes of the noisy batch.
         derivatives: Takes directional derivatives of it.
         training: Whether the step trains, or only scores.
+        modes: How scoring passes are computed.
         full_trusted_gradient: Whether the step needs ∇L_v by every trainable parameter anyway.
         ranks: Whose trusted batches judge together; one alone: by this one's.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
@@ -56,13 +58,15 @@ class ScoringContext:
         full_trusted_gradient: bool = False,
         ranks: Ranks | None = None,
         label_scores: bool = False,
+        modes: Modes = DEFAULT,
     ) -> None:
         self.objective = objective
         self.granularity = granularity
         self.model: nn.Module = objective.module
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
-        self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training)
+        self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training, modes=modes)
+        self.modes = modes
         self.derivatives: Derivatives = Derivatives(objective, self.passes)
         self.passes.wants_labels = label_scores
         self.label_scores: Tensor | None = None
@@ -160,7 +164,13 @@ class ScoringContext:
         with self.told_of_errors(names), self.derivatives.left_out():
             self.require_trusted()
             own = trusted_gradient(
-                self.objective, self.trusted, names, self.passes.start, at, look=self.passes.look
+                self.objective,
+                self.trusted,
+                names,
+                self.passes.start,
+                at,
+                look=self.passes.look,
+                compiled=self.modes.compiled,
             )
         joint = None
         if self.ranks.group is not None:

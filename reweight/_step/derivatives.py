@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import OutOfMemoryError, Tensor
 
+from reweight._derivative.compiled import TOLERANCES
 from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.ways import PRICES, WAYS, Method, why
 from reweight._isolation.objective import Objective, Parameters
@@ -15,7 +16,7 @@ from reweight._isolation.wrappers import has_dtensors
 from reweight._step.choice import Turn
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._warnings import warn
-from reweight.errors import NOT_THE_USERS, REFUSALS
+from reweight.errors import NOT_THE_USERS, REFUSALS, NotCompilableError
 
 AnyMethod = Literal["auto"] | Method
 # The one is what others are held against, the other approximate by its name.
@@ -51,11 +52,30 @@ class Derivatives:
             RuntimeError: If the way asked for does not add up.
         """
         self._identity = None  # it is of one direction
+        if self._passes.modes.compiled is not None:
+            return self._compiled(direction)
         if method == "auto":
             return self._cheapest(direction)
         derivative = self._proven(method, direction)
         if derivative is None:
             raise does_not_add_up(method)
+        return derivative
+
+    def _compiled(self, direction: Parameters) -> Tensor:
+        """Return the derivative by compiled graphs, and have their losses compared as well."""
+        derivative = self._proven("forward", direction)
+        found = self._passes.compiled_losses
+        if self._identity is not None and found is not None:
+            expected = self._identity.losses
+            apart = (found - expected).double().abs().max()
+            itemsize = min(8, max(2, min(v.dtype.to_real().itemsize for v in direction.values())))
+            if bool(apart > TOLERANCES[itemsize] * expected.double().abs().max()):
+                raise NotCompilableError(
+                    "compiled code gives other losses than eager code: random numbers (dropout "
+                    "inside attention, say) may be drawn in another order"
+                )
+        if derivative is None:
+            raise NotCompilableError("its derivatives do not add up to an ordinary backward pass")
         return derivative
 
     def _cheapest(self, direction: Parameters) -> Tensor:

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
+from reweight._derivative.compiled import CompiledModel
 from reweight._derivative.double_backward import double_backward
-from reweight._derivative.every_label import NoLabelScores, under_every_label
+from reweight._derivative.every_label import NoLabelScores, TakeOutput, under_every_label
 from reweight._derivative.finite_difference import finite_difference
-from reweight._derivative.forward import forward_mode
+from reweight._derivative.forward import compiled_forward_mode, forward_mode
 from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
@@ -28,6 +29,7 @@ from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
+from reweight._step.modes import DEFAULT, Modes
 from reweight._step.repeated import Repeated
 from reweight._torch_internals import anything_compiled, uses_compiler
 from reweight.errors import check_finite
@@ -61,6 +63,7 @@ class NoisyPasses:
 
     Attributes:
         objective: The losses as a function of the parameters.
+        modes: How scoring passes are computed.
         start: Buffers and random numbers that every pass starts from.
         precision: Autocast for the training pass, none for scores.
         look: Whether to look, in this step, for parameters that nobody knows of.
@@ -70,11 +73,15 @@ class NoisyPasses:
         training_failed: Whether the training pass has raised an error.
         mode: Whether the model is in train or eval mode.
         wants_labels: Whether the derivatives under every label are wanted too.
+        compiled_losses: Those that the last derivative was of, where a compiled graph took it.
         operators: Names of the operators that the last derivative was taken through twice.
     """
 
-    def __init__(self, objective: Objective, noisy: Any, *, training: bool) -> None:
+    def __init__(
+        self, objective: Objective, noisy: Any, *, training: bool, modes: Modes = DEFAULT
+    ) -> None:
         self.objective = objective
+        self.modes = modes
         self._wrappers = data_parallel_wrappers(objective.model) if training else []
         broadcast_buffers(self._wrappers)
         self.start: Start = objective.start()
@@ -98,6 +105,7 @@ class NoisyPasses:
         self.training_failed: bool = False
         self.wants_labels: bool = False
         self.operators: frozenset[str] = frozenset()
+        self.compiled_losses: Tensor | None = None
         self._output: tuple[Supervised, Tensor] | str = "no derivative was taken."
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
@@ -162,6 +170,8 @@ class NoisyPasses:
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
             return finite_difference(self.objective, self.noisy, direction, self.start, baseline)
+        if self.modes.compiled is not None:
+            return self._compiled_derivative(self.modes.compiled, direction, take)
         if shared and self._for_training is None:
             derivative = self._beside_training(direction)
             if derivative is not None:
@@ -196,10 +206,24 @@ class NoisyPasses:
 
     def expected(self, method: Method) -> str:
         """Return what ``taken`` will be after :meth:`derivative`, for all that is known."""
+        if self.modes.compiled is not None:
+            return "compiled"
         beside = self._trains_and_scores and self._for_training is None
         if method == "forward" and beside and self.objective.verdicts.can_be_followed:
             return "beside"
         return method
+
+    def _compiled_derivative(
+        self, compiled: CompiledModel, direction: Parameters, take: TakeOutput | None
+    ) -> Tensor:
+        derivative, losses = compiled_forward_mode(
+            compiled, self.objective, self.noisy, direction, self.start, take
+        )
+        self.taken = "compiled"
+        self.compiled_losses = losses.values
+        if self._for_scores is None and not self._watched:
+            self._for_scores = self._checked(losses, {}, noted=False)
+        return derivative
 
     def _beside_training(self, direction: Parameters) -> Tensor | None:
         """Make the training pass and follow it, or return ``None`` where it cannot be followed."""

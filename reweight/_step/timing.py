@@ -97,4 +97,4 @@ def _between(begin: _Mark, end: _Mark) -> float | None:
         return end - begin
     assert isinstance(begin, torch.cuda.Event)
     assert isinstance(end, torch.cuda.Event)
-    return begin.elapsed_time(end) / 1000 if end.query() else None
+    return begin.elapsed_time(end) / 1000 if end.query() else None  # type: ignore[no-untyped-call]

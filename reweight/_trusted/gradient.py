@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from reweight._derivative.compiled import TOLERANCES, CompiledModel
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
-from reweight.errors import check_finite
+from reweight.errors import NotCompilableError, check_finite
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,6 +43,7 @@ def trusted_gradient(
     at: Parameters | None = None,
     *,
     look: bool = False,
+    compiled: CompiledModel | None = None,
 ) -> TrustedGradient:
     """Return ∇L_v, L_v the mean of the trusted losses that count.
 
@@ -51,8 +54,11 @@ def trusted_gradient(
         start: What the pass starts from.
         at: Where to take the gradient, if not at θ: values by parameter name.
         look: Whether to look for parameters that nobody knows of.
+        compiled: The model's graphs, if the pass is to be compiled. When there is something to
+            look for, it is compared with one that is not.
 
     Raises:
+        NotCompilableError: If the pass is to be compiled and does not go, or is another.
         NonFiniteError: If a trusted loss is not finite.
         UnknownParametersError: If the losses depend on parameters of which nothing is known.
     """
@@ -79,4 +85,33 @@ def trusted_gradient(
             compared[name] = hooked.to_dense() if hooked.layout != torch.strided else hooked
         return TrustedGradient(mean.detach(), plain, compared, losses.number)
 
-    return objective.evaluate(leaves, batch, differentiate, start, first_order=True)
+    plain: TrustedGradient | None = None
+    if compiled is None or look:
+        plain = objective.evaluate(leaves, batch, differentiate, start, first_order=True)
+        if compiled is None:
+            return plain
+    compiled.refuse_unfit(dict.fromkeys(names))
+    look = False  # the graph of compiled code leads to the leaves it was given
+    found = objective.evaluate(
+        leaves, batch, differentiate, start, first_order=True, standing_in=compiled.forwards
+    )
+    if plain is not None and not _alike(found, plain):
+        raise NotCompilableError(
+            "the trusted gradient by compiled code is another than by eager code: random numbers "
+            "(dropout inside attention, say) may be drawn in another order"
+        )
+    return found
+
+
+def _alike(found: TrustedGradient, expected: TrustedGradient) -> bool:
+    """Whether two gradients are the same but for rounding."""
+    names = found.compared.keys() | expected.compared.keys()
+    apart, length = 0.0, 0.0
+    for name in names:
+        one, other = found.compared.get(name), expected.compared.get(name)
+        given = [x for x in (one, other) if x is not None]
+        difference = given[0] if len(given) == 1 else given[0] - given[1]
+        apart = math.hypot(apart, float(torch.linalg.vector_norm(difference)))
+        length = math.hypot(length, float(torch.linalg.vector_norm(given[-1])))
+    narrowest = min((g.dtype.to_real().itemsize for g in expected.compared.values()), default=4)
+    return apart <= TOLERANCES[min(8, max(2, narrowest))] * length
