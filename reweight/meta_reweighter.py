@@ -21,7 +21,7 @@ from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alo
 from reweight._step.explain import explain
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses
-from reweight._step.modes import modes_of
+from reweight._step.modes import ScorePrecision, modes_of
 from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.options import (
     check_choice,
@@ -130,6 +130,11 @@ class MetaReweighter:
             same but for rounding, and a model of which that cannot be had is refused in the first
             steps: one that does not compile whole, that has hooks, or whose random numbers come
             in another order (dropout inside attention). Each shape of a batch is compiled anew.
+        precision: Under autocast (AMP), how scores are taken: ``"full"`` without it, in passes of
+            their own; ``"training"`` under it, from the training pass itself, with its fused
+            attention in the trusted pass. That costs what AMP training costs, and scores then
+            carry its rounding: in bfloat16 about two digits (``python -m benchmarks.precision``).
+            Without autocast both are the same.
         dynamics: Learns in each step how the training of each sample goes, and finds the labels
             that look wrong: :class:`TrainingDynamics`. It takes part in :meth:`state_dict`.
 
@@ -163,6 +168,7 @@ class MetaReweighter:
         labels: RememberedLabels | None = None,
         label_scores: bool = False,
         compile: bool | str = False,  # noqa: A002 - as PyTorch has it
+        precision: ScorePrecision = "full",
     ) -> None:
         check_model(model)
         forward = forward_of(loss, forward)
@@ -171,6 +177,7 @@ class MetaReweighter:
             ("on_empty", on_empty, OnEmpty),
             ("on_nonfinite", on_nonfinite, OnNonfinite),
             ("sync", sync, Sync),
+            ("precision", precision, ScorePrecision),
         ):
             check_choice(name, value, choices)
         check_number("trusted_coefficient", trusted_coefficient)
@@ -236,7 +243,7 @@ class MetaReweighter:
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
         methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
-        self._modes = modes_of(self._objective.module, compile, methods)
+        self._modes = modes_of(self._objective.module, compile, precision, methods)
         self._choice = Choice(self._objective.verdicts)
         self._chooses = "auto" in methods and self._modes.compiled is None
         self._has_trained = False

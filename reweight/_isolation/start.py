@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reweight._isolation.autocast import Precision
 from reweight._isolation.containers import Containers
 from reweight._isolation.contents import tensors_in
 from reweight._isolation.gradient_hooks import GradientHooks
@@ -95,6 +96,8 @@ class Start:
         trainable: The parameters that require a gradient at the start, by name.
         devices: Devices other than the CPU that hold one of their tensors.
         random: The random number streams, the modules' own generators among them.
+        precision: Autocast that scoring passes of the model are to run under; ``None``: they run
+            without, and what enters it inside the model is turned off.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Start:
     ) -> None:
         self.named = named
         self.trainable = trainable
+        self.precision: Precision | None = None
         self._writes = writes
         self._containers = containers
         self._tensors: dict[int, _Tensor] = {}

@@ -1,13 +1,16 @@
-"""How scoring passes are computed: compiled or not."""
+"""How scoring passes are computed: compiled or not, under autocast or without."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from reweight._derivative.compiled import CompiledModel
+
+ScorePrecision = Literal["full", "training"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,17 +19,22 @@ class Modes:
 
     Attributes:
         compiled: The model's graphs; ``None``: scoring passes run eagerly.
+        autocast: Whether they run under the caller's autocast; if not, without any.
     """
 
     compiled: CompiledModel | None = None
+    autocast: bool = False
 
     def sentences(self) -> list[str]:
         """Say it in words."""
-        if self.compiled is None:
-            return ["Scoring passes run eagerly (compile=False)."]
         return [
-            f"Trusted gradient and directional derivative are compiled graphs of the model "
-            f"(compile={self.compiled.backend!r}); auto is forward, and falls back to nothing."
+            "Scoring passes run under the autocast of the training pass (precision='training')."
+            if self.autocast
+            else "Scoring passes run without autocast (precision='full').",
+            "Scoring passes run eagerly (compile=False)."
+            if self.compiled is None
+            else "Trusted gradient and directional derivative are compiled graphs of the model "
+            f"(compile={self.compiled.backend!r}); auto is forward, and falls back to nothing.",
         ]
 
 
@@ -36,6 +44,7 @@ DEFAULT = Modes()
 def modes_of(
     module: nn.Module,
     compile: bool | str,  # noqa: A002
+    precision: ScorePrecision,
     methods: Sequence[str],
 ) -> Modes:
     """Return the modes asked for.
@@ -43,6 +52,7 @@ def modes_of(
     Args:
         module: The model, without wrappers.
         compile: Whether by compiled graphs, or the backend that makes them.
+        precision: ``"training"`` for scoring passes under the caller's autocast.
         methods: Of the scorers that differentiate.
 
     Raises:
@@ -51,8 +61,14 @@ def modes_of(
     """
     if not isinstance(compile, bool | str):
         raise TypeError(f"compile must be True, False or a backend's name, got {compile!r}.")
+    autocast = precision == "training"
     if not compile:
-        return Modes()
+        return Modes(autocast=autocast)
+    if autocast:
+        raise ValueError(
+            'compile= and precision="training" do not go together: compiled graphs are compared '
+            "with eager passes to the last digits, which autocast rounds away. Leave one out."
+        )
     others = [method for method in methods if method not in ("auto", "forward")]
     if others or not methods:
         what = f"method={others[0]!r} is none" if others else "no scorer here takes one"

@@ -65,7 +65,7 @@ class NoisyPasses:
         objective: The losses as a function of the parameters.
         modes: How scoring passes are computed.
         start: Buffers and random numbers that every pass starts from.
-        precision: Autocast for the training pass, none for scores.
+        precision: Autocast for the training pass, and for scores if the modes say so.
         look: Whether to look, in this step, for parameters that nobody knows of.
         noisy: The noisy batch as it came; what the training pass was given may have changed.
         also_used: Parameters that get a gradient from elsewhere than the training pass.
@@ -86,13 +86,14 @@ class NoisyPasses:
         broadcast_buffers(self._wrappers)
         self.start: Start = objective.start()
         self.precision: Precision = Precision(self.start.devices)
+        self.start.precision = self.precision if modes.autocast else None
         self.noisy: Any = noisy
         self._training = training
         self._compiled = training and uses_compiler(objective.model)
         self._trains_and_scores = (
             training
-            and not self.precision.autocast
-            and not objective.verdicts.scores_apart
+            and (modes.autocast or not self.precision.autocast)
+            and not self._scores_apart
             and not self._compiled
             and not scores_apart(objective.model, self._wrappers)
         )
@@ -110,6 +111,19 @@ class NoisyPasses:
         self._for_training: ForwardPass | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
+
+    @property
+    def scores_in_float16(self) -> bool:
+        """Whether scoring passes of the model run under autocast to float16."""
+        return self.modes.autocast and self.precision.narrow
+
+    @property
+    def _scores_apart(self) -> bool:
+        """Whether scores cannot be taken from the training pass, for what was seen in it."""
+        verdicts = self.objective.verdicts
+        if self.modes.autocast:
+            return verdicts.reentrant_inside or verdicts.compiled_inside
+        return verdicts.scores_apart
 
     def watch(self, layer: nn.Module | None, hint: nn.Module | None = None) -> None:
         """Ask, before any pass, that ``layer`` be traced (``None``: the last one executed).
@@ -235,7 +249,7 @@ class NoisyPasses:
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
         made = self._train(mode)
-        if verdicts.scores_apart:
+        if self._scores_apart:
             return None
         try:
             derivative = mode.tangent_of(made.losses)
@@ -266,7 +280,9 @@ class NoisyPasses:
                 also_used=self.also_used,
                 compiled=self._compiled,
             ),
-            autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
+            autocast_inside_noticed()
+            if hooked and not self.modes.autocast
+            else _nothing_noticed() as entered,
             reentrant_checkpoints_noticed() if hooked else _nothing_noticed() as checkpointed,
             observer,
             self.precision.for_training(),
@@ -281,7 +297,7 @@ class NoisyPasses:
             self.objective.verdicts.reentrant_inside = True
         if hooked and anything_compiled() and runs_compiled(losses.values):
             self.objective.verdicts.compiled_inside = True
-        self._trains_and_scores &= not self.objective.verdicts.scores_apart
+        self._trains_and_scores &= not self._scores_apart
         self._for_training = self._checked(losses, traces, noted=self._trains_and_scores)
         return self._for_training
 
@@ -326,7 +342,9 @@ class NoisyPasses:
     def note(self, losses: Tensor) -> None:
         """Compare the losses of a pass with those of others, where there is something to prove."""
         if self.look:
-            self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
+            half = self.modes.autocast and self.precision.autocast
+            itemsize = min(p.itemsize for p in self.start.trainable.values())
+            self._repeated.note(losses, 2 if half else itemsize)
 
     def _note_operators(self, losses: Tensor) -> None:
         self.note(losses)

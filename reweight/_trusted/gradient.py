@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
 from reweight.errors import NotCompilableError, check_finite
+
+_SCALES = (2.0**16, 2.0**8, 1.0)
+"""Of a loss in float16, in which small gradients vanish and large ones overflow."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,7 +80,8 @@ def trusted_gradient(
             return TrustedGradient(mean.detach(), {}, {}, losses.number)
         if look:
             objective.known_leaves.look(losses.values, given.values(), start.trainable)
-        found = torch.autograd.grad(mean, list(given.values()), allow_unused=True)
+        narrow = start.precision is not None and start.precision.narrow
+        found = _gradients(mean, list(given.values()), _SCALES if narrow else (1.0,))
         plain = {name: g for name, g in zip(given, found, strict=True) if g is not None}
         compared = {}
         for name, gradient in plain.items():
@@ -87,7 +92,16 @@ def trusted_gradient(
 
     plain: TrustedGradient | None = None
     if compiled is None or look:
-        plain = objective.evaluate(leaves, batch, differentiate, start, first_order=True)
+        plain = objective.evaluate(
+            leaves,
+            batch,
+            differentiate,
+            start,
+            first_order=True,
+            # Backward passes of fused attention are right, and what training in half precision
+            # has them for; in full precision attention is that of the noisy batch's passes.
+            fused_attention=start.precision is not None and start.precision.autocast,
+        )
         if compiled is None:
             return plain
     compiled.refuse_unfit(dict.fromkeys(names))
@@ -101,6 +115,27 @@ def trusted_gradient(
             "(dropout inside attention, say) may be drawn in another order"
         )
     return found
+
+
+def _gradients(mean: Tensor, leaves: list[Tensor], scales: Sequence[float]) -> list[Tensor | None]:
+    """Return the gradient, taken of the loss times the first scale at which nothing overflows.
+
+    Args:
+        mean: The loss.
+        leaves: What it is differentiated by.
+        scales: Powers of two, the largest first.
+    """
+    for scale in scales:
+        last = scale == scales[-1]
+        found = torch.autograd.grad(mean * scale, leaves, allow_unused=True, retain_graph=not last)
+        if last or _finite(found):
+            break
+    return list(found) if scale == 1 else [None if g is None else g / scale for g in found]
+
+
+def _finite(gradients: Iterable[Tensor | None]) -> bool:
+    sums = [g.sum() for g in gradients if g is not None]
+    return all(bool(each.isfinite()) for each in sums)
 
 
 def _alike(found: TrustedGradient, expected: TrustedGradient) -> bool:

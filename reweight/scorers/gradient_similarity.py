@@ -47,6 +47,10 @@ def _scale(direction: Parameters) -> float:
     return math.ldexp(1.0, math.frexp(largest)[1]) if largest > 0 else 1.0
 
 
+_SMALLER = (1.0, 2.0**-6, 2.0**-12)
+"""By which v is made smaller still, where tangents of float16 overflow."""
+
+
 def _in_range(derivative: Tensor) -> bool:
     """Whether neither overflow nor underflow has touched what matters of ``derivative``."""
     largest = float(derivative.abs().max())
@@ -185,7 +189,8 @@ class GradientSimilarity(Scorer):
         direction, factor = self._direction(context, names)
         if not direction:
             return torch.zeros_like(context.losses)
-        if all(v.dtype.itemsize > 2 for v in direction.values()):
+        narrow = context.passes.scores_in_float16
+        if not narrow and all(v.dtype.itemsize > 2 for v in direction.values()):
             derivative = self._derivative(context, direction)
             if _in_range(derivative):
                 context.score_every_label(derivative, factor)
@@ -193,8 +198,12 @@ class GradientSimilarity(Scorer):
         # The product of two tiny gradients may be too small for the model's dtype, that of two
         # huge ones too large, in half precision especially: v is brought to about unit size.
         scale = _scale(direction)
-        unit = {name: v / scale for name, v in direction.items()}
-        derivative = self._derivative(context, unit)
+        for smaller in _SMALLER if narrow else _SMALLER[:1]:
+            unit = {name: v * (smaller / scale) for name, v in direction.items()}
+            derivative = self._derivative(context, unit)
+            if not narrow or bool(derivative.isfinite().all()):
+                break
+        scale /= smaller
         context.score_every_label(derivative, factor * scale)
         return derivative.to(widest(derivative.device)) * (factor * scale)
 

@@ -15,6 +15,7 @@ from typing_extensions import override
 from reweight._derivative.beside_training.arguments import tensors_in
 from reweight._derivative.beside_training.call import Call
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
+from reweight._derivative.beside_training.precision import by_rule
 from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import RULES, Rule
 from reweight._derivative.beside_training.saved_tensors import aliases
@@ -184,8 +185,7 @@ class TangentMode(TorchFunctionMode):
         return after
 
     def _by_rule(self, rule: Rule, call: Call, in_place: bool) -> list[Tensor | None]:
-        with torch.no_grad():
-            tangent = rule(call)
+        tangent = by_rule(rule, call)
         if tangent is not None:
             return [tangent, tangent] if in_place else [tangent]
         if in_place:
