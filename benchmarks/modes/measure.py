@@ -142,11 +142,11 @@ def _step(
         if weigh is None:
             with autocast():
                 loss = LOSS(module(noisy[0]), noisy[1]).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return None
         with autocast():
             made = weigh(noisy, trusted)
-        made.loss.backward()
+        made.loss.backward()  # type: ignore[no-untyped-call]
         return made.scores["gradient_similarity"]
 
     return step

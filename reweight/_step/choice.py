@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from reweight._derivative.ways import WAYS
 from reweight._isolation.graph_leaves import nodes_of
 from reweight._isolation.verdicts import Verdicts
 from reweight._isolation.wrappers import several_ranks
@@ -151,7 +152,15 @@ def rivals_of(usual: Sequence[str], verdicts: Verdicts) -> list[str]:
     """Return what the first of the ``usual`` ways is to be compared with."""
     if not usual or usual[0] not in CANDIDATES:
         return []
-    return [w for w in usual[1:] if w in CANDIDATES and w not in verdicts.refused]
+    return [w for w in CANDIDATES if can_replace(w, usual) and w not in verdicts.refused]
+
+
+def can_replace(way: str, usual: Sequence[str]) -> bool:
+    """Whether ``way`` may stand in for the first of the ``usual`` ones: one that is left may not.
+
+    A candidate that is no fallback of others may always be tried.
+    """
+    return way in usual[1:] or (way in CANDIDATES and way not in WAYS)
 
 
 def medians(verdicts: Verdicts) -> dict[str, tuple[float, int]]:
@@ -169,7 +178,7 @@ def medians(verdicts: Verdicts) -> dict[str, tuple[float, int]]:
 def cheapest(verdicts: Verdicts) -> str:
     """Return the way to stay with."""
     found = {w: s for w, (s, _) in medians(verdicts).items() if w not in verdicts.refused}
-    usual = next(iter(CANDIDATES))
+    usual = verdicts.way or WAYS[0]
     if not found:
         return usual
     best = min(found, key=found.__getitem__)

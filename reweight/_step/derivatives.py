@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, cast
 
 from torch import OutOfMemoryError, Tensor
 
@@ -13,7 +13,7 @@ from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.ways import PRICES, WAYS, Method, why
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import has_dtensors
-from reweight._step.choice import Turn
+from reweight._step.choice import Turn, can_replace
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._warnings import warn
 from reweight.errors import NOT_THE_USERS, REFUSALS, NotCompilableError
@@ -83,8 +83,8 @@ class Derivatives:
         first, reasons = self._where_to_begin()
         usual = WAYS[first:]
         preferred = verdicts.chosen if self.turn is None else self.turn.prefer(usual)
-        if preferred in usual[1:]:
-            derivative = self._on_trial(preferred, direction)
+        if can_replace(preferred, usual):
+            derivative = self._on_trial(cast("Method", preferred), direction)
             if derivative is not None:
                 return derivative
         derivative = None
@@ -132,8 +132,9 @@ class Derivatives:
             reason = "it does not add up to an ordinary backward pass"
         if derivative is None:
             self._passes.for_scores()  # an error of the user's own ends the step here
-            verdicts.refused[way] = reason
-            verdicts.chosen = WAYS[0] if verdicts.chosen == way else verdicts.chosen
+            if self.turn is not None:  # a look changes nothing
+                verdicts.refused[way] = reason
+                verdicts.chosen = WAYS[0] if verdicts.chosen == way else verdicts.chosen
         elif self.turn is not None:
             self.turn.took(way)
         return derivative
