@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import time
 import warnings
 
 import pytest
@@ -14,6 +13,7 @@ from torch import nn
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 from reweight._derivative.ways import WAYS
 from reweight._step import choice as choosing
+from reweight._step import context, derivatives, timing
 from reweight._step.noisy_passes import NoisyPasses
 from tests import oracle
 from tests.helpers import reweighter
@@ -23,19 +23,24 @@ TIMED = ("forward", "double_backward")
 
 
 class Watched:
-    """Every derivative that is taken, and how much longer than it must."""
+    """Every derivative that is taken, and a clock that goes on by what each is to cost."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **slower: float) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **costs: float) -> None:
         self.ways: list[str] = []
+        self.now = 0.0
         plain = NoisyPasses.derivative
 
         def derivative(passes, method, direction):
             found = plain(passes, method, direction)
             self.ways.append(method)
-            time.sleep(slower.get(method, 0.0))
+            self.now += costs.get(method, 1.0)
             return found
 
         monkeypatch.setattr(NoisyPasses, "derivative", derivative)
+        monkeypatch.setattr(timing, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
 def mlp():
@@ -56,7 +61,7 @@ def train(weigh, case, steps, *, backward=True):
 
 @pytest.mark.parametrize("slow", TIMED)
 def test_the_faster_way_is_stayed_with_after_nine_steps(monkeypatch, slow):
-    watched = Watched(monkeypatch, **{slow: 0.02})
+    watched = Watched(monkeypatch, **{slow: 2.0})
     case, weigh = mlp()
     train(weigh, case, 15)
     (fast,) = set(TIMED) - {slow}
@@ -85,7 +90,7 @@ def test_equal_costs_are_no_reason_to_leave_the_usual_way():
 
 def test_a_third_way_is_taken_in_turn_with_the_others(monkeypatch):
     monkeypatch.setitem(choosing.CANDIDATES, "per_sample", False)
-    watched = Watched(monkeypatch, forward=0.02, double_backward=0.02)
+    watched = Watched(monkeypatch, forward=2.0, double_backward=2.0)
     case, weigh = mlp()
     train(weigh, case, 11)
     turn = ["double_backward", "per_sample", "forward"]
@@ -118,39 +123,66 @@ def test_a_step_without_a_backward_pass_is_not_timed():
     assert weigh._objective.verdicts.chosen == "forward"
 
 
-def test_the_time_of_the_user_s_own_code_is_left_out():
+def test_the_time_of_the_user_s_own_code_is_left_out_and_that_of_backward_is_not(monkeypatch):
+    watched = Watched(monkeypatch)
     case, weigh = mlp()
+    parameter = next(case.model.parameters())
+
+    def slow(_):
+        watched.now += 0.25
+
     for _ in range(10):
         step = weigh(case.noisy, case.trusted)
-        time.sleep(0.05)
+        watched.now += 100.0
+        handle = parameter.register_post_accumulate_grad_hook(slow)
         step.loss.backward()
-        time.sleep(0.05)
-    times = weigh._objective.verdicts.timings
-    assert {way: len(found) for way, found in times.items()} == {
-        "forward": 5,
-        "double_backward": 4,
+        handle.remove()
+        watched.now += 100.0
+    assert weigh._objective.verdicts.timings == {
+        "forward": [1.25] * 5,
+        "double_backward": [1.25] * 4,
     }
-    assert all(min(found) < 0.05 for found in times.values())
 
 
-def test_what_a_proof_costs_is_left_out(monkeypatch):
-    from reweight._step import derivatives
+def test_what_proofs_and_the_trusted_gradient_cost_is_left_out(monkeypatch):
+    watched = Watched(monkeypatch)
+    for module, name in ((derivatives, "identity"), (context, "trusted_gradient")):
+        plain = getattr(module, name)
 
-    plain = derivatives.identity
+        def slowly(*args, plain=plain, **options):
+            watched.now += 100.0
+            return plain(*args, **options)
 
-    def slowly(*args):
-        time.sleep(0.1)
-        return plain(*args)
-
-    monkeypatch.setattr(derivatives, "identity", slowly)
+        monkeypatch.setattr(module, name, slowly)
     case, weigh = mlp()
     train(weigh, case, 4)
     weigh._choice.collect()
-    assert max(weigh._objective.verdicts.timings["double_backward"]) < 0.1
+    assert weigh._objective.verdicts.timings == {
+        "forward": [1.0] * 2,
+        "double_backward": [1.0] * 2,
+    }
+    assert watched.now > 400
+
+
+def test_a_clock_without_a_backward_pass_or_of_a_second_one_counts_nothing_twice(monkeypatch):
+    watched = Watched(monkeypatch)
+    timer = timing.StepTimer()
+    x = torch.ones(2, requires_grad=True)
+    loss = (2 * x).sum()
+    watched.now += 1
+    with timer.paused():
+        watched.now += 10
+    watched.now += 1
+    timer.returns(loss)
+    assert timer.seconds is None
+    loss.backward(retain_graph=True)
+    watched.now += 5
+    loss.backward()
+    assert timer.seconds == 2
 
 
 def test_the_choice_is_saved_and_gone_on_from(monkeypatch):
-    watched = Watched(monkeypatch, forward=0.02)
+    watched = Watched(monkeypatch, forward=2.0)
     case, weigh = mlp()
     train(weigh, case, 10)
     state = pickle.loads(pickle.dumps(weigh.state_dict()))
@@ -195,7 +227,7 @@ def test_a_method_asked_for_by_name_is_not_timed():
 
 
 def test_deterministic_algorithms_leave_the_clock_out(monkeypatch):
-    watched = Watched(monkeypatch, forward=0.02)
+    watched = Watched(monkeypatch, forward=2.0)
     case, weigh = mlp()
     torch.use_deterministic_algorithms(True)
     try:
@@ -207,7 +239,7 @@ def test_deterministic_algorithms_leave_the_clock_out(monkeypatch):
 
 def test_of_several_ranks_none_goes_by_its_own_clock(monkeypatch):
     monkeypatch.setattr(choosing, "several_ranks", lambda: True)
-    watched = Watched(monkeypatch, forward=0.02)
+    watched = Watched(monkeypatch, forward=2.0)
     case, weigh = mlp()
     train(weigh, case, 11)
     assert set(watched.ways) == {"forward"}
@@ -283,7 +315,7 @@ def test_a_way_on_trial_that_loses_a_part_is_refused_without_a_warning(recwarn):
 
 
 def test_a_chosen_way_that_begins_to_lose_a_part_is_left(monkeypatch):
-    Watched(monkeypatch, forward=0.02)
+    Watched(monkeypatch, forward=2.0)
     model, noisy, trusted, weigh = sometimes()
     for _ in range(11):
         scores_of(model, weigh, noisy, trusted)
