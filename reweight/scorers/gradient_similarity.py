@@ -71,6 +71,12 @@ class GradientSimilarity(Scorer):
             ``"unrolled"`` is Algorithm 1 as written, the slow oracle. ``"auto"`` takes the first of
             the exact ones, in this order, that runs and adds up to an ordinary backward pass; if
             that is not the first, it says so in one warning that names the reason and the price.
+            Where both forward mode and double backward go, they are taken in turn in the training
+            steps 2 to 9, and the cheaper on this model from then on
+            (:meth:`MetaReweighter.explain` tells). They are equally exact and round differently:
+            for runs that are alike bit for bit name the method, restore a state from after step
+            9, or call ``torch.use_deterministic_algorithms(True)``, under which nothing is timed;
+            nor is it by several ranks, which take the first.
         parameters: Restrict the gradients to some parameters: a module, parameters, or patterns
             for their names. The trusted backward pass stops early and tangents start late.
         lookahead: The optimiser of the virtual step: ``None`` for plain SGD,

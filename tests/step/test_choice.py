@@ -181,6 +181,57 @@ def test_a_clock_without_a_backward_pass_or_of_a_second_one_counts_nothing_twice
     assert timer.seconds == 2
 
 
+class Event:
+    """A CUDA event that the device comes to when it is told so."""
+
+    device_is_at = 0
+    made = 0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+        Event.made += 1
+        self.number = Event.made
+
+    def record(self, _stream):
+        pass
+
+    def query(self) -> bool:
+        return Event.device_is_at >= self.number
+
+    def elapsed_time(self, end) -> float:
+        return 1000.0 * (end.number - self.number)
+
+
+def test_a_device_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    timer = timing.StepTimer(torch.device("cuda"))
+    loss = (2 * torch.ones(2, requires_grad=True)).sum()
+    timer.returns(loss)
+    loss.backward()
+    assert timer.complete
+    assert timer.seconds is None
+    Event.device_is_at = Event.made
+    assert timer.seconds == 2.0
+
+
+def test_nothing_is_chosen_before_the_device_has_come_to_the_end(monkeypatch):
+    case, weigh = mlp()
+    train(weigh, case, 9)
+    late = timing.StepTimer()
+    monkeypatch.setattr(timing.StepTimer, "seconds", property(lambda _: None))
+    late._complete = True
+    weigh._choice._running[:] = [("forward", late)]
+    train(weigh, case, 3)
+    assert weigh._objective.verdicts.chosen == ""
+    assert weigh._objective.verdicts.turns == 9, "and none is taken in turn any more"
+    assert "until all times" in weigh.explain()
+    monkeypatch.undo()
+    late._spans = []
+    train(weigh, case, 1)
+    assert weigh._objective.verdicts.chosen != ""
+
+
 def test_the_choice_is_saved_and_gone_on_from(monkeypatch):
     watched = Watched(monkeypatch, forward=2.0)
     case, weigh = mlp()
