@@ -8,6 +8,7 @@ from reweight.check_report import CheckReport, ScorerCheck
 from reweight.dynamics import LabelIssue, LabelIssues, TrainingDynamics
 from reweight.errors import (
     NonFiniteError,
+    NotCompilableError,
     OtherRankError,
     UnguardedWriteError,
     UnknownParametersError,
@@ -53,6 +54,7 @@ __all__ = [
     "MendedLabels",
     "MetaReweighter",
     "NonFiniteError",
+    "NotCompilableError",
     "OtherRankError",
     "Paired",
     "PerBatch",

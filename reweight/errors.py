@@ -19,6 +19,20 @@ class UnguardedWriteError(RuntimeError):
     """A pass wrote into a tensor of the model's that it could not be kept from."""
 
 
+class NotCompilableError(RuntimeError):
+    """The model, or what is asked of it, does not go as compiled graphs (``compile=``)."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"compile= does not go on this model: {reason}. Leave compile= out; the training pass "
+            f"itself may still be compiled (torch.compile(model))."
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.reason,)
+
+
 class UnrepeatableError(RuntimeError):
     """Two passes of one batch, from one state, gave different losses."""
 
@@ -88,6 +102,7 @@ NOT_THE_USERS = (RuntimeError, TypeError, ValueError, AssertionError, AttributeE
 REFUSALS = (
     *(NonFiniteError, UnknownParametersError, UnguardedWriteError, UnrepeatableError),
     OtherRankError,
+    NotCompilableError,
     torch.OutOfMemoryError,
 )
 """What another way to take a derivative would not mend."""

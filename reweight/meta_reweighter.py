@@ -15,11 +15,14 @@ from reweight._isolation.lock import ONE_AT_A_TIME
 from reweight._isolation.objective import Objective
 from reweight._step.batches import Forward, Loss
 from reweight._step.checkpoint import Checkpoint
+from reweight._step.choice import Choice, may_be_timed
 from reweight._step.context import ScoringContext
 from reweight._step.distributed import refuse_what_cannot_be_scored, warn_if_alone
+from reweight._step.explain import explain
 from reweight._step.later import Later, NotExpected
 from reweight._step.leave_out import LeaveOut
 from reweight._step.losses import Granularity, UnitLosses
+from reweight._step.modes import ScorePrecision, modes_of
 from reweight._step.noisy_batch import NoisyBatch
 from reweight._step.options import (
     check_choice,
@@ -125,6 +128,17 @@ class MetaReweighter:
             (graphs, offsets, flat targets, objects), ``leave_out(batch, kept)``: returns the batch
             with only the samples that ``kept``, ``(C,)`` bool on the CPU, marks. Both batches are
             given to it, as copies.
+        compile: Whether the trusted gradient and the directional derivative run as compiled graphs
+            of the model (``torch.compile``); a string names another backend than ``"inductor"``.
+            The training pass stays as it is, and the loss around the model eager. Scores are the
+            same but for rounding, and a model of which that cannot be had is refused in the first
+            steps: one that does not compile whole, that has hooks, or whose random numbers come
+            in another order (dropout inside attention). Each shape of a batch is compiled anew.
+        precision: Under autocast (AMP), how scores are taken: ``"full"`` without it, in passes of
+            their own; ``"training"`` under it, from the training pass itself, with its fused
+            attention in the trusted pass. That costs what AMP training costs, and scores then
+            carry its rounding: in bfloat16 about two digits (``python -m benchmarks.precision``).
+            Without autocast both are the same.
         dynamics: Learns in each step how the training of each sample goes, and finds the labels
             that look wrong: :class:`TrainingDynamics`. It takes part in :meth:`state_dict`.
 
@@ -134,7 +148,8 @@ class MetaReweighter:
         ValueError: If not exactly one of ``loss`` and ``forward`` is given, if the loss reduces
             over the batch, if a setting has no such value, for ``on_nonfinite="drop"`` on a
             distributed model, or if a gradient, or the rows of all ranks, are needed of one that
-            FSDP or DeepSpeed has split.
+            FSDP or DeepSpeed has split, or for ``compile=`` without a scorer that takes
+            derivatives in forward mode.
     """
 
     def __init__(
@@ -156,6 +171,8 @@ class MetaReweighter:
         dynamics: TrainingDynamics | None = None,
         labels: RememberedLabels | None = None,
         label_scores: bool = False,
+        compile: bool | str = False,  # noqa: A002 - as PyTorch has it
+        precision: ScorePrecision = "full",
     ) -> None:
         check_model(model)
         forward = forward_of(loss, forward)
@@ -164,6 +181,7 @@ class MetaReweighter:
             ("on_empty", on_empty, OnEmpty),
             ("on_nonfinite", on_nonfinite, OnNonfinite),
             ("sync", sync, Sync),
+            ("precision", precision, ScorePrecision),
         ):
             check_choice(name, value, choices)
         check_number("trusted_coefficient", trusted_coefficient)
@@ -228,6 +246,10 @@ class MetaReweighter:
         self._losses = UnitLosses(forward, granularity)
         self._objective = Objective(model, self._losses, forward if loss is None else loss)
         self._objective.self_check = self_check
+        methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
+        self._modes = modes_of(self._objective.module, compile, precision, methods)
+        self._choice = Choice(self._objective.verdicts)
+        self._chooses = "auto" in methods and self._modes.compiled is None
         self._has_trained = False
         self._refused: Tensor | None = None
 
@@ -310,6 +332,7 @@ class MetaReweighter:
                 or negative weights, or the trusted batch, ids or groups are missing or no such.
             TypeError: If ids or groups are no integers.
             NonFiniteError: If a loss or score is not finite (``on_nonfinite="raise"``).
+            NotCompilableError: If the model does not go as compiled graphs (``compile=``).
             OtherRankError: If another rank has raised an error in this step.
         """
         if not torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
@@ -370,9 +393,21 @@ class MetaReweighter:
             before = copy.deepcopy(self.state_dict())
             scorers = dict(zip(self.scorer.names(), self.scorer.scorers, strict=True))
             try:
-                return check_scorers(self._objective, self._losses, scorers, noisy, trusted)
+                return check_scorers(
+                    self._objective, self._losses, scorers, noisy, trusted, self._modes
+                )
             finally:
                 self.load_state_dict(before)
+
+    def explain(self) -> str:
+        """Return in words how scores are taken, and why so; nothing is run.
+
+        Which way ``method="auto"`` takes and the medians that were measured for each, what was
+        left out and why, and what follows where a way does not go.
+        """
+        self._choice.collect()
+        methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
+        return explain(self._objective.verdicts, methods, self._modes.sentences())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a later step depends on, besides model, optimiser and random streams.
@@ -394,6 +429,7 @@ class MetaReweighter:
             name) and, where they keep a state, ``weighting``, ``labels``, ``selector`` and
             ``dynamics``.
         """
+        self._choice.collect()
         return self._checkpoint().save()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -404,6 +440,7 @@ class MetaReweighter:
             ValueError: If it is of another version, of other scorers or of another model. This
                 reweighter is then as it was before.
         """
+        self._choice.forget()
         self._checkpoint().load(state, self._check_fit)
 
     def _checkpoint(self) -> Checkpoint:
@@ -506,7 +543,11 @@ class MetaReweighter:
             ranks=ranks if together else None,
             label_scores=self._wants_label_scores,
             later=later,
+            modes=self._modes,
         )
+        turn = None
+        if training and self._chooses and may_be_timed(context.passes.start.devices):
+            turn = context.derivatives.turn = self._choice.turn(context.passes.start.devices)
         with context.passes.precision.for_scores():
             term = context.trusted_term() if beta > 0 else None
             if term is not None:
@@ -562,6 +603,8 @@ class MetaReweighter:
             loss = loss * ranks.count  # DistributedDataParallel divides by it
         if term is not None:
             loss = loss + beta * term.of(context.trainable())
+        if turn is not None:
+            turn.ends(loss)
         return ReweightedStep(
             loss=loss if training else loss.detach(),
             weights=weights.values,

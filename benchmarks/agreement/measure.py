@@ -52,7 +52,7 @@ def measure(
             if number % every == 0:
                 exact = context.directional_derivative(state.gradient)
                 for name, approximation in asked.items():
-                    found[name].append(_rank_correlation(exact, approximation(state)))
+                    found[name].append(rank_correlation(exact, approximation(state)))
         task.optimizer.zero_grad()
         step = reweighter(noisy, trusted)
         step.loss.backward()  # type: ignore[no-untyped-call]
@@ -62,7 +62,8 @@ def measure(
     return found
 
 
-def _rank_correlation(a: Tensor, b: Tensor) -> float:
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Return Spearman's, NaN where all values of one are the same."""
     if bool((a == a[0]).all()) or bool((b == b[0]).all()):
         return math.nan
     return float(spearmanr(a.cpu().numpy(), b.cpu().numpy()).statistic)

@@ -15,6 +15,7 @@ from reweight._isolation.batches import fresh
 from reweight._isolation.objective import Objective
 from reweight._step.context import ScoringContext
 from reweight._step.losses import UnitLosses
+from reweight._step.modes import DEFAULT, Modes
 from reweight._step.plain_gradients import PlainGradients, plain_gradients
 from reweight.check_report import CheckReport, ScorerCheck
 from reweight.scorers import Scorer
@@ -24,6 +25,7 @@ _TOLERANCES = {8: 1e-6, 4: 1e-3, 2: 1e-1}
 _APPROXIMATE = 0.1
 _TURNS = 4  # in the first ones something may be left to find out
 _WAYS = {
+    "compiled": "forward mode, by a compiled graph",
     "beside": "followed beside the training pass",
     "forward": "forward mode, in a pass of its own",
     "double_backward": "double backward",
@@ -39,6 +41,7 @@ def check_scorers(
     scorers: dict[str, Scorer],
     noisy: Any,
     trusted: Any,
+    modes: Modes = DEFAULT,
 ) -> CheckReport:
     """Compare every scorer with plain backward passes; the model is left as found.
 
@@ -48,6 +51,7 @@ def check_scorers(
         scorers: By name.
         noisy: The noisy batch.
         trusted: The trusted batch, or ``None``.
+        modes: How scoring passes are computed.
     """
     start = objective.start(restores=True)
     changed = (0, 0)
@@ -60,7 +64,7 @@ def check_scorers(
                 # A training pass without its backward pass would leave other ranks waiting.
                 if call == "step" and _waits_for_ranks(objective.model):
                     continue
-                trial = _Trial(objective, losses, scorer, call == "step")
+                trial = _Trial(objective, losses, scorer, call == "step", modes)
                 rows.append(trial.row(name, noisy, trusted, plain))
                 changed = max(changed, trial.changed)
     return CheckReport(tuple(rows), tuple(facts_of(objective, changed)), plain.losses.numel())
@@ -70,8 +74,14 @@ class _Trial:
     """One scorer in one kind of call."""
 
     def __init__(
-        self, objective: Objective, losses: UnitLosses, scorer: Scorer, training: bool
+        self,
+        objective: Objective,
+        losses: UnitLosses,
+        scorer: Scorer,
+        training: bool,
+        modes: Modes,
     ) -> None:
+        self._modes = modes
         self._objective, self._losses, self._scorer = objective, losses, scorer
         self._training = training
         self.changed = (0, 0)
@@ -92,6 +102,7 @@ class _Trial:
                     trusted,
                     granularity=self._losses.granularity,
                     training=self._training,
+                    modes=self._modes,
                 )
                 try:
                     self._scorer.prepare(context)

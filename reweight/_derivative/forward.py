@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from reweight._derivative.compiled import CompiledModel
 from reweight._derivative.custom_operators import CustomOperatorsRefused
 from reweight._derivative.every_label import TakeOutput
 from reweight._derivative.forward_rules import load_forward_rules
@@ -51,19 +53,57 @@ def forward_mode(
             for name, value in values.items()
         }
 
-    def unpack(losses: Losses, _: Parameters) -> tuple[Tensor, Losses]:
-        primal, tangent = forward_ad.unpack_dual(losses.values)  # type: ignore[no-untyped-call]
-        tangent = torch.zeros_like(primal) if tangent is None else tangent.clone()
-        return tangent, Losses(primal, losses.counted, _primal(losses.made_from, take_output))
-
     load_forward_rules()
     # The level is left before anyone calls backward: within it, backward would carry tangents
     # along and cost three times as much.
     with forward_ad.dual_level(), CustomOperatorsRefused():
         derivative, losses = objective.evaluate(
-            duals, batch, unpack, start, backward=bool(recorded)
+            duals, batch, partial(_unpacked, take=take_output), start, backward=bool(recorded)
         )
     return derivative.detach(), losses
+
+
+def compiled_forward_mode(
+    compiled: CompiledModel,
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    take_output: TakeOutput | None = None,
+) -> tuple[Tensor, Losses]:
+    """Return the same, the model by a compiled graph. What is around the model runs as ever.
+
+    Args:
+        compiled: The model's graphs.
+        objective: The losses as a function of the parameters.
+        batch: The noisy batch.
+        direction: v by parameter name.
+        start: What the pass starts from.
+        take_output: Where the tangent of the model's output is wanted too.
+
+    Raises:
+        NotCompilableError: If it does not go.
+    """
+    compiled.refuse_unfit(direction)
+    load_forward_rules()
+    with CustomOperatorsRefused():
+        derivative, losses = objective.evaluate(
+            lambda: objective.values(direction, start),
+            batch,
+            partial(_unpacked, take=take_output),
+            start,
+            backward=False,
+            standing_in=partial(compiled.along, direction),
+        )
+    return derivative.detach(), losses
+
+
+def _unpacked(
+    losses: Losses, _: Parameters, take: TakeOutput | None = None
+) -> tuple[Tensor, Losses]:
+    primal, tangent = forward_ad.unpack_dual(losses.values)  # type: ignore[no-untyped-call]
+    tangent = torch.zeros_like(primal) if tangent is None else tangent.clone()
+    return tangent, Losses(primal, losses.counted, _primal(losses.made_from, take))
 
 
 def _primal(source: Supervised | None, take: TakeOutput | None) -> Supervised | None:

@@ -57,7 +57,7 @@ class Identity:
 
 
 def identity(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Identity:
-    """Return the right side, by a forward and a backward pass.
+    """Return the right side, by a forward and a backward pass, which run without autocast.
 
     Args:
         objective: The losses as a function of the parameters.
@@ -82,9 +82,16 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
         return product, length, values.detach()
 
     value, length, losses = objective.evaluate(
-        lambda: objective.leaves(direction, start), batch, differentiate, start, first_order=True
+        lambda: objective.leaves(direction, start),
+        batch,
+        differentiate,
+        start,
+        first_order=True,
+        full_precision=True,
     )
     relative, rounding = tolerance(direction)
+    if start.precision is not None and start.precision.autocast:
+        relative, rounding = _TOLERANCES[2]
     reach = length * _length(list(direction.values()))
     return Identity(float(value), reach, relative, rounding, losses)
 

@@ -37,6 +37,11 @@ class Precision:
         """Whether the caller has autocast on."""
         return bool(self._dtypes)
 
+    @property
+    def narrow(self) -> bool:
+        """Whether that is to float16, in which small gradients vanish and large ones overflow."""
+        return torch.float16 in self._dtypes.values()
+
     @contextmanager
     def for_scores(self) -> Iterator[None]:
         """Run the body without autocast and with gradients enabled, whatever the caller set."""
@@ -47,11 +52,16 @@ class Precision:
             yield
 
     @contextmanager
-    def for_training(self) -> Iterator[None]:
-        """Run the body under the caller's autocast."""
+    def for_training(self, *, cached: bool = True) -> Iterator[None]:
+        """Run the body under the caller's autocast.
+
+        Args:
+            cached: Whether casts of parameters are kept until the caller leaves autocast. Those
+                of a scoring pass serve nobody after it.
+        """
         with ExitStack() as stack:
             for kind, dtype in self._dtypes.items():
-                stack.enter_context(torch.autocast(kind, dtype=dtype))
+                stack.enter_context(torch.autocast(kind, dtype=dtype, cache_enabled=cached))
             yield
 
 

@@ -7,7 +7,8 @@ found it is guarded in one place: parameters, gradients, buffers, random numbers
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -212,6 +213,8 @@ class Objective:
         first_order: bool = False,
         backward: bool = True,
         fused_attention: bool = False,
+        standing_in: Callable[[], AbstractContextManager[None]] = nullcontext,
+        full_precision: bool = False,
     ) -> T:
         """Return ``then(losses, parameters)`` at ``parameters``, leaving the model as it is.
 
@@ -227,6 +230,8 @@ class Objective:
             first_order: Whether ``then`` takes first derivatives by backward passes and no others.
             backward: Whether ``then`` runs a backward pass, whose hooks are then to be run.
             fused_attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
+            standing_in: Makes the context in which something stands in for the model's forward.
+            full_precision: Whether to run without autocast though scores are taken under it.
 
         Raises:
             UnguardedWriteError: If the pass wrote into a tensor that it could not be kept from.
@@ -236,22 +241,31 @@ class Objective:
         if self.self_check and start.unsure and not self._learning:
             self._learn_writes(batch, start)
 
+        precision = None if full_precision else start.precision
+
         def attempt(eager: bool) -> T:
             while True:
                 given = parameters()
                 self.passes += 1
                 try:
                     with (
-                        autocast_inside_off() as entered,
+                        autocast_inside_off() if precision is None else _as_it_is() as entered,
                         scoring_pass(start.random, fused_attention=fused_attention, eager=eager),
                         start.installed(
                             {id(start.trainable[name]): value for name, value in given.items()},
                             self.hooks,
                             backward=backward,
                         ),
-                        bypassed(self._wrappers),  # after the wrappers' own attributes are put back
+                        # After the modules' own attributes are put back:
+                        bypassed(self._wrappers),
+                        standing_in(),
                     ):
-                        with ScoringMode(start.guarded, self.hooks):
+                        with (
+                            ScoringMode(start.guarded, self.hooks),
+                            nullcontext()
+                            if precision is None
+                            else precision.for_training(cached=False),
+                        ):
                             losses = self._losses(self.module, fresh(batch))
                         self.verdicts.autocast_inside |= entered()
                         return then(losses, given)
@@ -290,6 +304,11 @@ class Objective:
             return
         finally:
             self._learning = False
+
+
+@contextmanager
+def _as_it_is() -> Iterator[Callable[[], bool]]:
+    yield lambda: False
 
 
 def _nothing() -> Parameters:

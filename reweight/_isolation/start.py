@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reweight._isolation.autocast import Precision
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.layout import Layout
 from reweight._isolation.random_state import RandomState, accelerators
@@ -101,11 +102,14 @@ class Start:
         trainable: The parameters that require a gradient at the start, by name.
         devices: Devices other than the CPU that hold one of their tensors.
         random: The random number streams, the modules' own generators among them.
+        precision: Autocast that scoring passes of the model are to run under; ``None``: they run
+            without, and what enters it inside the model is turned off.
     """
 
     def __init__(self, layout: Layout, writes: Writes, *, restores: bool = False) -> None:
         self.named = layout.named
         self.trainable = layout.trainable
+        self.precision: Precision | None = None
         self._writes = writes
         self._layout = layout
         self._containers = layout.containers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -27,6 +28,11 @@ class Verdicts:
         reason: Why it is not the cheapest.
         not_followed: Why tangents could not be computed beside the training pass.
         checked: How often each situation has been checked.
+        turns: In how many training steps there was a way to be chosen.
+        timings: Seconds of those steps, by the way that each took.
+        chosen: The way that was found to be the cheapest; empty until then.
+        refused: Ways that are not to be chosen, and why.
+        operators: Names of the operators that double backward has proved itself with.
     """
 
     can_be_followed: bool = True
@@ -39,6 +45,11 @@ class Verdicts:
     reason: str = ""
     not_followed: str = ""
     checked: dict[str, int] = field(default_factory=dict)
+    turns: int = 0
+    timings: dict[str, list[float]] = field(default_factory=dict)
+    chosen: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    operators: list[str] = field(default_factory=list)
 
     @property
     def scores_apart(self) -> bool:
@@ -70,4 +81,4 @@ class Verdicts:
                 f"{', '.join(sorted(map(str, state)))}."
             )
         for name, value in state.items():
-            setattr(self, name, dict(value) if isinstance(value, dict) else value)
+            setattr(self, name, copy.deepcopy(value))

@@ -17,6 +17,7 @@ from reweight._step.derivatives import AnyMethod, Derivatives
 from reweight._step.every_label import check_labels, counted_labels
 from reweight._step.later import Later
 from reweight._step.losses import Granularity
+from reweight._step.modes import DEFAULT, Modes
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._step.ranks import Ranks
 from reweight._trusted.gradient import TrustedGradient, trusted_gradient
@@ -39,6 +40,7 @@ class ScoringContext:
         passes: The forward passes of the noisy batch.
         derivatives: Takes directional derivatives of it.
         training: Whether the step trains, or only scores.
+        modes: How scoring passes are computed.
         full_trusted_gradient: Whether the step needs ∇L_v by every trainable parameter anyway.
         ranks: Whose trusted batches judge together; one alone: by this one's.
         trusted_loss: Mean trusted loss, once something computed it: at θ where that was asked for,
@@ -61,13 +63,17 @@ class ScoringContext:
         ranks: Ranks | None = None,
         label_scores: bool = False,
         later: Later | None = None,
+        modes: Modes = DEFAULT,
     ) -> None:
         self.objective = objective
         self.granularity = granularity
         self.model: nn.Module = objective.module
         self.trusted = trusted
         self.trusted_loss: Tensor | None = None
-        self.passes: NoisyPasses = NoisyPasses(objective, noisy, training=training, later=later)
+        self.passes: NoisyPasses = NoisyPasses(
+            objective, noisy, training=training, later=later, modes=modes
+        )
+        self.modes = modes
         self.later: Later = self.passes.later
         self._again: list[tuple[Tensor, Callable[[], Tensor]]] = []
         self.derivatives: Derivatives = Derivatives(objective, self.passes)
@@ -178,7 +184,7 @@ class ScoringContext:
         return self._gradients[key]
 
     def _take(self, names: list[str], at: Parameters | None) -> _Trusted:
-        with self.told_of_errors(names):
+        with self.told_of_errors(names), self.derivatives.left_out():
             self.require_trusted()
             own = trusted_gradient(
                 self.objective,
@@ -188,6 +194,7 @@ class ScoringContext:
                 at,
                 look=self.passes.look,
                 finite=self.later.finite,
+                compiled=self.modes.compiled,
             )
         joint = None
         if self.ranks.group is not None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, cast
 
-from torch import Tensor
+from torch import OutOfMemoryError, Tensor
 
+from reweight._derivative.compiled import TOLERANCES
 from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.layer_products import NotByLayers, proof
 from reweight._derivative.ways import PRICES, WAYS, Method, why
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import has_dtensors
+from reweight._step.choice import Turn, can_replace
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._warnings import warn
-from reweight.errors import NOT_THE_USERS, REFUSALS
+from reweight.errors import NOT_THE_USERS, REFUSALS, NotCompilableError
 
 AnyMethod = Literal["auto"] | Method
 # The one is what others are held against, the other approximate by its name.
@@ -27,12 +30,16 @@ class Derivatives:
     Args:
         objective: The losses as a function of the parameters.
         passes: The forward passes of the noisy batch.
+
+    Attributes:
+        turn: The step's part in the choice among the ways that go; ``None`` where it has none.
     """
 
     def __init__(self, objective: Objective, passes: NoisyPasses) -> None:
         self._objective = objective
         self._passes = passes
         self._identity: Identity | None = None
+        self.turn: Turn | None = None
 
     def take(self, direction: Parameters, method: AnyMethod) -> Tensor:
         """Return ⟨∇L_i(θ), v⟩ for every loss, detached.
@@ -46,6 +53,8 @@ class Derivatives:
             RuntimeError: If the way asked for does not go or does not add up.
         """
         self._identity = None  # it is of one direction
+        if self._passes.modes.compiled is not None:
+            return self._compiled(direction)
         if method == "auto":
             return self._cheapest(direction)
         if method == "layer_products":
@@ -97,11 +106,34 @@ class Derivatives:
             return None
         return derivative
 
+    def _compiled(self, direction: Parameters) -> Tensor:
+        """Return the derivative by compiled graphs, and have their losses compared as well."""
+        derivative = self._proven("forward", direction)
+        found = self._passes.compiled_losses
+        if self._identity is not None and found is not None:
+            expected = self._identity.losses
+            apart = (found - expected).double().abs().max()
+            itemsize = min(8, max(2, min(v.dtype.to_real().itemsize for v in direction.values())))
+            if bool(apart > TOLERANCES[itemsize] * expected.double().abs().max()):
+                raise NotCompilableError(
+                    "compiled code gives other losses than eager code: random numbers (dropout "
+                    "inside attention, say) may be drawn in another order"
+                )
+        if derivative is None:
+            raise NotCompilableError("its derivatives do not add up to an ordinary backward pass")
+        return derivative
+
     def _cheapest(self, direction: Parameters) -> Tensor:
         verdicts = self._objective.verdicts
         first, reasons = self._where_to_begin()
-        derivative: Tensor | None = None
-        for way in WAYS[first:]:
+        usual = WAYS[first:]
+        preferred = verdicts.chosen if self.turn is None else self.turn.prefer(usual)
+        if can_replace(preferred, usual):
+            derivative = self._on_trial(cast("Method", preferred), direction)
+            if derivative is not None:
+                return derivative
+        derivative = None
+        for way in usual:
             try:
                 derivative = self._proven(way, direction, always=way != WAYS[0])
                 if derivative is not None:
@@ -117,6 +149,8 @@ class Derivatives:
             # An error of the user's own ends the step here, before another way meets it again.
             self._passes.for_scores()
         assert derivative is not None  # the last way returns one, or raises
+        if self.turn is not None:
+            self.turn.took(way)
         if way not in (WAYS[0], verdicts.way):
             verdicts.way, verdicts.reason = way, "; ".join(dict.fromkeys(reasons))
             warn(
@@ -124,6 +158,30 @@ class Derivatives:
                 f'method="{way}" from now on, which is as exact and costs more: {PRICES[way]}. '
                 f"Pass that method to silence this warning."
             )
+        return derivative
+
+    def _on_trial(self, way: Method, direction: Parameters) -> Tensor | None:
+        """Return the derivative by a way that is chosen for what it costs, ``None`` if refused."""
+        verdicts = self._objective.verdicts
+        try:
+            derivative = self._proven(way, direction)
+        except OutOfMemoryError:
+            derivative, reason = None, "the device has not the memory for it"
+        except REFUSALS:
+            raise
+        except NOT_THE_USERS as error:
+            if self._passes.training_failed:
+                raise
+            derivative, reason = None, why(error, way)
+        else:
+            reason = "it does not add up to an ordinary backward pass"
+        if derivative is None:
+            self._passes.for_scores()  # an error of the user's own ends the step here
+            if self.turn is not None:  # a look changes nothing
+                verdicts.refused[way] = reason
+                verdicts.chosen = WAYS[0] if verdicts.chosen == way else verdicts.chosen
+        elif self.turn is not None:
+            self.turn.took(way)
         return derivative
 
     def _where_to_begin(self) -> tuple[int, list[str]]:
@@ -138,16 +196,26 @@ class Derivatives:
 
     def _proven(self, way: Method, direction: Parameters, *, always: bool = False) -> Tensor | None:
         """Return the derivative by ``way``, ``None`` if it was to prove itself and does not."""
-        expected = self._passes.expected(way)
+        passes = self._passes
+        expected = passes.expected(way)
         # The other side goes first: its activations are gone before the training pass keeps its.
         if self._checks(expected, direction) or (always and self._objective.self_check):
             self._make_identity(way, direction)
-        derivative = self._passes.derivative(way, direction)
-        if self._passes.taken != expected and self._checks(self._passes.taken, direction):
+        derivative = passes.derivative(way, direction)
+        if passes.taken != expected and self._checks(passes.taken, direction):
+            self._make_identity(way, direction)
+        verdicts = self._objective.verdicts
+        unseen = passes.operators.difference(verdicts.operators)
+        if unseen and self._objective.self_check:
+            # What keeps no graph is lost in silence, in whichever step it turns up.
             self._make_identity(way, direction)
         if self._identity is None or way in _NEED_NO_PROOF:
             return derivative
-        return derivative if self._identity.holds(derivative) else None
+        with self.left_out():
+            holds = self._identity.holds(derivative)
+        if holds and unseen:
+            verdicts.operators = sorted(unseen.union(verdicts.operators))
+        return derivative if holds else None
 
     def _checks(self, way: str, direction: Parameters) -> bool:
         return way not in _NEED_NO_PROOF and self.is_to_prove_itself(way, direction)
@@ -155,8 +223,13 @@ class Derivatives:
     def _make_identity(self, way: str, direction: Parameters) -> None:
         if self._identity is None and way not in _NEED_NO_PROOF:
             passes = self._passes
-            self._identity = identity(self._objective, passes.noisy, direction, passes.start)
-            passes.note(self._identity.losses)
+            with self.left_out():
+                self._identity = identity(self._objective, passes.noisy, direction, passes.start)
+                passes.note(self._identity.losses)
+
+    def left_out(self) -> AbstractContextManager[None]:
+        """Return the context of what has no part in what a way costs."""
+        return nullcontext() if self.turn is None else self.turn.left_out()
 
     def is_to_prove_itself(self, way: str, names: Iterable[str]) -> bool:
         """Whether ``way`` is to prove itself in this step, for the parameters of these names."""

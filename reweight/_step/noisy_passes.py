@@ -10,16 +10,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
+from reweight._derivative.compiled import CompiledModel
 from reweight._derivative.double_backward import double_backward
-from reweight._derivative.every_label import NoLabelScores, under_every_label
+from reweight._derivative.every_label import NoLabelScores, TakeOutput, under_every_label
 from reweight._derivative.finite_difference import finite_difference
-from reweight._derivative.forward import forward_mode
+from reweight._derivative.forward import compiled_forward_mode, forward_mode
 from reweight._derivative.layer_products import LayerProducts, NotByLayers
 from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
 from reweight._isolation.compiled import runs_compiled
+from reweight._isolation.graph_leaves import nodes_of
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.predictions import Supervised
@@ -29,6 +31,7 @@ from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight._step.later import Later
+from reweight._step.modes import DEFAULT, Modes
 from reweight._step.repeated import Repeated
 from reweight._step.why_not_by_layers import why_not_by_layers
 from reweight._torch_internals import anything_compiled, uses_compiler
@@ -62,8 +65,9 @@ class NoisyPasses:
 
     Attributes:
         objective: The losses as a function of the parameters.
+        modes: How scoring passes are computed.
         start: Buffers and random numbers that every pass starts from.
-        precision: Autocast for the training pass, none for scores.
+        precision: Autocast for the training pass, and for scores if the modes say so.
         later: What is asked of the device once the step is computed.
         look: Whether to look, in this step, for parameters that nobody knows of.
         noisy: The noisy batch as it came; what the training pass was given may have changed.
@@ -74,23 +78,33 @@ class NoisyPasses:
         mode: Whether the model is in train or eval mode.
         wants_labels: Whether the derivatives under every label are wanted too.
         products: What gives scores and weighted gradients layer by layer, where they are so taken.
+        compiled_losses: Those that the last derivative was of, where a compiled graph took it.
+        operators: Names of the operators that the last derivative was taken through twice.
     """
 
     def __init__(
-        self, objective: Objective, noisy: Any, *, training: bool, later: Later | None = None
+        self,
+        objective: Objective,
+        noisy: Any,
+        *,
+        training: bool,
+        later: Later | None = None,
+        modes: Modes = DEFAULT,
     ) -> None:
         self.objective = objective
+        self.modes = modes
         self._wrappers = data_parallel_wrappers(objective.model) if training else []
         broadcast_buffers(self._wrappers)
         self.start: Start = objective.start()
         self.precision: Precision = Precision(self.start.devices)
+        self.start.precision = self.precision if modes.autocast else None
         self.noisy: Any = noisy
         self.training = training
         self._compiled = training and uses_compiler(objective.model)
         self._trains_and_scores = (
             training
-            and not self.precision.autocast
-            and not objective.verdicts.scores_apart
+            and (modes.autocast or not self.precision.autocast)
+            and not self._scores_apart
             and not self._compiled
             and not scores_apart(objective.model, self._wrappers)
         )
@@ -105,11 +119,26 @@ class NoisyPasses:
         self.taken: str = ""
         self.training_failed: bool = False
         self.wants_labels: bool = False
+        self.operators: frozenset[str] = frozenset()
+        self.compiled_losses: Tensor | None = None
         self._output: tuple[Supervised, Tensor] | str = "no derivative was taken."
         self._for_training: ForwardPass | None = None
         self.products: LayerProducts | None = None
         self._for_scores: ForwardPass | None = None
         objective.known_leaves.forget()
+
+    @property
+    def scores_in_float16(self) -> bool:
+        """Whether scoring passes of the model run under autocast to float16."""
+        return self.modes.autocast and self.precision.narrow
+
+    @property
+    def _scores_apart(self) -> bool:
+        """Whether scores cannot be taken from the training pass, for what was seen in it."""
+        verdicts = self.objective.verdicts
+        if self.modes.autocast:
+            return verdicts.reentrant_inside or verdicts.compiled_inside
+        return verdicts.scores_apart
 
     def watch(self, layer: nn.Module | None, hint: nn.Module | None = None) -> None:
         """Ask, before any pass, that ``layer`` be traced (``None``: the last one executed).
@@ -151,6 +180,7 @@ class NoisyPasses:
             direction: v by parameter name.
         """
         self.taken = method
+        self.operators = frozenset()
         self._output = (
             "the losses are not known to be of logits and labels: have forward= return "
             "SampleLosses(losses, logits=..., labels=...)."
@@ -163,7 +193,7 @@ class NoisyPasses:
             refuse_spread(self.objective.module, method)
         if method == "double_backward":
             return double_backward(
-                self.objective, self.noisy, direction, self.start, self.note, take
+                self.objective, self.noisy, direction, self.start, self._note_operators, take
             )
         if method == "layer_products":
             return self._by_layers(direction)
@@ -173,6 +203,8 @@ class NoisyPasses:
             # A difference of losses needs both from the same kernels, the training pass's here.
             baseline = (lambda: self.for_scores().losses.detach()) if shared else None
             return finite_difference(self.objective, self.noisy, direction, self.start, baseline)
+        if self.modes.compiled is not None:
+            return self._compiled_derivative(self.modes.compiled, direction, take)
         if shared and self._for_training is None:
             derivative = self._beside_training(direction)
             if derivative is not None:
@@ -207,6 +239,8 @@ class NoisyPasses:
 
     def expected(self, method: Method) -> str:
         """Return what ``taken`` will be after :meth:`derivative`, for all that is known."""
+        if self.modes.compiled is not None:
+            return "compiled"
         beside = self._trains_and_scores and self._for_training is None
         if method == "forward" and beside and self.objective.verdicts.can_be_followed:
             return "beside"
@@ -221,6 +255,7 @@ class NoisyPasses:
         if self.products is None:
             hooks = self.objective.hooks
             own = self._trains_and_scores and not self._wrappers
+            own = own and not self.precision.autocast
             why = why_not_by_layers(self.objective, hooks, own=own, labels=self.wants_labels)
             if why:
                 raise NotByLayers(why)
@@ -241,6 +276,18 @@ class NoisyPasses:
             return self.products.loss(weights)
         return (weights * losses).sum()
 
+    def _compiled_derivative(
+        self, compiled: CompiledModel, direction: Parameters, take: TakeOutput | None
+    ) -> Tensor:
+        derivative, losses = compiled_forward_mode(
+            compiled, self.objective, self.noisy, direction, self.start, take
+        )
+        self.taken = "compiled"
+        self.compiled_losses = losses.values
+        if self._for_scores is None and not self._watched:
+            self._for_scores = self._checked(losses, {}, noted=False)
+        return derivative
+
     def _beside_training(self, direction: Parameters) -> Tensor | None:
         """Make the training pass and follow it, or return ``None`` where it cannot be followed."""
         verdicts = self.objective.verdicts
@@ -251,7 +298,7 @@ class NoisyPasses:
             [(trainable[name], v) for name, v in direction.items()], self.start.devices
         )
         made = self._train(mode)
-        if verdicts.scores_apart:
+        if self._scores_apart:
             return None
         try:
             derivative = mode.tangent_of(made.losses)
@@ -282,7 +329,9 @@ class NoisyPasses:
                 also_used=self.also_used,
                 compiled=self._compiled,
             ),
-            autocast_inside_noticed() if hooked else _nothing_noticed() as entered,
+            autocast_inside_noticed()
+            if hooked and not self.modes.autocast
+            else _nothing_noticed() as entered,
             reentrant_checkpoints_noticed() if hooked else _nothing_noticed() as checkpointed,
             observer,
             self.precision.for_training(),
@@ -297,7 +346,7 @@ class NoisyPasses:
             self.objective.verdicts.reentrant_inside = True
         if hooked and anything_compiled() and runs_compiled(losses.values):
             self.objective.verdicts.compiled_inside = True
-        self._trains_and_scores &= not self.objective.verdicts.scores_apart
+        self._trains_and_scores &= not self._scores_apart
         self._for_training = self._checked(losses, traces, noted=self._trains_and_scores)
         return self._for_training
 
@@ -342,7 +391,13 @@ class NoisyPasses:
     def note(self, losses: Tensor) -> None:
         """Compare the losses of a pass with those of others, where there is something to prove."""
         if self.look:
-            self._repeated.note(losses, min(p.itemsize for p in self.start.trainable.values()))
+            half = self.modes.autocast and self.precision.autocast
+            itemsize = min(p.itemsize for p in self.start.trainable.values())
+            self._repeated.note(losses, 2 if half else itemsize)
+
+    def _note_operators(self, losses: Tensor) -> None:
+        self.note(losses)
+        self.operators = frozenset(node.name() for node in nodes_of(losses))
 
     @contextmanager
     def _watching(self, *, hinted: bool = True, partial: bool = False) -> Iterator[_Traces]:

@@ -16,6 +16,7 @@ from reweight._torch_internals.compiler import (
 )
 from reweight._torch_internals.graph import (
     SavedTensorsHooks,
+    at_the_end_of_backward,
     base_of,
     gradient_hooks,
     is_view,
@@ -36,6 +37,7 @@ from reweight._torch_internals.modules import (
     TENSOR_SLOTS,
     backward_hooks_of_all_modules,
     has_hooks,
+    hooks_of,
     nothing_cached_by_parametrize,
     padding_of,
     parameter_slots,
@@ -90,6 +92,7 @@ __all__ = [
     "WeakIdKeyDictionary",
     "about_to_broadcast",
     "anything_compiled",
+    "at_the_end_of_backward",
     "attention_weights",
     "backward_hooks_of_all_modules",
     "base_of",
@@ -109,6 +112,7 @@ __all__ = [
     "group_norm_statistics",
     "handles_operators_itself",
     "has_hooks",
+    "hooks_of",
     "inside_compiled",
     "is_custom_operator",
     "is_view",

@@ -96,3 +96,9 @@ def gradient_hooks(x: Tensor) -> MutableMapping[int, Callable[..., Any]]:
     """
     found: MutableMapping[int, Callable[..., Any]] | None = getattr(x, "_backward_hooks", None)
     return {} if found is None else found
+
+
+def at_the_end_of_backward(then: Callable[[], None]) -> None:
+    """Have ``then`` called at the end of the backward pass that is running now."""
+    engine: Any = torch.autograd.Variable._execution_engine
+    engine.queue_callback(then)

@@ -33,6 +33,17 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
+def hooks_of(module: nn.Module) -> list[Any]:
+    """Return the hooks that see what goes in or comes out of the module, either way."""
+    slots = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return [hook for slot in slots for hook in slot.values()]
+
+
 def backward_hooks_of_all_modules() -> bool:
     """Whether hooks for the backward passes of all modules, of any model, are in place."""
     return any(getattr(_module, f"_global{name}", None) for name in BACKWARD_HOOK_SLOTS)

@@ -81,6 +81,11 @@ _GRAPH = (
         "leaf_of",
         inline=("_isolation/graph_leaves.py",),
     ),
+    PrivateName(
+        "Variable._execution_engine",
+        "know when a backward pass is over",
+        "at_the_end_of_backward",
+    ),
     PrivateName("Node._input_metadata", "follow samples through a graph", "output_shape"),
     PrivateName("Node._saved_input", "read what a layer was fed, and how, off the graph", "saved"),
     PrivateName("Node._saved_dim", "know which side an operator mixes", "saved_dimensions"),

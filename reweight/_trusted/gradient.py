@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from reweight._derivative.compiled import TOLERANCES, CompiledModel
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
-from reweight.errors import BatchName, check_finite
+from reweight.errors import BatchName, NotCompilableError, check_finite
 
 Finite = Callable[[Tensor, str, BatchName], None]
+_SCALES = (2.0**16, 2.0**8, 1.0)
+"""Of a loss in float16, in which small gradients vanish and large ones overflow."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,6 +49,7 @@ def trusted_gradient(
     *,
     look: bool = False,
     finite: Finite = check_finite,
+    compiled: CompiledModel | None = None,
 ) -> TrustedGradient:
     """Return ∇L_v, L_v the mean of the trusted losses that count.
 
@@ -56,8 +61,11 @@ def trusted_gradient(
         at: Where to take the gradient, if not at θ: values by parameter name.
         look: Whether to look for parameters that nobody knows of.
         finite: Raises, now or later, if the losses are not.
+        compiled: The model's graphs, if the pass is to be compiled. When there is something to
+            look for, it is compared with one that is not.
 
     Raises:
+        NotCompilableError: If the pass is to be compiled and does not go, or is another.
         NonFiniteError: If a trusted loss is not finite.
         UnknownParametersError: If the losses depend on parameters of which nothing is known.
     """
@@ -75,7 +83,8 @@ def trusted_gradient(
             return TrustedGradient(mean.detach(), {}, {}, losses.number)
         if look:
             objective.known_leaves.look(losses.values, given.values(), start.trainable)
-        found = torch.autograd.grad(mean, list(given.values()), allow_unused=True)
+        narrow = start.precision is not None and start.precision.narrow
+        found = _gradients(mean, list(given.values()), _SCALES if narrow else (1.0,))
         plain = {name: g for name, g in zip(given, found, strict=True) if g is not None}
         compared = {}
         for name, gradient in plain.items():
@@ -84,11 +93,61 @@ def trusted_gradient(
             compared[name] = hooked.to_dense() if hooked.layout != torch.strided else hooked
         return TrustedGradient(mean.detach(), plain, compared, losses.number)
 
-    return objective.evaluate(
-        leaves,
-        batch,
-        differentiate,
-        start,
-        first_order=True,
-        fused_attention=True,  # else it would hold every weight of every token
+    plain: TrustedGradient | None = None
+    if compiled is None or look:
+        plain = objective.evaluate(
+            leaves,
+            batch,
+            differentiate,
+            start,
+            first_order=True,
+            fused_attention=True,  # else it would hold every weight of every token
+        )
+        if compiled is None:
+            return plain
+    compiled.refuse_unfit(dict.fromkeys(names))
+    look = False  # the graph of compiled code leads to the leaves it was given
+    found = objective.evaluate(
+        leaves, batch, differentiate, start, first_order=True, standing_in=compiled.forwards
     )
+    if plain is not None and not _alike(found, plain):
+        raise NotCompilableError(
+            "the trusted gradient by compiled code is another than by eager code: random numbers "
+            "(dropout inside attention, say) may be drawn in another order"
+        )
+    return found
+
+
+def _gradients(mean: Tensor, leaves: list[Tensor], scales: Sequence[float]) -> list[Tensor | None]:
+    """Return the gradient, taken of the loss times the first scale at which nothing overflows.
+
+    Args:
+        mean: The loss.
+        leaves: What it is differentiated by.
+        scales: Powers of two, the largest first.
+    """
+    for scale in scales:
+        last = scale == scales[-1]
+        found = torch.autograd.grad(mean * scale, leaves, allow_unused=True, retain_graph=not last)
+        if last or _finite(found):
+            break
+    return list(found) if scale == 1 else [None if g is None else g / scale for g in found]
+
+
+def _finite(gradients: Iterable[Tensor | None]) -> bool:
+    sums = [g.sum() for g in gradients if g is not None]
+    return all(bool(each.isfinite()) for each in sums)
+
+
+def _alike(found: TrustedGradient, expected: TrustedGradient) -> bool:
+    """Whether two gradients are the same but for rounding."""
+    names = found.compared.keys() | expected.compared.keys()
+    apart, length = 0.0, 0.0
+    for name in names:
+        one, other = found.compared.get(name), expected.compared.get(name)
+        given = [x for x in (one, other) if x is not None]
+        difference = given[0] if len(given) == 1 else given[0] - given[1]
+        apart = math.hypot(apart, float(torch.linalg.vector_norm(difference)))
+        length = math.hypot(length, float(torch.linalg.vector_norm(given[-1])))
+    narrowest = min((g.dtype.to_real().itemsize for g in expected.compared.values()), default=4)
+    return apart <= TOLERANCES[min(8, max(2, narrowest))] * length

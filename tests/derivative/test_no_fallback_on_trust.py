@@ -212,7 +212,10 @@ def test_it_can_be_turned_off_and_costs_one_pass_in_the_first_steps():
     model.register_forward_hook(lambda _m, _a, output: sizes.append(len(output)))
     for self_check, expected in ((True, [2, 2, 1, 1]), (False, [1, 1, 1, 1])):
         weigh = MetaReweighter(
-            model, forward=cross_entropy, scorer=GradientSimilarity(), self_check=self_check
+            model,
+            forward=cross_entropy,
+            scorer=GradientSimilarity("forward"),
+            self_check=self_check,
         )
         counts, trusted = [], []
         for _ in expected:

@@ -193,3 +193,17 @@ def test_a_node_knows_the_shape_of_each_of_its_results():
     x = torch.randn(4, 6, requires_grad=True)
     first, _ = x.split(3, dim=1)
     assert internals.output_shapes(first.grad_fn) == [(4, 3), (4, 3)]
+
+
+@about("Variable._execution_engine")
+def test_a_callback_is_called_once_at_the_end_of_the_backward_pass_that_it_is_queued_in():
+    x = torch.ones(3, requires_grad=True)
+    seen = []
+    loss = (x * 2).sum()
+    loss.register_hook(
+        lambda _: internals.at_the_end_of_backward(lambda: seen.append(x.grad.clone()))
+    )
+    loss.backward()
+    assert [gradient.tolist() for gradient in seen] == [[2.0, 2.0, 2.0]]
+    (x * 3).sum().backward()
+    assert len(seen) == 1

@@ -14,10 +14,11 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from reweight._derivative.beside_training.arguments import differentiable_in, tensors_in
-from reweight._derivative.beside_training.call import Call, NotCovered, Rule
+from reweight._derivative.beside_training.call import Call, Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.known import Known
 from reweight._derivative.beside_training.operators import Operator, operator_of
+from reweight._derivative.beside_training.precision import by_rule
 from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import may_refuse, rule_for
 from reweight._derivative.beside_training.saved_tensors import with_aliases
@@ -261,11 +262,7 @@ class TangentMode(TorchFunctionMode):
     def _by_rule(
         self, rule: Rule, operator: Operator, call: Call, seen: _Seen, results: int
     ) -> list[Tensor | None]:
-        with torch.no_grad():
-            try:
-                found = rule(call)
-            except NotCovered:
-                found = None
+        found = by_rule(rule, call)
         if found is not None:
             if isinstance(found, Tensor):  # of what is changed in place and returned, too
                 return [found] * results

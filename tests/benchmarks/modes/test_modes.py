@@ -1,0 +1,28 @@
+"""``python -m benchmarks.modes``."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.modes.__main__ import main, table
+from benchmarks.modes.measure import Row
+
+
+def test_it_prints_agreement_and_writes_what_it_measured(tmp_path, capsys):
+    words = ["--models", "mlp", "--size", "16", "--batch", "12", "--rounds", "1"]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    rows = json.loads((tmp_path / "modes.json").read_text())["rows"]["mlp"]
+    found = {row["mode"]: row for row in rows}
+    assert found["full precision"]["error"] < 1e-5
+    assert found["full precision beside bfloat16"]["error"] < 1e-5
+    for half in ("bfloat16", "float16"):
+        row = found[f"training precision, {half}"]
+        assert 1e-6 < row["error"] < 0.2
+        assert row["correlation"] > 0.9
+        assert f"| training precision, {half} |" in text
+    assert (tmp_path / "modes.md").read_text().startswith("`python -m benchmarks.modes --models")
+
+
+def test_what_is_refused_says_why():
+    assert "refused: hooks" in table([Row("plain step", 1.0, 1.0), Row("x", refused="hooks")])
