@@ -15,8 +15,8 @@ def by_rule(rule: Rule, call: Call) -> Tangents:
     """
     with torch.no_grad():
         try:
-            # One question on most devices; where autocast is off nothing is cached.
-            if not torch.is_autocast_enabled() and not torch.is_autocast_cpu_enabled():
+            device = next(iter(call.tangents.values())).device.type
+            if not torch.is_autocast_enabled(device):
                 return rule(call)
             kept = torch.is_autocast_cache_enabled()
             torch.set_autocast_cache_enabled(False)
