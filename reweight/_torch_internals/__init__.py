@@ -30,6 +30,16 @@ from reweight._torch_internals.graph import (
     storage_of,
     version,
 )
+from reweight._torch_internals.kept import (
+    attention_weights,
+    batch_norm_statistics,
+    by_own_batch_norm,
+    dropout_mask,
+    group_norm_statistics,
+    layer_norm_statistics,
+    pooled_from,
+    saved_input,
+)
 from reweight._torch_internals.modules import (
     BACKWARD_HOOK_SLOTS,
     HOOK_SLOTS,
@@ -58,16 +68,6 @@ from reweight._torch_internals.operators import (
     unwrapped_tensor,
     without_function_modes,
     without_subclasses,
-)
-from reweight._torch_internals.saved import (
-    attention_weights,
-    batch_norm_statistics,
-    by_own_batch_norm,
-    dropout_mask,
-    group_norm_statistics,
-    layer_norm_statistics,
-    pooled_from,
-    saved_input,
 )
 from reweight._torch_internals.table import TABLE, PrivateName
 from reweight._torch_internals.wrappers import (
