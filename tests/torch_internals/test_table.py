@@ -13,7 +13,7 @@ from tests.torch_internals.about import IN_TABLE
 
 HERE = Path(internals.__file__).parent
 ROOT = HERE.parent
-WITH_ROWS = ("operators", "graph", "saved", "compiler", "modules", "wrappers")
+WITH_ROWS = ("operators", "graph", "kept", "compiler", "modules", "wrappers")
 
 
 def test_every_row_has_a_test_and_something_that_wraps_it():
