@@ -356,6 +356,7 @@ def test_whatever_the_scores_a_step_moves_no_label_further_than_three_rates(scor
 
 
 @pytest.mark.parametrize("make", [SoftLabels, MendedLabels])
+@pytest.mark.usefixtures("one_way")
 @pytest.mark.parametrize("method", ["auto", "double_backward"])
 def test_steps_leave_no_tensor_behind(make, method):
     case = PROBLEMS["mlp"]()

@@ -254,6 +254,7 @@ def count_passes(case, weigh):
     return len(passes)
 
 
+@pytest.mark.usefixtures("one_way")
 @pytest.mark.parametrize("way", ["step", "score", "autocast"])
 def test_no_pass_of_its_own_where_another_ran(way):
     case = mlp()

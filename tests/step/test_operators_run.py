@@ -72,8 +72,8 @@ def reruns():
 MODELS = {"perceptron": (perceptron, (16,)), "convolutions": (convolutions, (3, 8, 8))}
 # Operators over those of a plain step, at most.
 MOST = {
-    ("perceptron", "default"): 3.25,
-    ("perceptron", "similarity"): 2.95,
+    ("perceptron", "default"): 3.35,
+    ("perceptron", "similarity"): 3.05,
     ("perceptron", "last layer"): 1.6,
     ("convolutions", "default"): 6.75,
     ("convolutions", "similarity"): 5.45,
@@ -84,11 +84,10 @@ SCORERS = {
     "similarity": GradientSimilarity,
     "last layer": LastLayerGradient,
 }
-# F.cross_entropy, what brings the losses to float32, and adaptive pooling.
-RERUNS = {"perceptron": 2, "convolutions": 3}
 PASSES = {"default": 1, "similarity": 1, "last layer": 0}
 
 
+@pytest.mark.usefixtures("one_way")
 @pytest.mark.parametrize(("name", "scorer"), MOST)
 def test_a_step_runs_so_many_operators(name, scorer):
     build, shape = MODELS[name]
@@ -102,5 +101,5 @@ def test_a_step_runs_so_many_operators(name, scorer):
     with reruns() as again:
         run = operators(lambda: weigh(noisy, trusted).loss.backward())
     assert weigh._objective.passes - passes <= PASSES[scorer]
-    assert len(again) <= (0 if scorer == "last layer" else RERUNS[name]), again
+    assert not again, "operators that have no rule"
     assert run <= MOST[name, scorer] * plain, (run / plain, run, plain)

@@ -15,6 +15,7 @@ from reweight import (
     TrainingDynamics,
     WeightNet,
 )
+from reweight._step.choice import LAST
 from tests.waiting import waits
 
 SAMPLES, FEATURES, CLASSES = 16, 8, 3
@@ -102,6 +103,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.usefixtures("one_way")
 @pytest.mark.parametrize(("build", "way"), WAYS, ids=[way.__name__ for _, way in WAYS])
 def test_a_step_waits_for_the_device_once(build, way):
     model = build()
@@ -120,3 +122,14 @@ def test_a_step_waits_for_the_device_once(build, way):
         counts.append(found)
     for found in counts[PROOFS:]:
         assert len(found) <= 1, found
+
+
+def test_it_waits_once_when_a_way_was_chosen_by_the_clock():
+    model = small()
+    reweighter = default(model)
+    for number in range(LAST + 4):
+        with waits() as found:
+            step = reweighter(batch(number), batch(100 + number))
+        step.loss.backward()
+    assert reweighter.explain()
+    assert len(found) <= 1, found

@@ -372,6 +372,7 @@ def test_shares_are_right_where_every_logit_is_far_below_zero():
     assert_same(step.weights, expected, 1e-4)
 
 
+@pytest.mark.usefixtures("one_way")
 @pytest.mark.parametrize("kind", ALL)
 def test_steps_leave_no_tensor_behind(kind):
     training = Training(ALL[kind]())
