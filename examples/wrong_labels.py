@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from reweight import MetaReweighter, SampleWeights, TrainingDynamics, paired
+from reweight import MendedLabels, MetaReweighter, TrainingDynamics, paired
 
 SHAPES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "bars")
 SIDE = 32
@@ -61,7 +61,7 @@ def main(folder: str = "runs/wrong_labels", count: int = 2000, epochs: int = 12)
     reweighter = MetaReweighter(
         model,
         nn.CrossEntropyLoss(reduction="none"),
-        weighting=SampleWeights(count),
+        labels=MendedLabels(count, len(SHAPES)),
         trusted_coefficient=0.1,
         dynamics=dynamics,
     )

@@ -71,8 +71,9 @@ class MetaReweighter:
     In a training loop ``loss = loss_fn(model(x), y).mean()`` becomes
     ``step = reweighter((x, y), trusted_batch)``, and ``step.loss.backward()`` follows. By default
     a sample counts as far as its gradient agrees with the trusted one, for each unit of its last
-    layer's gradient, and is forgotten after the step. ``weighting=SampleWeights(len(dataset))``
-    with ``trusted_coefficient=0.1`` remembers it, which is what to use where a data set has ids
+    layer's gradient, and is forgotten after the step. Where a data set has ids
+    ``labels=MendedLabels(len(dataset), num_classes)`` or ``weighting=SampleWeights(len(dataset))``
+    remembers it; with ``trusted_coefficient=0.1`` that is what to use
     (``docs/when-it-helps.md``). :meth:`paper` is the method of Hussain et al., "Active Deep
     Learning from a Noisy Teacher" (Algorithm 1), whole: the mixture of both scores, rectified at
     1/C.
