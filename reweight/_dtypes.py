@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_WIDE = (torch.float32, torch.float64)
+
 
 def at_least_float32(values: Tensor) -> Tensor:
     """Return ``values`` in float32, or unchanged where they are wider already."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    dtype = values.dtype
+    if dtype in _WIDE:
+        return values
+    return values.to(torch.promote_types(dtype, torch.float32))
 
 
 def widest(device: torch.device) -> torch.dtype:

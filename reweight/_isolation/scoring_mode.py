@@ -96,7 +96,11 @@ class ScoringMode(ConstantUnderNoGrad):
             # An alias that keeps count of changes, in place of one that hides them.
             if storage_of(args[0]) in self._guarded:
                 return args[0].detach()
-        elif concern is _WRITES or (kwargs and kwargs.get("out") is not None):
+        elif (
+            concern is _WRITES
+            or (concern is _MAY_WRITE and works_in_place(func, args, kwargs or {}))
+            or (kwargs and kwargs.get("out") is not None)
+        ):
             for x in written(func, args, kwargs or {}):
                 storage = storage_of(x)
                 if storage in self._guarded:
@@ -107,7 +111,7 @@ class ScoringMode(ConstantUnderNoGrad):
             return func(*args, **(kwargs or {}))
 
 
-_NONE, _HOOK, _DATA, _WRITES = range(4)
+_NONE, _HOOK, _DATA, _WRITES, _MAY_WRITE = range(5)
 """What there is to do about an operator, whatever its arguments."""
 
 
@@ -117,11 +121,12 @@ def _concern(func: Callable[..., Any]) -> int:
         return _HOOK
     if reads_data(func):
         return _DATA
-    return _WRITES if _kind(func) else _NONE
-
-
-def _kind(func: Callable[..., Any]) -> bool:
-    return func in _RENORMALISE + _STATISTICS or place_of_inplace(func) != NEVER
+    if func in _RENORMALISE + _STATISTICS:
+        return _WRITES
+    place = place_of_inplace(func)
+    if place == NEVER:
+        return _NONE
+    return _WRITES if place == ALWAYS else _MAY_WRITE
 
 
 def written(

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reweight._torch_internals import without_function_modes
+
 # What PyTorch's own losses ignore where nothing else is said; it is no class.
 _DEFAULT = -100
 
@@ -79,6 +81,13 @@ def maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tenso
 
     The device is not waited for.
     """
+    if type(target) is Tensor and type(losses) is Tensor:
+        with without_function_modes():  # nothing here has a gradient, or is the model's
+            return _maybe_ignored(losses, target, values)
+    return _maybe_ignored(losses, target, values)
+
+
+def _maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
     if not isinstance(target, Tensor) or not isinstance(losses, Tensor) or losses.dim() == 0:
         return None
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:

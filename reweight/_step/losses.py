@@ -18,6 +18,7 @@ from reweight._step.first_sides import OnePerSample
 from reweight._step.ignored import maybe_ignored, maybe_ignored_in
 from reweight._step.later import Later, NotExpected
 from reweight._step.sample_losses import SampleLosses
+from reweight._torch_internals import without_function_modes
 
 Granularity = Literal["sample", "element"]
 
@@ -65,6 +66,8 @@ def per_unit(value: Any, granularity: Granularity, counted: Any = None) -> Losse
         TypeError: If ``value`` is not a floating-point tensor, or ``counted`` is one.
         ValueError: If it is a scalar, or holds no value, or ``counted`` has another shape.
     """
+    if counted is None and type(value) is Tensor and _one_each(value):
+        return Losses(value)
     if not isinstance(value, Tensor) or not value.is_floating_point():
         what = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"the loss must return a floating-point tensor of losses, got {what}.")
@@ -90,6 +93,12 @@ def per_unit(value: Any, granularity: Granularity, counted: Any = None) -> Losse
         losses = losses.flatten(start_dim=1).sum(dim=1) / number.clamp(min=1)
         mask = number > 0
     return Losses(losses, mask)
+
+
+def _one_each(value: Tensor) -> bool:
+    """Whether there is nothing to do to the losses: one a sample, and wide enough."""
+    with without_function_modes():  # a look of this library's own, which no observer asks for
+        return value.dtype in (torch.float32, torch.float64) and value.dim() == 1 and len(value) > 0
 
 
 def _as_mask(counted: Any, losses: Tensor) -> Tensor:
@@ -147,10 +156,11 @@ class UnitLosses:
             first = next((each for each in found if bool(each.any())), None)
             self.expects_ignored |= first is not None
             return first
-        anywhere = found[0].any()
-        for each in found[1:]:
-            anywhere = anywhere | each.any()
-        self.later.ask(anywhere, self._refuse_ignored)
+        with without_function_modes():
+            anywhere = found[0].any()
+            for each in found[1:]:
+                anywhere = anywhere | each.any()
+            self.later.ask(anywhere, self._refuse_ignored)
         return None
 
     def _refuse_ignored(self, found: float) -> None:
@@ -181,7 +191,8 @@ class UnitLosses:
             counted = ~ignored
         losses = per_unit(found, self.granularity, counted)
         if not said:
-            self._one_per_sample.check(len(losses.values), batch)
+            with without_function_modes():
+                self._one_per_sample.check(len(losses.values), batch)
         return replace(losses, made_from=source)
 
 

@@ -54,6 +54,7 @@ from reweight._torch_internals.modules import (
     set_scripted,
 )
 from reweight._torch_internals.operators import (
+    any_autocast_enabled,
     body_of,
     dispatch_modes_in_place,
     draws_random_numbers,
@@ -63,6 +64,7 @@ from reweight._torch_internals.operators import (
     is_custom_operator,
     is_wrapped,
     reads_data,
+    record_gradients,
     safe_softmax,
     softmax_backward,
     unwrapped_tensor,
@@ -91,6 +93,7 @@ __all__ = [
     "SavedTensorsHooks",
     "WeakIdKeyDictionary",
     "about_to_broadcast",
+    "any_autocast_enabled",
     "anything_compiled",
     "at_the_end_of_backward",
     "attention_weights",
@@ -127,6 +130,7 @@ __all__ = [
     "parameter_slots",
     "pooled_from",
     "reads_data",
+    "record_gradients",
     "safe_softmax",
     "saved",
     "saved_dimensions",

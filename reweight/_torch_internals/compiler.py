@@ -26,11 +26,16 @@ def uses_compiler(module: nn.Module) -> bool:
     dynamo = sys.modules.get("torch._dynamo")
     if dynamo is None:
         return False
-    return any(
-        isinstance(part, dynamo.OptimizedModule)
-        or getattr(part, "_compiled_call_impl", None) is not None
-        for part in module.modules()
-    )
+    kind, seen, left = dynamo.OptimizedModule, {module}, [module]
+    while left:  # as module.modules() goes, which takes several times as long, and every step asks
+        part = left.pop()
+        if isinstance(part, kind) or getattr(part, "_compiled_call_impl", None) is not None:
+            return True
+        for child in part._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                left.append(child)
+    return False
 
 
 def inside_compiled(module: nn.Module) -> nn.Module | None:

@@ -16,6 +16,7 @@ from torch.utils._device import DeviceContext
 
 _OWN = ("aten", "prim", "prims")
 _functorch: Any = torch._C._functorch
+_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 
 
 def is_custom_operator(func: object) -> bool:
@@ -69,7 +70,7 @@ _HARMLESS = (
 
 def dispatch_modes_in_place() -> bool:
     """Whether a ``TorchDispatchMode`` is active."""
-    return torch._C._len_torch_dispatch_stack() > 0
+    return _dispatch_modes() > 0
 
 
 def function_modes() -> list[TorchFunctionMode]:
@@ -90,6 +91,13 @@ without_function_modes = torch._C.DisableTorchFunction
 forward_mode_enabled: Callable[[bool], AbstractContextManager[None]]
 forward_mode_enabled = forward_ad._set_fwd_grad_enabled
 """The context in which tangents are followed, or are not."""
+
+
+record_gradients: Callable[[bool], None] = torch._C._set_grad_enabled
+"""Record, or do not, what follows in this thread; a context takes longer than a small operator."""
+
+any_autocast_enabled: Callable[[], bool] = torch._C._is_any_autocast_enabled
+"""Whether autocast is on for a kind of device."""
 
 
 def is_wrapped(tensor: Tensor) -> bool:

@@ -54,6 +54,14 @@ _OPERATORS = (
         "forward_mode_enabled",
     ),
     PrivateName(
+        "torch._C._set_grad_enabled", "compute tangents without a graph", "record_gradients"
+    ),
+    PrivateName(
+        "torch._C._is_any_autocast_enabled",
+        "ask of all devices at once",
+        "any_autocast_enabled",
+    ),
+    PrivateName(
         "torch._C._functorch.is_functorch_wrapped_tensor",
         "know what a layer sees inside torch.func",
         "is_wrapped",

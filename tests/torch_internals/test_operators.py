@@ -182,3 +182,25 @@ def test_the_body_of_attention_is_seen_by_modes_and_computes_the_same():
     assert seen.count(F.multi_head_attention_forward) == 1
     assert F.linear in seen
     assert F.softmax in seen
+
+
+@about("torch._C._set_grad_enabled")
+def test_recording_is_turned_off_and_on():
+    x = torch.ones(2, requires_grad=True)
+    try:
+        internals.record_gradients(False)
+        assert not torch.is_grad_enabled()
+        assert not (x * 2).requires_grad
+    finally:
+        internals.record_gradients(True)
+    assert (x * 2).requires_grad
+
+
+@about("torch._C._is_any_autocast_enabled")
+def test_autocast_on_any_device_is_seen():
+    assert not internals.any_autocast_enabled()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert internals.any_autocast_enabled()
+        with torch.autocast("cpu", enabled=False):
+            assert not internals.any_autocast_enabled()
+    assert not internals.any_autocast_enabled()

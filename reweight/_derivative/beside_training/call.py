@@ -18,9 +18,9 @@ class NotCovered(Exception):  # noqa: N818 - the operator is run again, that is 
     """A rule does not know the arguments of a call."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made once an operator, that would take twice as long
 class Call:
-    """What a rule is told.
+    """What a rule is told; it changes nothing of it.
 
     Attributes:
         operator: As ``__torch_function__`` gets it.

@@ -117,6 +117,8 @@ def _expected(z: Tensor, dz: Tensor, dim: int) -> Tensor:
     if dim == 0:
         return z.softmax(0).mul_(dz).sum(0)
     room = _ROOM if z.device.type == "cpu" else _ROOM_ON_DEVICES
+    if z.dim() == 2 and z.numel() <= room:  # all at once, and nothing to put together
+        return z.softmax(1).mul_(dz).sum(1)
     if z.stride(1) == 1:  # the scores of one token lie side by side
         z, dz = z.movedim(1, -1), dz.movedim(1, -1)
         parts = [a.softmax(-1).mul_(b).sum(-1).flatten() for a, b in _pieces(z, dz, room)]

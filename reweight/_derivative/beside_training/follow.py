@@ -22,7 +22,7 @@ from reweight._derivative.beside_training.precision import by_rule
 from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import may_refuse, rule_for
 from reweight._derivative.beside_training.saved_tensors import with_aliases
-from reweight._isolation.scoring_mode import in_place_there
+from reweight._isolation.scoring_mode import NEVER, in_place_there
 from reweight._torch_internals import (
     anything_compiled,
     body_of,
@@ -192,18 +192,26 @@ class TangentMode(TorchFunctionMode):
             raise NotFollowed(f"{func} is not an operator of PyTorch's own.")
         if (types and changes_operators(types)) or dispatch_modes_in_place():
             raise NotFollowed(f"a tensor subclass or a mode may change what {func} does.")
-        seen = _Seen(inputs, [], {}, in_place_there(operator.inplace, args, kwargs))
+        place = operator.inplace
+        in_place = place != NEVER and in_place_there(place, args, kwargs)
+        versions: list[int] = []
+        tangents: dict[int, Tensor] = {}
+        seen = _Seen(inputs, versions, tangents, in_place)
         try:
             for x in inputs:
-                seen.versions.append(version(x))
-                tangent = self._tangent(x)
+                now = version(x)
+                versions.append(now)
+                tangent = self._tangent(x, now)
                 if tangent is not None:
-                    seen.tangents[id(x)] = tangent
+                    tangents[id(x)] = tangent
         except NotFollowed as unknown:
             seen.unknown = str(unknown)
             return seen
-        if seen.tangents:
-            self._choose(operator, func, args, kwargs, seen)
+        if tangents:
+            if operator.rule is not None and not in_place and not operator.draws_by_rule:
+                seen.rule = operator.rule
+            else:
+                self._choose(operator, func, args, kwargs, seen)
         return seen
 
     def _choose(
@@ -239,10 +247,11 @@ class TangentMode(TorchFunctionMode):
             return
         in_place = seen.in_place
         if type(out) is Tensor and not in_place:
-            found = [out]
+            found, moves = [out], out.requires_grad
         else:
             found = list(tensors_in((out, args[:1] if in_place else ())))
-        if not any(x.requires_grad for x in found):
+            moves = any(x.requires_grad for x in found)
+        if not moves:
             return
         known: list[Tensor | None] = [None] * len(found)
         if seen.rule is not None:
@@ -290,15 +299,20 @@ class TangentMode(TorchFunctionMode):
             in_place=seen.in_place,
         )
 
-    def _tangent(self, x: Tensor) -> Tensor | None:
-        """Return the tangent of ``x``, which requires a gradient; ``None`` if none reaches it."""
-        entry = self._entries.of(x)
-        if entry is None:
+    def _tangent(self, x: Tensor, now: int | None = None) -> Tensor | None:
+        """Return the tangent of ``x``, which requires a gradient; ``None`` if none reaches it.
+
+        Args:
+            x: The tensor.
+            now: Its version, if it is known.
+        """
+        entry = self._entries.get(id(x))
+        if entry is None or entry() is not x:
             # Of a view, asking for more than that may change what autograd allows.
             if not is_view(x) and x.is_leaf and _is_its_own_leaf(x):
                 return None
             raise NotFollowed("a tensor came from where operators are not seen.")
-        if entry.version != version(x):
+        if entry.version != (version(x) if now is None else now):
             raise NotFollowed("a tensor was changed in place where operators are not seen.")
         if entry.node is not x.grad_fn:
             raise NotFollowed("a tensor was cut from the graph.")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from torch import Tensor, nn
+
 from reweight._torch_internals import (
     dispatch_modes_in_place,
     function_modes,
     handles_operators_itself,
 )
 
+_PLAIN = frozenset({Tensor, nn.Parameter})
+
 
 def changes_operators(types: Iterable[type]) -> bool:
     """Whether a type of tensor handles operators itself, and may do anything in their place."""
-    return any(map(handles_operators_itself, types))
+    return not _PLAIN.issuperset(types) and any(map(handles_operators_itself, types))
 
 
 def modes_in_place() -> bool:

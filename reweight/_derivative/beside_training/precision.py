@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from reweight._derivative.beside_training.call import Call, NotCovered, Rule, Tangents
+from reweight._torch_internals import any_autocast_enabled, record_gradients
 
 
 def by_rule(rule: Rule, call: Call) -> Tangents:
@@ -13,16 +14,18 @@ def by_rule(rule: Rule, call: Call) -> Tangents:
     Rules call the same operators under the same autocast. Casts of parameters are not kept
     meanwhile: without a graph they would be handed to the training pass's next operator.
     """
-    with torch.no_grad():
+    recorded = torch.is_grad_enabled()
+    record_gradients(False)
+    try:
+        if not any_autocast_enabled():
+            return rule(call)
+        kept = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)
         try:
-            device = next(iter(call.tangents.values())).device.type
-            if not torch.is_autocast_enabled(device):
-                return rule(call)
-            kept = torch.is_autocast_cache_enabled()
-            torch.set_autocast_cache_enabled(False)
-            try:
-                return rule(call)
-            finally:
-                torch.set_autocast_cache_enabled(kept)
-        except NotCovered:
-            return None
+            return rule(call)
+        finally:
+            torch.set_autocast_cache_enabled(kept)
+    except NotCovered:
+        return None
+    finally:
+        record_gradients(recorded)

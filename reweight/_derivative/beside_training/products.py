@@ -40,6 +40,8 @@ SUMS_WITH_PRODUCTS = (torch.addmm, Tensor.addmm, torch.baddbmm, Tensor.baddbmm)
 
 def layer(call: Call) -> Tensor | None:
     """Linear layers and convolutions, with or without a bias."""
+    if call.operator is F.linear and (found := _linear(call)) is not None:
+        return found
     if len(call.args) < 2:
         return None
     x, weight, *rest = call.args
@@ -63,6 +65,22 @@ def layer(call: Call) -> Tensor | None:
             rows.addmm_(x.reshape(-1, x.shape[-1]), dweight.t())
             return tangent
     return tangent.add_(call.operator(x, dweight, None, *rest[1:], **options))
+
+
+def _linear(call: Call) -> Tensor | None:
+    """A linear layer on rows, all of it moving, in two products; ``None`` for any other call."""
+    if len(call.args) != 3 or call.kwargs:
+        return None
+    x, weight, bias = call.args
+    tangent_of = call.tangents.get
+    dx, dweight, dbias = tangent_of(id(x)), tangent_of(id(weight)), tangent_of(id(bias))
+    if dx is None or dweight is None or x.dim() != 2 or weight.dim() != 2:
+        return None
+    tangent = F.linear(dx, weight, dbias)
+    # Under autocast a product is of another type than its factors; in place it may not be.
+    if tangent.dtype == x.dtype == dweight.dtype:
+        return tangent.addmm_(x, dweight.t())
+    return tangent.add_(F.linear(x, dweight))
 
 
 def _one_type(*parts: Tensor) -> bool:
