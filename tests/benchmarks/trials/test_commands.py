@@ -21,7 +21,7 @@ pytest.importorskip("monai")  # whose version the description of the machine giv
 
 TINY = "--batch 20 --epochs 1 --trusted 8 --seeds 2 --rates 0.05 0.1 --jobs 1"
 IMAGES = f"{TINY} --pool 40 --validation 8"
-NOISE = f"{IMAGES} --tasks symmetric-40-e10 teacher-e10 --rows plain plain+trusted sample-weights"
+NOISE = f"{IMAGES} --tasks symmetric-40-e10 teacher-e10 --rows plain plain+trusted mended-labels"
 
 
 def noise_arguments(folder, output, *more):

@@ -107,7 +107,7 @@ def test_losses_and_margins_are_means_over_the_steps(problem):
 @pytest.mark.parametrize(
     ("row", "ways"),
     [
-        ("sample-weights", {"label_quality"}),
+        ("mended-labels", {"label_quality"}),
         ("plain", {"mean loss", "AUM", "TracIn"}),
         ("trusted", {"trusted alone"}),
     ],

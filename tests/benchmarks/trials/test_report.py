@@ -157,7 +157,7 @@ def test_a_damaged_run_is_named(store, text):
     assert path.name in str(error.value)
 
 
-ROWS = ("plain", "random", "plain+trusted", "clean+trusted", "sample-weights")
+ROWS = ("plain", "random", "plain+trusted", "clean+trusted", "mended-labels")
 
 
 def verdicts(aim, recipe, found=None):
@@ -167,7 +167,7 @@ def verdicts(aim, recipe, found=None):
         "random": [0.5] * 3,
         "plain+trusted": [0.7, 0.72, 0.68],
         "clean+trusted": [0.9] * 3,
-        "sample-weights": [recipe] * 3,
+        "mended-labels": [recipe] * 3,
     }
     records = results(plan, tests)
     for run, made in records.items():
@@ -203,7 +203,7 @@ def test_points_above_the_controls(recipe, met):
 )
 def test_the_list_beside_the_best_peer(peer, met):
     found = {
-        "sample-weights": {"label_quality": {"auroc": 0.9, "suggested": 0.8}},
+        "mended-labels": {"label_quality": {"auroc": 0.9, "suggested": 0.8}},
         "plain": {"AUM": {"auroc": peer}, "mean loss": {"auroc": 0.5}},
     }
     assert [verdict.met for verdict in verdicts(best_list, 0.5, found)] == met
