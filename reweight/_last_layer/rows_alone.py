@@ -58,10 +58,12 @@ class Operators:
     Attributes:
         names: The operators, in the order of the walk; where there are too many, the first ones.
         proven: Whether they cannot couple the samples, whatever the data.
+        alone: Whether nothing that is learnt is reached but through the layer's output.
     """
 
     names: str
     proven: bool
+    alone: bool = False
 
 
 def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
@@ -79,6 +81,7 @@ def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
     )
     open_nodes: list[Node] = [] if start is None else [start]
     seen: set[Node] = set()
+    alone = True
     while open_nodes:
         node = open_nodes.pop()
         if node in seen or node in ends:
@@ -88,13 +91,14 @@ def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
         seen.add(node)
         names.append(node.name())
         if node.name() == _LEAF:
+            alone = False
             continue
         behind = [following for following, _ in node.next_functions if following is not None]
         proven = proven and all(
             _keeps_parts(node, following, _shape(following, trace), count) for following in behind
         )
         open_nodes += behind
-    return Operators(" ".join(names), proven)
+    return Operators(" ".join(names), proven, alone)
 
 
 def _shape(node: Node, trace: LayerTrace) -> tuple[int, ...] | None:
