@@ -24,11 +24,13 @@ class GradientHooks:
 
     Attributes:
         on_activations: Whether a forward pass was seen to ask for the gradient of an activation.
+        looked_in: The modes (train, eval) in which a forward pass was made to see that.
     """
 
     def __init__(self, verdicts: Verdicts) -> None:
         self._verdicts = verdicts
         self.on_activations = False
+        self.looked_in: set[str] = set()
 
     @property
     def change(self) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32, largest_or_one
 from reweight._last_layer.codes import digit_codes, is_half, one_code, scaled_by_code
+from reweight._last_layer.cut import Cut
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.one_by_one import norms_of, one_by_one, sum_over_calls
 from reweight._last_layer.output_gradients import (
@@ -27,8 +28,8 @@ _MOST_ELEMENTS = 2**26
 # of one rounding.
 _TOLERATED = {torch.float32: 1e-3, torch.float64: 1e-6}
 _ROUNDINGS = 32
-# Of numbers up to here squares and their sums are in range, and so is what matters beside them.
-_ORDINARY = (1e-12, 1e12)
+# Where squares are so large, they and their sums are in range, and so is what matters beside them.
+_ORDINARY = (1e-24, 1e24)
 
 
 Doubt = Callable[[Tensor], None]
@@ -58,6 +59,7 @@ def sample_norms(
         ``(C,)``, detached.
     """
     findings = findings or Findings()
+    trace.cut = None
     if not losses.requires_grad:  # nothing of the layer is in them
         return torch.zeros_like(losses)
     why = _why_not_row_by_row(trace, len(losses))
@@ -117,6 +119,8 @@ def _independent_rows(
 
     if findings.trusts(graph):
         if behind.proven:
+            if behind.alone:
+                _cut(losses, trace, rows)
             return rows
         coarse = any(map(is_half, rows))
         if not coarse:
@@ -130,6 +134,16 @@ def _independent_rows(
         findings.passed(graph)
         return rows
     return None
+
+
+def _cut(losses: Tensor, trace: LayerTrace, rows: list[Tensor]) -> None:
+    """Let the training pass go on from ``rows``, which are written into then."""
+    call = trace.calls[0]
+    if len(rows) != 1 or call.anchor is None or call.edge is None or call.shape is None:
+        return
+    (row,) = rows
+    if row.is_contiguous() and row.dtype == call.anchor.dtype and row.grad_fn is None:
+        trace.cut = Cut(losses, row.view(call.shape), call.anchor, call.edge)
 
 
 def _by_sample(rows: Tensor, count: int) -> Tensor:
@@ -163,15 +177,13 @@ def _power_of_two(z: Tensor) -> Tensor:
     return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
 
 
-def _one_in_range(z: Tensor, doubt: Doubt) -> Tensor:
-    """Return 1, for numbers of ordinary size, whose squares need no room made for them.
+def _out_of_range(squares: Tensor) -> Tensor:
+    """Whether the largest of ``squares`` is of no ordinary size, a scalar; zero is none.
 
     A vocabulary has so many rows that to scale them takes as long as to come by them.
     """
-    least, most = torch.aminmax(z)
-    largest = torch.maximum(most, -least)
-    doubt((largest != 0) & ~((largest > _ORDINARY[0]) & (largest < _ORDINARY[1])))
-    return torch.ones_like(largest)
+    largest = squares.max()
+    return ~((largest > _ORDINARY[0]) & (largest < _ORDINARY[1]))
 
 
 def _norms_from_products(
@@ -185,16 +197,22 @@ def _norms_from_products(
         return None
     if z.is_complex():
         return None
-    scale = _power_of_two(z) if doubt is None else _one_in_range(z, doubt)
-    z = z if doubt is not None else z / scale  # squares of tiny gradients must not underflow
+    scale = None
+    if doubt is None:  # squares of tiny gradients must not underflow
+        scale = _power_of_two(z)
+        z = z / scale
+    gram = z @ z.mT
+    if doubt is not None:
+        doubt(_out_of_range(gram.diagonal(dim1=1, dim2=2)))
     products = torch.zeros_like(z[:, :1, :1])
     if "weight" in trace.parameters:
         products = products + a @ a.mT
     if "bias" in trace.parameters:
         products = products + 1
-    products = (z @ z.mT) * products
+    products = gram * products
     squares = products.sum(dim=(1, 2))
-    norms: Tensor = squares.clamp(min=0).sqrt() * scale
+    norms: Tensor = squares.clamp(min=0).sqrt()
+    norms = norms if scale is None else norms * scale
     if a.shape[1] == 1:  # a single square has nothing to cancel
         return norms
     # An error in the square is half as large in its root.

@@ -8,10 +8,13 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from reweight._last_layer.trace import LayerTrace
-from reweight._torch_internals import output_shape, saved_dimensions
+from reweight._torch_internals import output_shape, output_shapes, saved, saved_dimensions
 
 # More nodes than this are not looked at: the walk has to cost less than a backward pass.
-_MOST_NODES = 100
+_MOST_NODES = 2000
+# So many between layer and losses are looked into, and so many names tell graphs apart.
+_MOST_BETWEEN = 100
+_MOST_NAMES = 100
 
 # Number by number, where operand and result have as many dimensions and the first side in common.
 _ELEMENTWISE = frozenset(
@@ -48,6 +51,18 @@ _ALONG_DIMENSIONS = frozenset(
     }
 )
 _CLASS_LOSSES = frozenset({"NllLossBackward0", "NllLoss2DBackward0"})
+# Of which operands the i-th part, or row, makes that of the result.
+_BY_OPERAND = {
+    "MmBackward0": (0,),
+    "AddmmBackward0": (1,),
+    "BmmBackward0": (0, 1),
+    "NativeLayerNormBackward0": (0,),
+    "ScaledDotProductFlashAttentionForCpuBackward0": (0, 1, 2),
+    "ScaledDotProductFlashAttentionBackward0": (0, 1, 2),
+    "ScaledDotProductEfficientAttentionBackward0": (0, 1, 2),
+    "ScaledDotProductCudnnAttentionBackward0": (0, 1, 2),
+}
+_LAYER_NORM = "NativeLayerNormBackward0"
 _LEAF = "torch::autograd::AccumulateGrad"
 
 
@@ -58,27 +73,28 @@ class Operators:
     Attributes:
         names: The operators, in the order of the walk; where there are too many, the first ones.
         proven: Whether they cannot couple the samples, whatever the data.
+        alone: Whether nothing that is learnt is reached but through the layer's output.
     """
 
     names: str
     proven: bool
+    alone: bool = False
 
 
 def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
     """Walk the graph from ``losses``, ``(C,)``, to the layer's outputs.
 
     Every tensor on the way must hold the numbers of sample i in the i-th of C equal parts, in
-    order. What leads elsewhere than to the layer is held to the same: a proof may fail, no more.
+    order. What leads elsewhere than to the layer is a constant to its output.
     """
     count = losses.shape[0]
     ends = {call.edge.node for call in trace.calls if call.edge is not None}
     start = losses.grad_fn
     names: list[str] = []
-    proven = start is not None and all(
-        call.shape and call.shape[0] % count == 0 for call in trace.calls
-    )
+    users: dict[Node, list[tuple[Node, int, int]]] = {}
     open_nodes: list[Node] = [] if start is None else [start]
     seen: set[Node] = set()
+    alone = True
     while open_nodes:
         node = open_nodes.pop()
         if node in seen or node in ends:
@@ -86,15 +102,41 @@ def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
         if len(seen) == _MOST_NODES:
             return Operators(" ".join(names), proven=False)
         seen.add(node)
-        names.append(node.name())
-        if node.name() == _LEAF:
+        name = node.name()
+        if len(names) < _MOST_NAMES:
+            names.append(name)
+        if name == _LEAF:
+            alone = False
             continue
-        behind = [following for following, _ in node.next_functions if following is not None]
-        proven = proven and all(
-            _keeps_parts(node, following, _shape(following, trace), count) for following in behind
-        )
-        open_nodes += behind
-    return Operators(" ".join(names), proven)
+        for place, (behind, output) in enumerate(node.next_functions):
+            if behind is not None:
+                users.setdefault(behind, []).append((node, place, output))
+                open_nodes.append(behind)
+    proven = (
+        start is not None
+        and all(call.shape and call.shape[0] % count == 0 for call in trace.calls)
+        and _proven_from(ends, users, trace, count)
+    )
+    return Operators(" ".join(names), proven, alone)
+
+
+def _proven_from(
+    ends: set[Node], users: dict[Node, list[tuple[Node, int, int]]], trace: LayerTrace, count: int
+) -> bool:
+    """Whether all that is computed from the layer's outputs keeps the samples apart."""
+    open_nodes, seen = list(ends), set(ends)
+    while open_nodes:
+        operand = open_nodes.pop()
+        given = _shape(operand, trace)
+        for node, place, output in users.get(operand, ()):
+            if output != 0 or not _keeps_parts(node, place, given, count):
+                return False
+            if node not in seen:
+                seen.add(node)
+                open_nodes.append(node)
+        if len(seen) > _MOST_BETWEEN + len(ends):
+            return False
+    return True
 
 
 def _shape(node: Node, trace: LayerTrace) -> tuple[int, ...] | None:
@@ -102,14 +144,18 @@ def _shape(node: Node, trace: LayerTrace) -> tuple[int, ...] | None:
     for call in trace.calls:
         if call.edge is not None and call.edge.node is node:
             return call.shape
+    return _made(node)
+
+
+def _made(node: Node) -> tuple[int, ...] | None:
+    if node.name() == _LAYER_NORM:  # beside its result, the mean and the deviation
+        return output_shapes(node)[0]
     return output_shape(node)
 
 
-def _keeps_parts(node: Node, operand: Node, given: tuple[int, ...] | None, count: int) -> bool:
-    """Whether ``node`` computes the i-th part of its result from the i-th part of ``operand``."""
-    if operand.name() == _LEAF:  # a parameter, used as it is: it is not what the layer returned
-        return True
-    made, name = output_shape(node), node.name()
+def _keeps_parts(node: Node, place: int, given: tuple[int, ...] | None, count: int) -> bool:
+    """Whether ``node`` computes the i-th part of its result from that of an operand."""
+    made, name = _made(node), node.name()
     if not given or not made or made[0] % count or given[0] % count:
         return False
     if 0 in (*made, *given):
@@ -122,6 +168,10 @@ def _keeps_parts(node: Node, operand: Node, given: tuple[int, ...] | None, count
         return len(given) == len(made)
     if name == "SliceBackward0" and given == made:  # all of it: older releases record z[:] too
         return True
+    if name in _BY_OPERAND:
+        apart = place in _BY_OPERAND[name] and len(given) == len(made)
+        normalised = saved(node, "normalized_shape") if name == _LAYER_NORM else ()
+        return apart and normalised is not None and len(normalised) < len(given)
     if name in _CLASS_LOSSES:
         return len(given) == len(made) + 1
     if name not in _ALONG_DIMENSIONS:

@@ -14,9 +14,10 @@ from torch.autograd.graph import GradientEdge
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 
+from reweight._last_layer.cut import Cut
 from reweight._last_layer.scripted import last_scripted_layer
 from reweight._last_layer.watch import Watch, can_be_a_hint, watching_what_follows
-from reweight._torch_internals import parameter_slots, unwrapped_tensor
+from reweight._torch_internals import anything_compiled, parameter_slots, unwrapped_tensor
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class LayerCall:
         edge: Where the output stands in the graph, as it left the layer (an in-place activation
             after it changes the tensor, not this). ``None`` where the output is not one tensor.
         shape: Shape of the output, where it is one tensor.
+        anchor: Stands in the graph where the output does; ``None`` where that was not asked for.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     edge: GradientEdge | None
     shape: torch.Size | None
+    anchor: Tensor | None = None
 
 
 @dataclass
@@ -51,6 +54,7 @@ class LayerTrace:
         unseen: Why it could not be watched how the layer made its output; empty where it could.
         training: Whether the model was in train mode.
         hint: The layer that alone was watched, with what ran after it.
+        cut: What scores were taken from, where the training pass may go on from it.
     """
 
     root: nn.Module
@@ -61,6 +65,7 @@ class LayerTrace:
     unseen: str = ""
     training: bool = True
     hint: nn.Module | None = None
+    cut: Cut | None = None
 
     @property
     def as_hinted(self) -> bool:
@@ -74,6 +79,7 @@ class LayerTrace:
         args: Any,
         kwargs: Any,
         output: tuple[GradientEdge, torch.Size] | str | None,
+        anchor: Tensor | None = None,
     ) -> None:
         """Take in one execution of a layer, as :class:`~reweight._last_layer.watch.Noted` says."""
         if layer is not self.layer:
@@ -84,7 +90,7 @@ class LayerTrace:
         edge, shape = output if isinstance(output, tuple) else (None, None)
         if isinstance(output, str):
             self.unseen = output
-        self.calls.append(LayerCall(args, kwargs, edge, shape))
+        self.calls.append(LayerCall(args, kwargs, edge, shape, anchor))
         self.complete = times == len(self.calls)
 
     def path(self) -> str | None:
@@ -122,14 +128,17 @@ def trace_last_layer(
         partial_pass: Whether only the hint's gradients are recorded in this pass.
     """
     trace = LayerTrace(module, training=module.training)
+    anchors = not partial_pass and not anything_compiled()
     if wanted is None and hint is not None and can_be_a_hint(hint):
         trace.hint = hint
         layers = partial(_trainable_modules, module)
-        with watching_what_follows(Watch(trace), hint, layers, partial=partial_pass):
+        with watching_what_follows(
+            Watch(trace, anchors=anchors), hint, layers, partial=partial_pass
+        ):
             yield trace
         return
     parts, opaque = _watched(module, wanted)
-    watch = Watch(trace, wanted)
+    watch = Watch(trace, wanted, anchors=anchors and wanted is not None)
     handles = []
     for part in parts:
         handles.append(part.register_forward_pre_hook(watch.enter))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from reweight._last_layer.cut import anchor_at
 from reweight._torch_internals import (
     anything_compiled,
     is_wrapped,
@@ -19,6 +20,9 @@ from reweight._torch_internals import (
     unwrapped_tensor,
     without_function_modes,
 )
+
+# In half precision to weigh last rounds otherwise than to weigh first.
+_CUTS = (torch.float32, torch.float64)
 
 
 class Noted(Protocol):
@@ -33,6 +37,7 @@ class Noted(Protocol):
         args: Any,
         kwargs: Any,
         output: tuple[GradientEdge, torch.Size] | str | None,
+        anchor: Tensor | None = None,
     ) -> None:
         """Take in one execution.
 
@@ -43,6 +48,7 @@ class Noted(Protocol):
             kwargs: Keyword arguments.
             output: Where the output stands in the graph, and its shape; why it cannot be seen;
                 ``None`` where it is not one tensor.
+            anchor: What stands in the graph where the output does.
         """
         ...
 
@@ -53,11 +59,15 @@ class Watch:
     Args:
         noted: Told of every execution of a layer.
         wanted: The layer asked for, if one was.
+        anchors: Whether to leave something in the graph where a layer's output stands.
     """
 
-    def __init__(self, noted: Noted, wanted: nn.Module | None = None) -> None:
+    def __init__(
+        self, noted: Noted, wanted: nn.Module | None = None, *, anchors: bool = False
+    ) -> None:
         self._noted = noted
         self._wanted = wanted
+        self._anchors = anchors
         self._open: list[bool] = []  # for each running module: did a layer run inside it?
         self._times: dict[nn.Module, int] = {}
 
@@ -85,12 +95,15 @@ class Watch:
             self._open[:] = [True] * len(self._open)
             self._times[part] = self._times.get(part, 0) + 1
             where: tuple[GradientEdge, torch.Size] | str | None = None
+            anchor: Tensor | None = None
             if isinstance(output, Tensor):
                 if is_wrapped(output):
                     where = "it runs inside a transform of torch.func, which hides its graph"
                 else:
                     where = get_gradient_edge(output), output.shape
-            self._noted.note(part, self._times[part], args, kwargs, where)
+                    if self._anchors and type(output) is Tensor and output.dtype in _CUTS:
+                        anchor = anchor_at(output)
+            self._noted.note(part, self._times[part], args, kwargs, where, anchor)
             return True
 
 

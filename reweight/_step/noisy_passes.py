@@ -27,7 +27,7 @@ from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.predictions import Supervised
 from reweight._isolation.reentrant import reentrant_checkpoints_noticed
 from reweight._isolation.start import Start
-from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread
+from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread, several_ranks
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
 from reweight._step.data_parallel import broadcast_buffers, data_parallel_pass, scores_apart
 from reweight._step.later import Later
@@ -274,7 +274,28 @@ class NoisyPasses:
         """
         if self.products is not None and self.products.losses is losses:
             return self.products.loss(weights)
+        for trace in self._for_training.traces.values() if self._for_training else ():
+            cut = trace.cut
+            if cut is not None and cut.fits(losses, weights) and self._may_be_cut():
+                return cut.weighted(weights)
         return (weights * losses).sum()
+
+    def _may_be_cut(self) -> bool:
+        """Whether no hook, as far as forward passes show, waits between losses and a layer."""
+        hooks = self.objective.hooks
+        # To look takes a pass, in which ranks may wait for each other.
+        if self._wrappers or several_ranks() or hooks.on_activations or hooks.change:
+            return False
+        if self.mode not in hooks.looked_in:
+            hooks.looked_in.add(self.mode)
+            self.objective.evaluate(
+                lambda: self.objective.leaves(self.start.trainable, self.start),
+                self.noisy,
+                lambda *_: None,
+                self.start,
+                first_order=True,
+            )
+        return not hooks.on_activations
 
     def _compiled_derivative(
         self, compiled: CompiledModel, direction: Parameters, take: TakeOutput | None

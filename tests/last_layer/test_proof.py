@@ -42,6 +42,16 @@ COUPLED = {
     "rows of the first samples": lambda z: (
         z.reshape(8, 2).gather(1, TARGET[:, None] % 2).squeeze(1)
     ),
+    "a product from the left": lambda z: ce(torch.ones(4, 4) @ z),
+    "a layer of samples": lambda z: ce(F.linear(torch.ones(4, 4), z, WEIGHTS)),
+    "an affine map's shift": lambda z: ce(torch.addmm(z, torch.ones(4, 4), torch.eye(4))),
+    "normalised over the batch": lambda z: ce(F.layer_norm(z, (4, 4))),
+    "attention between samples": lambda z: ce(
+        F.scaled_dot_product_attention(*[z.view(1, 1, 4, 4)] * 3).view(4, 4)
+    ),
+    "a mask made of samples": lambda z: ce(
+        F.scaled_dot_product_attention(*[torch.ones(4, 1, 4, 4)] * 3, attn_mask=z).sum(-1)[:, 0]
+    ),
     "a repeated batch": lambda z: z.repeat(2, 1).reshape(4, 8).sum(1),
 }
 APART = {
@@ -56,6 +66,16 @@ APART = {
     "a hinge": lambda z: F.relu(1 - z.gather(1, TARGET[:, None])).squeeze(1),
     "a row's own mean subtracted": lambda z: ce(z - z.mean(1, keepdim=True)),
     "probabilities": lambda z: F.cross_entropy(z, torch.full((4, 4), 0.25), reduction="none"),
+    "a frozen layer": lambda z: ce(F.linear(z, torch.ones(4, 4))),
+    "a frozen layer with a shift": lambda z: ce(F.linear(z, torch.ones(4, 4), WEIGHTS)),
+    "products of each": lambda z: ce(torch.bmm(z[:, :, None], z[:, None]).mean(2)),
+    "normalised rows": lambda z: ce(F.layer_norm(z, (4,), WEIGHTS)),
+    "attention in each": lambda z: ce(
+        F.scaled_dot_product_attention(*[z.reshape(4, 1, 2, 2)] * 3).reshape(4, 4)
+    ),
+    "a way around that couples others": lambda z: ce(
+        z + torch.ones(4, 4, requires_grad=True).cumsum(0)
+    ),
     "Huber": lambda z: F.smooth_l1_loss(z[:, 0], torch.zeros(4), reduction="none"),
 }
 

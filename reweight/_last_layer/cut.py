@@ -1,0 +1,90 @@
+"""Σ w_i L_i as a scalar whose backward pass begins at the layer's output.
+
+Where each loss depends on its own rows of the output z alone, and on nothing else that is learnt,
+∂ΣwL/∂z is w_i ∂L_i/∂z_i: what the scores were taken from. So the way from the losses to z, which
+for a large vocabulary is a good part of a backward pass, is not gone twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+
+class _Anchor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:  # noqa: ARG004
+        return torch.empty((), dtype=z.dtype, device=z.device).expand(z.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return gradient
+
+
+def anchor_at(z: Tensor) -> Tensor:
+    """Return what stands in the graph where ``z`` does now, in its shape, without its memory."""
+    anchor: Tensor = _Anchor.apply(z)  # type: ignore[no-untyped-call]
+    return anchor
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A graph cut at the layer's output.
+
+    Attributes:
+        losses: ``(C,)``, with their graph.
+        rows: ∂L_i/∂z_i, in the shape of z. No one else's: :meth:`weighted` writes into it.
+        anchor: Where z stands in the graph.
+        edge: The same.
+    """
+
+    losses: Tensor
+    rows: Tensor
+    anchor: Tensor
+    edge: GradientEdge
+
+    def fits(self, losses: Tensor, weights: Tensor) -> bool:
+        """Whether :meth:`weighted` is the sum of ``weights`` times ``losses``."""
+        return (
+            self.losses is losses
+            and weights.shape == losses.shape
+            and not weights.requires_grad
+            and weights.device == losses.device
+            and not weights.is_complex()
+        )
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """Return Σ w_i L_i, a scalar that back-propagates; to be called once.
+
+        Args:
+            weights: ``(C,)``.
+        """
+        shape = [len(weights)] + [1] * self.rows.dim()
+        parts = self.rows.view(len(weights), -1, *self.rows.shape[1:])
+        parts.mul_(weights.to(self.rows.dtype).view(shape))
+        value = (weights * self.losses.detach()).sum()
+        loss: Tensor = _WeightedLoss.apply(self.anchor, value, weights, self)  # type: ignore[no-untyped-call]
+        return loss
+
+
+class _WeightedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, value: Tensor, weights: Tensor, cut: Cut) -> Tensor:  # noqa: ARG004
+        # What is saved this way is freed by backward, as every other part of a graph.
+        ctx.save_for_backward(cut.rows, weights, cut.losses)
+        ctx.edge = cut.edge
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weights, losses = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: the whole graph has a second derivative
+            total = (weights * losses).sum() * scale
+            (gradient,) = torch.autograd.grad(total, [ctx.edge], create_graph=True)
+            return gradient, None, None, None
+        plain = scale.device.type == "cpu" and bool(scale == 1)
+        return rows if plain else rows * scale.to(rows.dtype), None, None, None
