@@ -40,19 +40,19 @@ class Gate:
 
 
 GATES = {
-    "unet": Gate(4.48, 429, 32, 2, 4),
-    "resnet18": Gate(4.18, 428, 16, 2, 3),
-    "transformer": Gate(3.49, 315, 48, 2, 3),
-    "mlp": Gate(4.75, 52, 14, 2, 3),
-    "unet-groupnorm": Gate(4.02, 582, 32, 2, 4),
-    "gpt2": Gate(3.84, 189, 35, 2, 3),
-    "gpt2-large-vocabulary": Gate(3.84, 189, 35, 2, 3),
-    "bert": Gate(3.30, 255, 40, 2, 3),
-    "vit": Gate(3.45, 319, 49, 2, 3),
-    "convnext": Gate(3.20, 385, 37, 2, 3),
-    "llama-lora": Gate(3.98, 294, 138, 2, 4),
-    "llama-tiny": Gate(3.73, 513, 143, 2, 3),
-    "mlp-small": Gate(3.00, 222, 14, 2, 3),
+    "unet": Gate(3.23, 0, 1, 2, 3),
+    "resnet18": Gate(3.18, 0, 1, 2, 3),
+    "transformer": Gate(2.89, 0, 1, 2, 3),
+    "mlp": Gate(4.14, 0, 1, 2, 3),
+    "unet-groupnorm": Gate(2.83, 0, 1, 2, 3),
+    "gpt2": Gate(3.16, 0, 1, 2, 3),
+    "gpt2-large-vocabulary": Gate(3.22, 0, 1, 2, 3),
+    "bert": Gate(2.78, 2, 1, 2, 3),
+    "vit": Gate(2.85, 0, 1, 2, 3),
+    "convnext": Gate(2.37, 0, 1, 2, 3),
+    "llama-lora": Gate(3.07, 0, 1, 2, 3),
+    "llama-tiny": Gate(2.82, 0, 1, 2, 3),
+    "mlp-small": Gate(2.40, 0, 1, 2, 3),
 }
 ROUNDING = 0.005
 FOLLOWED = _ours(scorer=GradientSimilarity("forward") / LastLayerGradient())
