@@ -36,7 +36,7 @@ class Writes:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[Tensor], bool]] = {}
-        self.changes = 0  # how often something new was learnt
+        self.changes: int = 0  # how often something new was learnt
 
     def of(self, tensor: Tensor) -> bool | None:
         """Return whether passes write into ``tensor``; ``None`` where that is not known yet."""
@@ -48,7 +48,8 @@ class Writes:
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._known, self.changes = {}, 0
+        self._known = {}
+        self.changes = 0
 
     def note(self, tensor: Tensor, written: bool) -> None:
         """Remember whether a pass wrote into ``tensor``."""
@@ -107,8 +108,8 @@ class Start:
     """
 
     def __init__(self, layout: Layout, writes: Writes, *, restores: bool = False) -> None:
-        self.named = layout.named
-        self.trainable = layout.trainable
+        self.named: list[tuple[str, nn.Parameter]] = layout.named
+        self.trainable: Mapping[str, nn.Parameter] = layout.trainable
         self.precision: Precision | None = None
         self._writes = writes
         self._layout = layout

@@ -69,7 +69,8 @@ class MendedLabels(RememberedLabels):
         super().__init__(num_samples, num_classes, shape, max_gib, extra=8)
         self.prior: float = prior
         self.rate: float = rate
-        self.pair_rate, self.memory = pair_rate, memory
+        self.pair_rate: float = pair_rate
+        self.memory: float = memory
         self._trust = Table(num_samples, self.shape)
         self._times = Table(num_samples, self.shape)
         self._predicted = RunningMean(self._table, self._times, memory)
