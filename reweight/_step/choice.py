@@ -24,7 +24,7 @@ from reweight._torch_internals import output_shape
 
 FIRST, LAST = 2, 9
 """The training steps in which the candidates are taken in turn."""
-MARGIN = 0.95
+MARGIN = 0.8
 """The usual way is left for one that takes at most this share of its time."""
 CANDIDATES: dict[str, bool] = {"forward": False, "double_backward": True}
 """What may be chosen, and whether it holds a second graph, of a size with the first."""
