@@ -46,7 +46,7 @@ FULL: Plan = (
     fashion("teacher", 10, (*SHORT, *WHOLE, *BOOTSTRAPS), 3),
     fashion("imbalance-100", 10, RARE, 3),
 )
-# Less than as long again; of the last three, which take longest, docs/when-it-helps.md does not speak.
+# Less than as long again; docs/when-it-helps.md does not speak of the last three, the longest.
 MORE: Plan = (
     photographs("random1", 12, SHORT, 3),
     fashion("sources-10-70", 20, (*SHORT, "group-weights"), 3),
