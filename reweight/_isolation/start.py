@@ -312,6 +312,9 @@ class Start:
             if changed and not entry.copied:
                 entry.value, entry.copied = entry.value.clone(), True
             entry.unsure = False
+            if not entry.copied:  # one of those that are left alone, from now on
+                self._aliases[id(entry.own)] = entry.own, entry.value, entry.version
+                self._tensors.pop(id(entry.own), None)
         self._handed_out.clear()
         for own in self._written():
             self._refuse_written(own, "a scoring pass")
