@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
-from reweight._derivative.beside_training import follow
+from reweight._derivative.beside_training import seen
 
 CE = nn.CrossEntropyLoss(reduction="none")
 PROOFS = 3
@@ -59,13 +59,13 @@ def operators(run: Callable[[], object]) -> int:
 def reruns():
     """Count operators that have no rule and are run once more."""
     found: list[object] = []
-    made = follow.Rerun
+    made = seen.Rerun
 
     def noted(func, *args, **kwargs):
         found.append(func)
         return made(func, *args, **kwargs)
 
-    with mock.patch.object(follow, "Rerun", noted):
+    with mock.patch.object(seen, "Rerun", noted):
         yield found
 
 

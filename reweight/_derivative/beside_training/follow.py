@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,14 +13,14 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from reweight._derivative.beside_training.arguments import differentiable_in, tensors_in
-from reweight._derivative.beside_training.call import Call, Rule
+from reweight._derivative.beside_training.call import Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.known import Known
 from reweight._derivative.beside_training.operators import Operator, operator_of
 from reweight._derivative.beside_training.precision import by_rule
-from reweight._derivative.beside_training.rerun import Rerun
 from reweight._derivative.beside_training.rules import may_refuse, rule_for
 from reweight._derivative.beside_training.saved_tensors import with_aliases
+from reweight._derivative.beside_training.seen import Seen
 from reweight._isolation.scoring_mode import NEVER, in_place_there
 from reweight._torch_internals import (
     anything_compiled,
@@ -35,29 +34,6 @@ from reweight._torch_internals import (
 
 class NotFollowed(RuntimeError):  # noqa: N818 - nothing went wrong for the user
     """Something in the pass could not be followed; its tangents are unknown."""
-
-
-@dataclass(slots=True)
-class _Seen:
-    """An operator's inputs before it runs.
-
-    Attributes:
-        inputs: Those that require a gradient.
-        versions: Their versions.
-        tangents: Tangents of theirs by ``id``.
-        in_place: Whether it works in place, called so.
-        rule: What computes its tangents, if anything does.
-        rerun: What computes them otherwise, or where the rule finds out that it cannot.
-        unknown: Why an input is not known; its results must be constants then.
-    """
-
-    inputs: list[Tensor]
-    versions: list[int]
-    tangents: dict[int, Tensor]
-    in_place: bool
-    rule: Rule | None = None
-    rerun: Rerun | None = None
-    unknown: str = ""
 
 
 class TangentMode(TorchFunctionMode):
@@ -166,7 +142,7 @@ class TangentMode(TorchFunctionMode):
         else:
             out = func(*args, **kwargs)
         try:
-            self._after(operator, func, seen, args, kwargs, out)
+            self._after(seen, out)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")
         return out
@@ -183,7 +159,7 @@ class TangentMode(TorchFunctionMode):
         types: Iterable[type],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> _Seen | None:
+    ) -> Seen | None:
         """Look at an operator's inputs before it runs; ``None`` if its results are constants."""
         inputs = differentiable_in(args, kwargs)
         if not inputs:
@@ -196,7 +172,7 @@ class TangentMode(TorchFunctionMode):
         in_place = place != NEVER and in_place_there(place, args, kwargs)
         versions: list[int] = []
         tangents: dict[int, Tensor] = {}
-        seen = _Seen(inputs, versions, tangents, in_place)
+        seen = Seen(operator, func, args, kwargs, inputs, versions, tangents, in_place)
         try:
             for x in inputs:
                 now = version(x)
@@ -211,34 +187,19 @@ class TangentMode(TorchFunctionMode):
             if operator.rule is not None and not in_place and not operator.draws_by_rule:
                 seen.rule = operator.rule
             else:
-                self._choose(operator, func, args, kwargs, seen)
+                self._choose(seen)
         return seen
 
-    def _choose(
-        self,
-        operator: Operator,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        seen: _Seen,
-    ) -> None:
+    def _choose(self, seen: Seen) -> None:
         """Choose what will compute the tangents, and keep what a second run would take."""
-        seen.rule, unsure = operator.rule, False
-        if seen.rule is not None and (seen.in_place or operator.draws_by_rule):
-            asked = Call(func, args, kwargs, None, seen.tangents)
+        unsure = False
+        if seen.operator.rule is not None:
+            asked = seen.returned(None)
             seen.rule, unsure = rule_for(asked, seen.in_place), may_refuse(asked)
         if seen.rule is None or unsure:  # it may draw random numbers, or write over what it reads
-            seen.rerun = self._rerun(operator, func, args, kwargs, seen)
+            seen.rerun = seen.to_rerun(self._devices)
 
-    def _after(
-        self,
-        operator: Operator,
-        func: Callable[..., Any],
-        seen: _Seen,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        out: Any,
-    ) -> None:
+    def _after(self, seen: Seen, out: Any) -> None:
         """Note the tangents of an operator's results."""
         if seen.unknown:
             # Constants are no matter: no tangent is asked of them.
@@ -249,14 +210,13 @@ class TangentMode(TorchFunctionMode):
         if type(out) is Tensor and not in_place:
             found, moves = [out], out.requires_grad
         else:
-            found = list(tensors_in((out, args[:1] if in_place else ())))
+            found = list(tensors_in((out, seen.args[:1] if in_place else ())))
             moves = any(x.requires_grad for x in found)
         if not moves:
             return
         known: list[Tensor | None] = [None] * len(found)
         if seen.rule is not None:
-            call = Call(func, args, kwargs, out, seen.tangents)
-            known = self._by_rule(seen.rule, operator, call, seen, len(found))
+            known = self._by_rule(seen.rule, seen, out, len(found))
         elif seen.rerun is not None:
             known = seen.rerun.tangents()
         for x, tangent in zip(found, known, strict=True):
@@ -266,38 +226,17 @@ class TangentMode(TorchFunctionMode):
                 self._entries.note(x, x.grad_fn, tangent)
         for x, before in zip(seen.inputs, seen.versions, strict=True):
             if version(x) != before and all(x is not y for y in found):
-                raise NotFollowed(f"{func} changed an input in place.")
+                raise NotFollowed(f"{seen.func} changed an input in place.")
 
-    def _by_rule(
-        self, rule: Rule, operator: Operator, call: Call, seen: _Seen, results: int
-    ) -> list[Tensor | None]:
-        found = by_rule(rule, call)
+    def _by_rule(self, rule: Rule, seen: Seen, out: Any, results: int) -> list[Tensor | None]:
+        found = by_rule(rule, seen.returned(out))
         if found is not None:
             if isinstance(found, Tensor):  # of what is changed in place and returned, too
                 return [found] * results
             return list(found)
         if seen.in_place:
-            raise NotFollowed(f"no rule for this call of {call.operator}, which works in place.")
-        rerun = seen.rerun or self._rerun(operator, call.operator, call.args, call.kwargs, seen)
-        return rerun.tangents()
-
-    def _rerun(
-        self,
-        operator: Operator,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        seen: _Seen,
-    ) -> Rerun:
-        return Rerun(
-            func,
-            args,
-            kwargs,
-            seen.tangents,
-            self._devices,
-            draws=operator.draws,
-            in_place=seen.in_place,
-        )
+            raise NotFollowed(f"no rule for this call of {seen.func}, which works in place.")
+        return (seen.rerun or seen.to_rerun(self._devices)).tangents()
 
     def _tangent(self, x: Tensor, now: int | None = None) -> Tensor | None:
         """Return the tangent of ``x``, which requires a gradient; ``None`` if none reaches it.
