@@ -24,17 +24,11 @@ class Failure:
     reason: str
 
 
-class NotAvailableError(Exception):
-    """This version of the library, or this machine, has no such way to step."""
-
-
 def reason_of(error: Exception) -> str:
-    """Return :data:`OUT_OF_MEMORY`, what is not available, or the error's type and first line."""
+    """Return :data:`OUT_OF_MEMORY`, which package is missing, or the error and its first line."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_ALLOCATOR in str(error):
         return OUT_OF_MEMORY
     lines = str(error).strip().splitlines()
-    if isinstance(error, NotAvailableError):
-        return ": ".join([NOT_AVAILABLE, *lines[:1]])
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{NOT_AVAILABLE}: {error.name} is not installed"
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

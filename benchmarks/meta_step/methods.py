@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Literal
@@ -9,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch.profiler import record_function
 
-from benchmarks.meta_step.failure import NotAvailableError
 from benchmarks.meta_step.ideas import IDEAS
 from benchmarks.meta_step.peers import weighted_step
 from benchmarks.meta_step.problem import Cycle, Problem, Step
@@ -37,7 +37,9 @@ def _floor(problem: Problem) -> Step:
 
 def _ours(**options: Any) -> Builder:
     def build(problem: Problem) -> Step:
-        reweighter = MetaReweighter(problem.model, problem.loss, **options)  # type: ignore[arg-type]
+        # A scorer remembers what its model is like: each problem has one of its own.
+        own = copy.deepcopy(options)
+        reweighter = MetaReweighter(problem.model, problem.loss, **own)  # type: ignore[arg-type]
 
         def step() -> None:
             with record_function("scores and training forward"), problem.autocast():
@@ -49,18 +51,6 @@ def _ours(**options: Any) -> Builder:
     return build
 
 
-def _newer(options: Callable[[], dict[str, Any]]) -> Builder:
-    """Return the builder of what not every version of the library takes."""
-
-    def build(problem: Problem) -> Step:
-        try:
-            return _ours(**options())(problem)
-        except (TypeError, ValueError) as error:
-            raise NotAvailableError(str(error)) from error
-
-    return build
-
-
 def _fast(problem: Problem) -> Step:
     """Some steps renew the trusted gradient, at least one in a cycle; all between count."""
     scorer = GradientSimilarity.fast()
@@ -68,7 +58,7 @@ def _fast(problem: Problem) -> Step:
 
 
 def _similarity(
-    method: Literal["finite_difference", "double_backward", "unrolled"],
+    method: Literal["finite_difference", "double_backward", "unrolled", "layer_products"],
 ) -> Builder:
     return _ours(scorer=GradientSimilarity(method))
 
@@ -81,8 +71,6 @@ def _peer(file: str) -> Builder:
 
     return build
 
-
-_LAYER_PRODUCTS: Any = "layer_products"  # a name that older versions do not know
 
 ALWAYS = ("plain", "floor")
 """What the others are measured against."""
@@ -99,9 +87,9 @@ OURS: dict[str, Builder] = {
     "similarity-finite-difference": _similarity("finite_difference"),
     "similarity-double-backward": _similarity("double_backward"),
     "similarity-unrolled": _similarity("unrolled"),
-    "layer-products": _newer(lambda: {"scorer": GradientSimilarity(_LAYER_PRODUCTS)}),
-    "training-precision": _newer(lambda: {"precision": "training"}),
-    "compiled": _newer(lambda: {"compile": True}),
+    "layer-products": _similarity("layer_products"),
+    "training-precision": _ours(precision="training"),
+    "compiled": _ours(compile=True),
 }
 PEERS: dict[str, Builder] = {
     "l2r": _peer("l2r"),
@@ -110,8 +98,12 @@ PEERS: dict[str, Builder] = {
     "betty": _peer("betty_engine"),
     "vmap": _peer("vmapped"),
 }
-DEFAULT = (*OURS, *PEERS)
-"""What is measured where nothing is asked for."""
+DEFAULT = tuple(name for name in (*OURS, *PEERS) if name != "compiled")
+"""What is measured where nothing is asked for.
+
+Once anything is compiled in a process no training pass is followed in it: the others would be
+measured in another way than they go.
+"""
 
 SETTLING = (
     "default",

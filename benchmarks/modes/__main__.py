@@ -12,13 +12,18 @@ from benchmarks.command import positive, shown
 from benchmarks.files import write_json, write_text
 from benchmarks.machine import describe_machine
 from benchmarks.meta_step.models import MODELS, Setup
+from benchmarks.meta_step.options import device_problem
 from benchmarks.modes.measure import Row, measure
 
 
 def main(words: list[str] | None = None) -> int:
     """Run as the command line says, and return the exit status."""
     words = sys.argv[1:] if words is None else words
-    given = _parser().parse_args(words)
+    parser = _parser()
+    given = parser.parse_args(words)
+    problem = device_problem(given.device)
+    if problem is not None:
+        parser.error(problem)
     machine = describe_machine(torch.device(given.device))
     parts, data = [], {}
     for name in given.models:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.agreement.measure import rank_correlation
 from benchmarks.meta_step.models import Setup, build_problem
+from benchmarks.meta_step.problem import Problem
 from reweight import GradientSimilarity, MetaReweighter, NotCompilableError
 
-LOSS = nn.CrossEntropyLoss(reduction="none")
 HALVES = ("bfloat16", "float16")
 
 
@@ -84,28 +83,26 @@ def measure(setup: Setup, rounds: int, *, compiled: bool) -> list[Row]:
             compiled, no training pass is followed by an observer any more.
     """
     problem = build_problem(setup)
-    given = problem.module, problem.noisy, problem.trusted
-    exact = _reweighter(problem.module, {}).score(*given[1:]).scores["gradient_similarity"]
-    device = torch.device(setup.device)
-    rows = _in_turn(modes(), given, exact, rounds, device)
+    found = _reweighter(problem, {}).score(problem.noisy, problem.trusted)
+    exact = found.scores["gradient_similarity"]
+    rows = _in_turn(modes(), problem, exact, rounds)
     if compiled:
-        rows += _in_turn([Mode("compiled", None, {"compile": True})], given, exact, rounds, device)
+        rows += _in_turn([Mode("compiled", None, {"compile": True})], problem, exact, rounds)
     return rows
 
 
 def _in_turn(
     wanted: list[Mode],
-    given: tuple[nn.Module, Any, Any],
+    problem: Problem,
     exact: Tensor,
     rounds: int,
-    device: torch.device,
 ) -> list[Row]:
     rows: dict[str, Row] = {}
     steps: dict[str, Callable[[], Tensor | None]] = {}
     for mode in wanted:
-        step = _step(*given, mode, device)
+        step = _step(problem, mode)
         try:
-            first, _ = _timed(step, device)
+            first = _timed(step, problem.device)
             scores = step()
         except NotCompilableError as refusal:
             rows[mode.name] = Row(mode.name, refused=refusal.reason)
@@ -116,51 +113,47 @@ def _in_turn(
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            times[name].append(_timed(step, device)[0])
+            times[name].append(_timed(step, problem.device))
     for name, found in times.items():
         rows[name] = replace(rows[name], seconds=statistics.median(found))
     return list(rows.values())
 
 
-def _reweighter(module: nn.Module, options: dict[str, Any]) -> MetaReweighter:
+def _reweighter(problem: Problem, options: dict[str, Any]) -> MetaReweighter:
     # By its name: which way auto would choose is another question.
-    return MetaReweighter(module, LOSS, scorer=GradientSimilarity("forward"), **options)
+    scorer = GradientSimilarity("forward")
+    return MetaReweighter(problem.module, problem.loss, scorer=scorer, **options)
 
 
-def _step(
-    module: nn.Module, noisy: Any, trusted: Any, mode: Mode, device: torch.device
-) -> Callable[[], Tensor | None]:
-    weigh = None if mode.plain else _reweighter(module, mode.options)
-
-    def autocast() -> AbstractContextManager[Any]:
-        if mode.amp is None:
-            return nullcontext()
-        return torch.autocast(device.type, dtype=getattr(torch, mode.amp))
+def _step(problem: Problem, mode: Mode) -> Callable[[], Tensor | None]:
+    weigh = None if mode.plain else _reweighter(problem, mode.options)
+    amp = None if mode.amp is None else getattr(torch, mode.amp)
+    inputs, labels = problem.noisy
 
     def step() -> Tensor | None:
-        module.zero_grad()
-        if weigh is None:
-            with autocast():
-                loss = LOSS(module(noisy[0]), noisy[1]).mean()
-            loss.backward()
-            return None
-        with autocast():
-            made = weigh(noisy, trusted)
-        made.loss.backward()  # type: ignore[no-untyped-call]
-        return made.scores["gradient_similarity"]
+        problem.module.zero_grad()
+        # One model in every mode, so that it is not the problem's own autocast (nor its losses).
+        with torch.autocast(problem.device.type, amp, enabled=amp is not None):
+            if weigh is None:
+                loss, scores = problem.loss(problem.module(inputs), labels).mean(), None
+            else:
+                made = weigh(problem.noisy, problem.trusted)
+                loss, scores = made.loss, made.scores["gradient_similarity"]
+        loss.backward()  # type: ignore[no-untyped-call]
+        return scores
 
     return step
 
 
-def _timed(step: Callable[[], Tensor | None], device: torch.device) -> tuple[float, Tensor | None]:
-    """Return seconds and scores; on a CPU of the process alone, which others do not disturb."""
+def _timed(step: Callable[[], Tensor | None], device: torch.device) -> float:
+    """Return seconds; on a CPU of the process alone, which others do not disturb."""
     cpu = device.type == "cpu"
     clock = time.process_time if cpu else time.perf_counter
     began = clock()
-    found = step()
+    step()
     if not cpu:
         torch.accelerator.synchronize(device)
-    return clock() - began, found
+    return clock() - began
 
 
 def _agreement(found: Tensor, exact: Tensor) -> tuple[float, float]:

@@ -37,7 +37,7 @@ class Cut:
 
     Attributes:
         losses: ``(C,)``, with their graph.
-        rows: ∂L_i/∂z_i, in the shape of z. No one else's: :meth:`weighted` writes into it.
+        rows: ∂L_i/∂z_i, in the shape of z.
         anchor: Where z stands in the graph.
         edge: The same.
     """
@@ -58,26 +58,22 @@ class Cut:
         )
 
     def weighted(self, weights: Tensor) -> Tensor:
-        """Return Σ w_i L_i, a scalar that back-propagates; to be called once.
+        """Return Σ w_i L_i, a scalar that back-propagates.
 
         Args:
             weights: ``(C,)``.
         """
-        shape = [len(weights)] + [1] * self.rows.dim()
-        parts = self.rows.view(len(weights), -1, *self.rows.shape[1:])
-        parts.mul_(weights.to(self.rows.dtype).view(shape))
-        value = (weights * self.losses.detach()).sum()
-        loss: Tensor = _WeightedLoss.apply(self.anchor, value, weights, self)  # type: ignore[no-untyped-call]
+        loss: Tensor = _WeightedLoss.apply(self.anchor, weights, self)  # type: ignore[no-untyped-call]
         return loss
 
 
 class _WeightedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, value: Tensor, weights: Tensor, cut: Cut) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, anchor: Tensor, weights: Tensor, cut: Cut) -> Tensor:  # noqa: ARG004
         # What is saved this way is freed by backward, as every other part of a graph.
         ctx.save_for_backward(cut.rows, weights, cut.losses)
         ctx.edge = cut.edge
-        return value.clone()
+        return (weights * cut.losses).sum()
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
@@ -85,6 +81,17 @@ class _WeightedLoss(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: the whole graph has a second derivative
             total = (weights * losses).sum() * scale
             (gradient,) = torch.autograd.grad(total, [ctx.edge], create_graph=True)
-            return gradient, None, None, None
-        plain = scale.device.type == "cpu" and bool(scale == 1)
-        return rows if plain else rows * scale.to(rows.dtype), None, None, None
+            return gradient, None, None
+        factors = weights * scale
+        if factors.dtype != rows.dtype:
+            factors = factors.to(rows.dtype)
+        return _by_sample(rows, factors), None, None
+
+
+def _by_sample(rows: Tensor, factors: Tensor) -> Tensor:
+    """Return the rows of sample i times ``factors[i]``; each sample has as many."""
+    count = len(factors)
+    if len(rows) == count:
+        return rows * factors.view([count] + [1] * (rows.dim() - 1))
+    parts = rows.view(count, -1, *rows.shape[1:])
+    return (parts * factors.view([count] + [1] * rows.dim())).view(rows.shape)

@@ -137,7 +137,7 @@ def _independent_rows(
 
 
 def _cut(losses: Tensor, trace: LayerTrace, rows: list[Tensor]) -> None:
-    """Let the training pass go on from ``rows``, which are written into then."""
+    """Let the training pass go on from ``rows``."""
     call = trace.calls[0]
     if len(rows) != 1 or call.anchor is None or call.edge is None or call.shape is None:
         return

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from contextlib import contextmanager
-from unittest import mock
-
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
-from reweight._derivative.beside_training import seen
+from tests.counting import operators_of
+from tests.derivative.beside_training.ruling import reruns
 
 CE = nn.CrossEntropyLoss(reduction="none")
 PROOFS = 3
@@ -40,33 +35,6 @@ def batch(shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator("cpu").manual_seed(seed)
     x = torch.randn(8, *shape, generator=generator, device="cpu")
     return x, torch.randint(0, 3, (8,), generator=generator, device="cpu")
-
-
-def operators(run: Callable[[], object]) -> int:
-    """How many of ``aten`` run, those inside others not counted. (A mode would be seen.)"""
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
-        run()
-    names = Counter(
-        event.name
-        for event in seen.events()
-        if event.name.startswith("aten::")
-        and (event.cpu_parent is None or not event.cpu_parent.name.startswith("aten::"))
-    )
-    return names.total()
-
-
-@contextmanager
-def reruns():
-    """Count operators that have no rule and are run once more."""
-    found: list[object] = []
-    made = seen.Rerun
-
-    def noted(func, *args, **kwargs):
-        found.append(func)
-        return made(func, *args, **kwargs)
-
-    with mock.patch.object(seen, "Rerun", noted):
-        yield found
 
 
 MODELS = {"perceptron": (perceptron, (16,)), "convolutions": (convolutions, (3, 8, 8))}
@@ -96,10 +64,10 @@ def test_a_step_runs_so_many_operators(name, scorer):
     noisy, trusted = batch(shape, 0), batch(shape, 1)
     for _ in range(PROOFS):
         weigh(noisy, trusted).loss.backward()
-    plain = operators(lambda: CE(model(noisy[0]), noisy[1]).mean().backward())
+    plain = operators_of(lambda: CE(model(noisy[0]), noisy[1]).mean().backward())
     passes = weigh._objective.passes
     with reruns() as again:
-        run = operators(lambda: weigh(noisy, trusted).loss.backward())
+        run = operators_of(lambda: weigh(noisy, trusted).loss.backward())
     assert weigh._objective.passes - passes <= PASSES[scorer]
     assert not again, "operators that have no rule"
     assert run <= MOST[name, scorer] * plain, (run / plain, run, plain)

@@ -17,7 +17,9 @@ from benchmarks.gpu.cells import SMALLEST
 from benchmarks.meta_step.methods import _ours, _plain
 from benchmarks.meta_step.models import MODELS, Setup
 from reweight import GradientSimilarity, LastLayerGradient
-from tests.benchmarks.meta_step.counting import Counts, counts_of, operators_of
+from reweight.errors import check_finite
+from tests.benchmarks.meta_step.counting import Counts, counts_of
+from tests.counting import operators_of
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Gate:
 
     Attributes:
         operators: In units of plain training's.
-        reruns: Operators kept, to be run once more in forward mode.
-        asks: Values that Python asks of tensors.
+        reruns: Operators run once more, in forward mode.
+        asks: Values that the library asks of tensors.
         forward: Calls of the model.
         backward: Calls of autograd, short ones among them.
     """
@@ -42,17 +44,17 @@ class Gate:
 GATES = {
     "unet": Gate(3.23, 0, 1, 2, 3),
     "resnet18": Gate(3.18, 0, 1, 2, 3),
-    "transformer": Gate(2.89, 0, 1, 2, 3),
-    "mlp": Gate(4.14, 0, 1, 2, 3),
-    "unet-groupnorm": Gate(2.83, 0, 1, 2, 3),
-    "gpt2": Gate(3.16, 0, 1, 2, 3),
-    "gpt2-large-vocabulary": Gate(3.22, 0, 1, 2, 3),
-    "bert": Gate(2.78, 2, 1, 2, 3),
-    "vit": Gate(2.85, 0, 1, 2, 3),
-    "convnext": Gate(2.37, 0, 1, 2, 3),
-    "llama-lora": Gate(3.07, 0, 1, 2, 3),
-    "llama-tiny": Gate(2.82, 0, 1, 2, 3),
-    "mlp-small": Gate(2.40, 0, 1, 2, 3),
+    "transformer": Gate(2.90, 0, 1, 2, 3),
+    "mlp": Gate(4.16, 0, 1, 2, 3),
+    "unet-groupnorm": Gate(2.84, 0, 1, 2, 3),
+    "gpt2": Gate(3.18, 0, 1, 2, 3),
+    "gpt2-large-vocabulary": Gate(3.24, 0, 1, 2, 3),
+    "bert": Gate(2.81, 0, 1, 2, 3),
+    "vit": Gate(2.87, 0, 1, 2, 3),
+    "convnext": Gate(2.38, 0, 1, 2, 3),
+    "llama-lora": Gate(3.09, 0, 1, 2, 3),
+    "llama-tiny": Gate(2.83, 0, 1, 2, 3),
+    "mlp-small": Gate(2.43, 0, 1, 2, 3),
 }
 ROUNDING = 0.005
 FOLLOWED = _ours(scorer=GradientSimilarity("forward") / LastLayerGradient())
@@ -104,15 +106,13 @@ def test_the_counts_see_what_they_are_for():
             plain()
             losses = problem.losses(problem.model, problem.noisy)
             torch.autograd.grad(losses.sum(), problem.trainable)
-            total = losses.detach().sum()
-            assert float(total) == total.item()
-            assert torch.equal(total, total)
+            check_finite(losses, "loss", "noisy")
 
         return step
 
     ask, setup = torch.Tensor.__float__, setup_of("mlp")
     plain, found = counts_of(_plain, setup), counts_of(wasteful, setup)
-    assert (found.forward, found.backward, found.asks) == (2, 2, 3)
+    assert (found.forward, found.backward, found.asks) == (2, 2, 1)
     assert found.operators > 1.3 * plain.operators
     assert torch.Tensor.__float__ is ask
     assert isinstance(found, Counts)
