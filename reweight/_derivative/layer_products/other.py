@@ -64,10 +64,10 @@ class Other(Part):
         return self._backward(kept[0] * spread(weights, self._at, kept[0]))
 
     @override
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
         numbers = range(self._count)[which]
-        each = [self.weighted(kept, _only(number, self._count, kept[0])) for number in numbers]
-        return {k: torch.stack([found[k] for found in each]) for k in self._weights}
+        each = (self.weighted(kept, _only(number, self._count, kept[0])) for number in numbers)
+        return torch.stack([found[place] for found in each])
 
     def _backward(self, delta: Tensor, *, create_graph: bool = False) -> Gradients:
         found = torch.autograd.grad(
