@@ -97,9 +97,9 @@ class Weights:
                 leaf, _, turned = self._direct[key]
                 own = gradient.t() if turned else gradient
                 own = own if own.shape == leaf.shape else own.reshape(leaf.shape)
-                found[id(leaf)] = found[id(leaf)] + own if id(leaf) in found else own
+                found[id(leaf)] = _and(found.get(id(leaf)), own)
             else:
-                computed[key] = computed[key] + gradient if key in computed else gradient
+                computed[key] = _and(computed.get(key), gradient)
         if computed:
             pulled = torch.autograd.grad(
                 [self._computed[key] for key in computed],
@@ -110,7 +110,7 @@ class Weights:
             )
             for leaf, g in zip(self.behind, pulled, strict=True):
                 if g is not None:
-                    found[id(leaf)] = found[id(leaf)] + g if id(leaf) in found else g
+                    found[id(leaf)] = _and(found.get(id(leaf)), g)
         return found
 
     def leaf(self, key: Key) -> Tensor | None:
@@ -120,6 +120,13 @@ class Weights:
     def is_turned(self, key: Key) -> bool:
         """Whether a weight is the transpose of that parameter."""
         return self._direct[key][2]
+
+
+def _and(old: Tensor | None, term: Tensor) -> Tensor:
+    """Return a sum; PyTorch adds a sparse tensor to a dense one, and not the other way round."""
+    if old is None:
+        return term
+    return term + old if old.is_sparse else old + term
 
 
 def _as_it_is(edge: GradientEdge) -> tuple[Tensor, tuple[int, ...], bool] | None:
