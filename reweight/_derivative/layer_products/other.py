@@ -12,6 +12,7 @@ from typing_extensions import override
 from reweight._derivative.layer_products.parts import Gradients, Part
 from reweight._derivative.layer_products.samples import NotByLayers, spread
 from reweight._derivative.layer_products.uses import Use
+from reweight._isolation.graph_leaves import nodes_behind
 from reweight._torch_internals import gradient_hooks, leaf_of
 
 
@@ -99,14 +100,5 @@ def _reach_weights_elsewhere(use: Use) -> bool:
     """Whether the weights are also used by what the other operands were computed from."""
     wanted = {edge.node for edge in use.weights.values()}
     operands = use.made.node.next_functions
-    ends = [node for place, (node, _) in enumerate(operands) if place not in use.weights]
-    seen: set[Node] = set()
-    while ends:
-        node = ends.pop()
-        if node is None or node in seen:
-            continue
-        if node in wanted:
-            return True
-        seen.add(node)
-        ends += [following for following, _ in node.next_functions]
-    return False
+    ends = (node for place, (node, _) in enumerate(operands) if place not in use.weights)
+    return any(node in wanted for node in nodes_behind(ends))
