@@ -99,6 +99,8 @@ def _has_hooks(node: Node) -> bool:
 def _reach_weights_elsewhere(use: Use) -> bool:
     """Whether the weights are also used by what the other operands were computed from."""
     wanted = {edge.node for edge in use.weights.values()}
+    if all(use.consumers[node] == 1 for node in wanted):
+        return False
     operands = use.made.node.next_functions
     ends = (node for place, (node, _) in enumerate(operands) if place not in use.weights)
     return any(node in wanted for node in nodes_behind(ends))
