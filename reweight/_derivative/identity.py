@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.dense import dense
 from reweight._derivative.per_sample import inner_product
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
@@ -77,7 +78,7 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
         objective.known_leaves.look(values, leaves.values(), start.trainable)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         gradients = dict(zip(leaves, found, strict=True))
-        length = _length([_dense(g) for g in found if g is not None])
+        length = _length([dense(g) for g in found if g is not None])
         product = inner_product(objective, gradients, direction, start, values)
         return product, length, values.detach()
 
@@ -109,10 +110,6 @@ def tolerance(direction: Mapping[str, Tensor]) -> tuple[float, float]:
     if narrowest == 4 and short_products(devices):
         return _SHORT_PRODUCTS
     return _TOLERANCES[min(8, max(2, narrowest))]
-
-
-def _dense(x: Tensor) -> Tensor:
-    return x if x.layout == torch.strided else x.to_dense()
 
 
 def _length(tensors: list[Tensor]) -> float:

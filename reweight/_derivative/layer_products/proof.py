@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.dense import dense
 from reweight._derivative.identity import shares, tolerance
 from reweight._derivative.layer_products.layers import LayerProducts
 from reweight._isolation.losses import Losses
@@ -45,7 +46,7 @@ class Proof:
             return False
         apart, length = [], []
         for name, expected in self.gradients.items():
-            own = _dense({**missing, **found}[name]).to(expected)
+            own = dense({**missing, **found}[name]).to(expected)
             apart.append(torch.linalg.vector_norm(own - expected))
             length.append(torch.linalg.vector_norm(expected))
         distance, whole = (
@@ -89,7 +90,7 @@ def proof(objective: Objective, batch: Any, start: Start) -> Proof:
         objective.known_leaves.look(values, leaves.values(), start.trainable)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         named = zip(leaves, found, strict=True)
-        return Proof({n: _dense(g) for n, g in named if g is not None}, values.detach())
+        return Proof({n: dense(g) for n, g in named if g is not None}, values.detach())
 
     return objective.evaluate(
         lambda: objective.leaves(start.trainable, start),
@@ -98,7 +99,3 @@ def proof(objective: Objective, batch: Any, start: Start) -> Proof:
         start,
         first_order=True,
     )
-
-
-def _dense(x: Tensor) -> Tensor:
-    return x if x.layout == torch.strided else x.to_dense()
