@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reweight._derivative.dense import dense
 from reweight._derivative.per_sample import inner_product
+from reweight._dtypes import narrowest
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.short_products import short_products
@@ -139,11 +140,11 @@ def add_up(parts: Tensor, value: float, reach: float, tolerated: tuple[float, fl
 
 def tolerance(direction: Mapping[str, Tensor]) -> tuple[float, float]:
     """Return how far two sides may be apart, and how much of the lengths rounding may take."""
-    narrowest = min(v.dtype.to_real().itemsize for v in direction.values())
+    itemsize = narrowest(direction.values())
     devices = {v.device.type for v in direction.values()}
-    if narrowest == 4 and short_products(devices):
+    if itemsize == 4 and short_products(devices):
         return _SHORT_PRODUCTS
-    return _TOLERANCES[min(8, max(2, narrowest))]
+    return _TOLERANCES[itemsize]
 
 
 def _length(tensors: list[Tensor]) -> float:

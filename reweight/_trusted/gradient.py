@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reweight._derivative.compiled import TOLERANCES, CompiledModel
 from reweight._derivative.dense import dense
+from reweight._dtypes import narrowest
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -150,5 +151,4 @@ def _alike(found: TrustedGradient, expected: TrustedGradient) -> bool:
         difference = given[0] if len(given) == 1 else given[0] - given[1]
         apart = math.hypot(apart, float(torch.linalg.vector_norm(difference)))
         length = math.hypot(length, float(torch.linalg.vector_norm(given[-1])))
-    narrowest = min((g.dtype.to_real().itemsize for g in expected.compared.values()), default=4)
-    return apart <= TOLERANCES[min(8, max(2, narrowest))] * length
+    return apart <= TOLERANCES[narrowest(expected.compared.values())] * length
