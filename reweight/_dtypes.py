@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,21 @@ def at_least_float32(values: Tensor) -> Tensor:
 def widest(device: torch.device) -> torch.dtype:
     """Return the widest floating-point dtype that ``device`` has."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def size_class(itemsize: int) -> int:
+    """Return 2, 4 or 8, the keys of tables of tolerances, for the bytes of a number."""
+    return min(8, max(2, itemsize))
+
+
+def narrowest(tensors: Iterable[Tensor], default: int = 4) -> int:
+    """Return the :func:`size_class` of the narrowest dtype, of a complex one by its real part.
+
+    Args:
+        tensors: The tensors.
+        default: What to return if there are none.
+    """
+    return size_class(min((x.dtype.to_real().itemsize for x in tensors), default=default))
 
 
 def squared(values: Tensor) -> Tensor:

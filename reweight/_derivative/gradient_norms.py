@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.dense import dense
 from reweight._derivative.layer_products import LayerProducts, NotByLayers
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
@@ -48,8 +49,8 @@ def gradient_norms(
         for name, gradient in zip(names, found, strict=True):
             if gradient is not None:
                 hooked = objective.hooks.applied(start.trainable[name], gradient).detach()
-                dense = hooked if hooked.layout == torch.strided else hooked.to_dense()
-                squares = squares + whole(torch.linalg.vector_norm(dense)).to(squares).square()
+                norm = whole(torch.linalg.vector_norm(dense(hooked)))
+                squares = squares + norm.to(squares).square()
         return squares.sqrt().detach()
 
     def differentiate(found: Losses, leaves: Parameters) -> Tensor:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.dense import dense
 from reweight._derivative.per_sample import inner_product
+from reweight._dtypes import narrowest
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.short_products import short_products
@@ -48,12 +50,10 @@ class Identity:
 
     def holds(self, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side."""
-        parts = (shares(derivative) * derivative).detach().double().cpu()
-        left = float(parts.sum())
-        if not (math.isfinite(left) and math.isfinite(self.value)):
+        parts = parts_of(derivative)
+        if not (math.isfinite(float(parts.sum())) and math.isfinite(self.value)):
             return True  # refused elsewhere, by the samples at fault
-        apart = self.relative * (float(parts.abs().sum()) + abs(self.value))
-        return abs(left - self.value) <= apart + self.rounding * self.reach
+        return add_up(parts, self.value, self.reach, (self.relative, self.rounding))
 
 
 def identity(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Identity:
@@ -71,13 +71,8 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
 
     def differentiate(losses: Losses, leaves: Parameters) -> tuple[Tensor, float, Tensor]:
         values = losses.values
-        total = (shares(values) * values).sum()
-        if not total.requires_grad:
-            return torch.zeros_like(values).sum(), 0.0, values
-        objective.known_leaves.look(values, leaves.values(), start.trainable)
-        found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        gradients = dict(zip(leaves, found, strict=True))
-        length = _length([_dense(g) for g in found if g is not None])
+        gradients = gradients_by_shares(objective, values, leaves, start)
+        length = _length([dense(g) for g in gradients.values()])
         product = inner_product(objective, gradients, direction, start, values)
         return product, length, values.detach()
 
@@ -102,17 +97,54 @@ def shares(losses: Tensor) -> Tensor:
     return (0.5 + (numbers * 0.6180339887).frac()).reshape(losses.shape)
 
 
+def gradients_by_shares(
+    objective: Objective, losses: Tensor, leaves: Parameters, start: Start
+) -> Parameters:
+    """Return ∇ Σ r_i L_i by parameter name, of those that the losses depend on.
+
+    Args:
+        objective: What the losses are of.
+        losses: Theirs, with their graph, which is used up.
+        leaves: The parameters in that graph.
+        start: What the pass started from.
+
+    Raises:
+        UnknownParametersError: If the losses depend on parameters of which nothing is known.
+    """
+    total = (shares(losses) * losses).sum()
+    if not total.requires_grad:
+        return {}
+    objective.known_leaves.look(losses, leaves.values(), start.trainable)
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    return {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
+
+
+def parts_of(derivative: Tensor) -> Tensor:
+    """Return r_i ⟨∇L_i, v⟩, which the left side is the sum of, in double precision."""
+    return (shares(derivative) * derivative).detach().double().cpu()
+
+
+def add_up(parts: Tensor, value: float, reach: float, tolerated: tuple[float, float]) -> bool:
+    """Whether the left side is the right one but for rounding; what is not a number is not.
+
+    Args:
+        parts: What the left side is the sum of.
+        value: The right side.
+        reach: The product of the lengths of both gradients.
+        tolerated: As :func:`tolerance` gives it.
+    """
+    relative, rounding = tolerated
+    apart = relative * (float(parts.abs().sum()) + abs(value))
+    return abs(float(parts.sum()) - value) <= apart + rounding * reach
+
+
 def tolerance(direction: Mapping[str, Tensor]) -> tuple[float, float]:
     """Return how far two sides may be apart, and how much of the lengths rounding may take."""
-    narrowest = min(v.dtype.to_real().itemsize for v in direction.values())
+    itemsize = narrowest(direction.values())
     devices = {v.device.type for v in direction.values()}
-    if narrowest == 4 and short_products(devices):
+    if itemsize == 4 and short_products(devices):
         return _SHORT_PRODUCTS
-    return _TOLERANCES[min(8, max(2, narrowest))]
-
-
-def _dense(x: Tensor) -> Tensor:
-    return x if x.layout == torch.strided else x.to_dense()
+    return _TOLERANCES[itemsize]
 
 
 def _length(tensors: list[Tensor]) -> float:

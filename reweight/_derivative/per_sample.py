@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.dense import dense
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -64,8 +65,6 @@ def inner_product(
     for name, gradient in gradients.items():
         if gradient is None:
             continue
-        hooked = objective.hooks.applied(start.trainable[name], gradient).detach()
-        if hooked.layout != torch.strided:
-            hooked = hooked.to_dense()
+        hooked = dense(objective.hooks.applied(start.trainable[name], gradient).detach())
         total = total + whole((hooked.conj() * direction[name]).real.sum()).to(total)
     return total

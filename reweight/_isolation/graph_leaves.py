@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +22,16 @@ def leaves_of(value: Tensor) -> Iterator[Tensor]:
 
 def nodes_of(value: Tensor) -> Iterator[Any]:
     """Yield the nodes of the graph of ``value``, each once."""
-    stack: list[Any] = [] if value.grad_fn is None else [value.grad_fn]
+    return nodes_behind([value.grad_fn])
+
+
+def nodes_behind(ends: Iterable[Any]) -> Iterator[Any]:
+    """Yield nodes and all that a graph leads from them back to, each once.
+
+    Args:
+        ends: The nodes to begin at; ``None`` among them is passed over.
+    """
+    stack = list(dict.fromkeys(node for node in ends if node is not None))
     seen = set(stack)
     while stack:
         node = stack.pop()

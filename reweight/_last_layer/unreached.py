@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from reweight._isolation.graph_leaves import leaves_of
 from reweight._last_layer.findings import Findings
 from reweight._last_layer.trace import LayerTrace
 
@@ -61,7 +62,7 @@ def _say(
 
 def _others_learn(loss: Tensor, trace: LayerTrace) -> bool:
     own = {id(p) for p in trace.parameters.values()}
-    leaves = [leaf for leaf in _leaves(loss) if id(leaf) not in own]
+    leaves = [leaf for leaf in leaves_of(loss) if id(leaf) not in own]
     if not leaves:
         return False
     try:
@@ -69,16 +70,3 @@ def _others_learn(loss: Tensor, trace: LayerTrace) -> bool:
     except RuntimeError:  # reentrant checkpointing knows backward() alone
         return False
     return any(g is not None and bool(g.to_dense().any()) for g in found)
-
-
-def _leaves(loss: Tensor) -> Iterator[Tensor]:
-    seen, open_nodes = set(), [loss.grad_fn]
-    while open_nodes:
-        node = open_nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if isinstance(leaf, Tensor):
-            yield leaf
-        open_nodes += [following for following, _ in node.next_functions]

@@ -12,6 +12,7 @@ from reweight._derivative.compiled import TOLERANCES
 from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.layer_products import NotByLayers, proof
 from reweight._derivative.ways import PRICES, WAYS, Method, why
+from reweight._dtypes import narrowest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import has_dtensors
 from reweight._step.choice import Turn, can_replace
@@ -113,8 +114,8 @@ class Derivatives:
         if self._identity is not None and found is not None:
             expected = self._identity.losses
             apart = (found - expected).double().abs().max()
-            itemsize = min(8, max(2, min(v.dtype.to_real().itemsize for v in direction.values())))
-            if bool(apart > TOLERANCES[itemsize] * expected.double().abs().max()):
+            tolerated = TOLERANCES[narrowest(direction.values())]
+            if bool(apart > tolerated * expected.double().abs().max()):
                 raise NotCompilableError(
                     "compiled code gives other losses than eager code: random numbers (dropout "
                     "inside attention, say) may be drawn in another order"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from reweight._dtypes import size_class
 from reweight.errors import UnrepeatableError
 
 # By the size of a parameter's element: how far losses may be apart, by their largest. Kernels of
@@ -36,7 +37,7 @@ class Repeated:
             self._first = losses.clone()
             return
         apart = (losses - self._first).double().abs().max()
-        allowed = _TOLERANCES[min(8, max(2, itemsize))] * self._first.double().abs().max()
+        allowed = _TOLERANCES[size_class(itemsize)] * self._first.double().abs().max()
         # Elsewhere dropout inside fused attention draws its own numbers, which nobody can repeat.
         if losses.device.type == "cpu" and bool(apart > allowed):
             raise UnrepeatableError(

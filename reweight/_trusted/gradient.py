@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from reweight._derivative.compiled import TOLERANCES, CompiledModel
+from reweight._derivative.dense import dense
+from reweight._dtypes import narrowest
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.start import Start
@@ -86,11 +88,11 @@ def trusted_gradient(
         narrow = start.precision is not None and start.precision.narrow
         found = _gradients(mean, list(given.values()), _SCALES if narrow else (1.0,))
         plain = {name: g for name, g in zip(given, found, strict=True) if g is not None}
-        compared = {}
-        for name, gradient in plain.items():
-            # A sparse gradient has no forward-mode rules.
-            hooked = objective.hooks.applied(start.trainable[name], gradient)
-            compared[name] = hooked.to_dense() if hooked.layout != torch.strided else hooked
+        # A sparse gradient has no forward-mode rules.
+        compared = {
+            name: dense(objective.hooks.applied(start.trainable[name], gradient))
+            for name, gradient in plain.items()
+        }
         return TrustedGradient(mean.detach(), plain, compared, losses.number)
 
     plain: TrustedGradient | None = None
@@ -149,5 +151,4 @@ def _alike(found: TrustedGradient, expected: TrustedGradient) -> bool:
         difference = given[0] if len(given) == 1 else given[0] - given[1]
         apart = math.hypot(apart, float(torch.linalg.vector_norm(difference)))
         length = math.hypot(length, float(torch.linalg.vector_norm(given[-1])))
-    narrowest = min((g.dtype.to_real().itemsize for g in expected.compared.values()), default=4)
-    return apart <= TOLERANCES[min(8, max(2, narrowest))] * length
+    return apart <= TOLERANCES[narrowest(expected.compared.values())] * length

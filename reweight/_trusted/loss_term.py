@@ -9,6 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.first_derivative import without_a_second
+
+_NO_SECOND = (
+    "the trusted term of a step's loss has a first derivative and no second one: its gradient was "
+    "computed by another pass, and is a number here. Leave trusted_coefficient at 0, and add the "
+    "mean trusted loss to step.loss yourself, where a gradient penalty or a Hessian is wanted."
+)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrustedTerm:
@@ -45,33 +53,7 @@ class _KnownGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [known * scale.to(known.device) for known in ctx.saved_tensors]
-        if torch.is_grad_enabled():  # create_graph=True
-            gradients = [
-                _FirstDerivativeOnly.apply(gradient, *ctx.parameters)  # type: ignore[no-untyped-call]
-                for gradient in gradients
-            ]
-        return (None, None, *gradients)
-
-
-class _FirstDerivativeOnly(torch.autograd.Function):
-    """A gradient that is not constant, but of which only the value is known.
-
-    It hangs on the parameters, for what does not depend on them is passed over in silence by
-    whoever differentiates by them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, *_: Tensor) -> Tensor:  # noqa: ARG004
-        return gradient.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
-        raise RuntimeError(
-            "the trusted term of a step's loss has a first derivative and no second one: its "
-            "gradient was computed by another pass, and is a number here. Leave "
-            "trusted_coefficient at 0, and add the mean trusted loss to step.loss yourself, "
-            "where a gradient penalty or a Hessian is wanted."
-        )
+        return (None, None, *without_a_second(gradients, ctx.parameters, _NO_SECOND))
 
 
 def known_gradient_term(

@@ -111,18 +111,16 @@ class Affine(Part):
         return products.sum((1, 2)), products.abs().sum((1, 2))
 
     @override
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
         bias, rest = self._split(kept)
-        found: Gradients = {}
-        if bias is not None and self._bias is not None:
-            found[0] = bias[which].reshape(-1, *self._bias)
+        if place != self._matrix:
+            assert bias is not None
+            assert self._bias is not None
+            return bias[which].reshape(-1, *self._bias)
         if self._tabled:
-            found[self._matrix] = rest[0][which].mT
-        elif rest:
-            x, delta = (one_by_one(t, self._at, self._count)[which] for t in rest)
-            x, delta = x.flatten(1, -2), delta.flatten(1, -2)
-            found[self._matrix] = x.mT @ delta
-        return found
+            return rest[0][which].mT
+        x, delta = (one_by_one(t, self._at, self._count)[which] for t in rest)
+        return x.flatten(1, -2).mT @ delta.flatten(1, -2)
 
 
 def _outer(x: Tensor, delta: Tensor, at: Samples, count: int) -> Tensor:

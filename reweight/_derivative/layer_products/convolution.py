@@ -86,14 +86,10 @@ class Convolution(Part):
         return found
 
     @override
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
-        found: Gradients = {}
-        if self._bias:
-            found[2] = kept[0][which]
-        if self._weight is not None:
-            table = kept[-1]
-            found[1] = table[which] if self._tabled else self._of_each(kept[-2], table, which)
-        return found
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
+        if place == 2:
+            return kept[0][which]
+        return kept[-1][which] if self._tabled else self._of_each(kept[-2], kept[-1], which)
 
     def _of_each(self, x: Tensor, delta: Tensor, which: slice) -> Tensor:
         """Return the weight's gradient of every sample, by one kernel: samples are its groups."""

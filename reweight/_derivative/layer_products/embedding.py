@@ -70,12 +70,12 @@ class Embedding(Part):
         return products.sum((1, 2)), products.abs().sum((1, 2))
 
     @override
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
         indices, delta = kept
         places = one_by_one(indices.unsqueeze(-1), self._at, self._count)[which]
         parts = one_by_one(delta, self._at, self._count)[which]
         each = zip(places.squeeze(-1), parts, strict=True)
-        return {0: torch.stack([self._backward(i, d, sparse=False) for i, d in each])}
+        return torch.stack([self._backward(i, d, sparse=False) for i, d in each])
 
     def _backward(self, indices: Tensor, delta: Tensor, *, sparse: bool) -> Tensor:
         found: Tensor = torch.ops.aten.embedding_backward(

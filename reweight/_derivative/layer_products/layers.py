@@ -95,14 +95,15 @@ class LayerProducts:
         wanted = {key for key, name in self._names.items() if name in names}
         behind = {id(leaf) for leaf in self._weights.behind}
         uses: dict[int, list[UseOf]] = {}
-        computed: list[tuple[Key, UseOf]] = []
+        computed: list[tuple[Key, Part, list[Tensor], int]] = []
         for part, kept, keys in zip(self._parts, self._kept, self._keys, strict=True):
             for place, key in keys.items():
                 leaf = self._weights.leaf(key)
-                use = UseOf(part, kept, place, leaf is not None and self._weights.is_turned(key))
                 if leaf is None or id(leaf) in behind:
-                    computed.append((key, use))
+                    computed.append((key, part, kept, place))
                 elif id(leaf) in wanted:
+                    turned = self._weights.is_turned(key)
+                    use = UseOf(part, kept, place, turned, leaf.numel())
                     uses.setdefault(id(leaf), []).append(use)
         with torch.no_grad():
             squares = sum_of_squares(list(uses.values()), self.losses.detach())
@@ -110,13 +111,15 @@ class LayerProducts:
                 squares += self._squares_behind(computed, wanted)
         return squares.sqrt()
 
-    def _squares_behind(self, computed: list[tuple[Key, UseOf]], wanted: set[int]) -> Tensor:
+    def _squares_behind(
+        self, computed: list[tuple[Key, Part, list[Tensor], int]], wanted: set[int]
+    ) -> Tensor:
         """The same for parameters that weights are computed from: one sample after the other."""
         squares = torch.zeros_like(self.losses).detach()
         for i in range(len(squares)):
             one = slice(i, i + 1)
             pulled = self._weights.pulled_back(
-                (key, use.part.rows(use.kept, one)[use.place][0]) for key, use in computed
+                (key, part.rows(kept, one, place)[0]) for key, part, kept, place in computed
             )
             for leaf, gradient in pulled.items():
                 if leaf in wanted:

@@ -26,16 +26,18 @@ class UseOf:
         kept: What it works with.
         place: The parameter's place among its operands.
         turned: Whether it was given the parameter's transpose.
+        numbers: How many the parameter has.
     """
 
     part: Part
     kept: Sequence[Tensor]
     place: int
     turned: bool
+    numbers: int
 
     def rows(self, which: slice) -> Tensor:
         """Return the gradients of some samples by the parameter, ``(c, numbers)``."""
-        found = self.part.rows(self.kept, which)[self.place]
+        found = self.part.rows(self.kept, which, self.place)
         return (found.mT if self.turned else found).reshape(len(found), -1)
 
 
@@ -62,8 +64,7 @@ def _square(uses: Sequence[UseOf], count: int) -> Tensor:
             for i in (square < rounding * summed).nonzero().flatten().tolist():
                 square[i] = uses[0].rows(slice(i, i + 1)).square().sum()
             return square
-    first = uses[0].rows(slice(0, 1))
-    step = max(1, _MOST_NUMBERS // first.numel())
+    step = max(1, _MOST_NUMBERS // uses[0].numbers)
     squares = []
     for start in range(0, count, step):
         which = slice(start, min(start + step, count))

@@ -12,6 +12,7 @@ from typing_extensions import override
 from reweight._derivative.layer_products.parts import Gradients, Part
 from reweight._derivative.layer_products.samples import NotByLayers, spread
 from reweight._derivative.layer_products.uses import Use
+from reweight._isolation.graph_leaves import nodes_behind
 from reweight._torch_internals import gradient_hooks, leaf_of
 
 
@@ -64,10 +65,10 @@ class Other(Part):
         return self._backward(kept[0] * spread(weights, self._at, kept[0]))
 
     @override
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
         numbers = range(self._count)[which]
-        each = [self.weighted(kept, _only(number, self._count, kept[0])) for number in numbers]
-        return {k: torch.stack([found[k] for found in each]) for k in self._weights}
+        each = (self.weighted(kept, _only(number, self._count, kept[0])) for number in numbers)
+        return torch.stack([found[place] for found in each])
 
     def _backward(self, delta: Tensor, *, create_graph: bool = False) -> Gradients:
         found = torch.autograd.grad(
@@ -98,15 +99,8 @@ def _has_hooks(node: Node) -> bool:
 def _reach_weights_elsewhere(use: Use) -> bool:
     """Whether the weights are also used by what the other operands were computed from."""
     wanted = {edge.node for edge in use.weights.values()}
+    if all(use.consumers[node] == 1 for node in wanted):
+        return False
     operands = use.made.node.next_functions
-    ends = [node for place, (node, _) in enumerate(operands) if place not in use.weights]
-    seen: set[Node] = set()
-    while ends:
-        node = ends.pop()
-        if node is None or node in seen:
-            continue
-        if node in wanted:
-            return True
-        seen.add(node)
-        ends += [following for following, _ in node.next_functions]
-    return False
+    ends = (node for place, (node, _) in enumerate(operands) if place not in use.weights)
+    return any(node in wanted for node in nodes_behind(ends))

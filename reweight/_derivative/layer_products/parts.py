@@ -54,8 +54,14 @@ class Part(ABC):
         """
 
     @abstractmethod
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
-        """Return ``J_kᵀ δ_i``, ``(c, *shape)`` for every weight, of the samples of a slice."""
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
+        """Return ``J_kᵀ δ_i``, ``(c, *shape)``, of the samples of a slice, for one weight alone.
+
+        Args:
+            kept: What :meth:`kept` returned.
+            which: The samples.
+            place: The weight's.
+        """
 
     def square(self, kept: Sequence[Tensor], place: int) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002
         """Return ``‖J_kᵀ δ_i‖²``, ``(C,)``, and the size of what was summed, without the gradients.
@@ -97,8 +103,8 @@ class Tables(Part):
         }
 
     @override
-    def rows(self, kept: Sequence[Tensor], which: slice) -> Gradients:
-        return {p: table[which] for p, table in zip(self._places, kept, strict=True)}
+    def rows(self, kept: Sequence[Tensor], which: slice, place: int) -> Tensor:
+        return kept[self._places.index(place)][which]
 
 
 def summed(local: Tensor, at: Samples, shape: Shape, count: int) -> Tensor:

@@ -8,7 +8,8 @@ row i of the gradient by its result is ∂L_i/∂y_i, whatever the batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -30,11 +31,13 @@ class Use:
         made: What it returned.
         weights: By their place among its operands.
         shapes: Theirs.
+        consumers: Of each node of the whole graph, how many operands its results are.
     """
 
     made: Made
     weights: dict[int, GradientEdge]
     shapes: dict[int, Shape]
+    consumers: Mapping[Node, int]
 
     @property
     def edge(self) -> GradientEdge:
@@ -51,12 +54,14 @@ class Uses:
         leaves: The parameters that the losses depend on, by ``id``.
         operators: The names of all operators that returned samples.
         shapes: Of all results of a node, once they were asked for.
+        consumers: Of each node followed so far, how many operands its results are.
     """
 
     uses: list[Use] = field(default_factory=list)
     leaves: dict[int, Tensor] = field(default_factory=dict)
     operators: set[str] = field(default_factory=set)
     shapes: dict[Node, list[Shape]] = field(default_factory=dict)
+    consumers: Counter[Node] = field(default_factory=Counter)
 
     def shape(self, node: Node, number: int) -> Shape:
         """Return the shape of a result."""
@@ -91,10 +96,14 @@ def uses_of(losses: Tensor, parameters: Collection[int]) -> Uses:
         seen[node, number] = at
         if node.name() == _LEAF:
             _look_at_leaf(leaf_of(node), at, parameters, found)
-        elif at is None:
-            ends += [(n, k, None) for n, k in node.next_functions if n is not None]
+            continue
+        behind: list[tuple[Node, int, Samples | None]]
+        if at is None:
+            behind = [(n, k, None) for n, k in node.next_functions if n is not None]
         else:
-            ends += _behind(node, number, at, count, found)
+            behind = _behind(node, number, at, count, found)
+        found.consumers.update(operand for operand, _, _ in behind)
+        ends += behind
     return found
 
 
@@ -116,7 +125,7 @@ def _behind(
         behind.append((operand, k, side))
     if weights:
         shapes = {place: shape for place in weights if (shape := given[place]) is not None}
-        found.uses.append(Use(made, weights, shapes))
+        found.uses.append(Use(made, weights, shapes, found.consumers))
     return behind
 
 

@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reweight._derivative.first_derivative import without_a_second
 from reweight._derivative.layer_products.parts import Part
 from reweight._derivative.layer_products.weights import Key, Weights
+
+_NO_SECOND = (
+    'with method="layer_products" a step\'s loss has a first derivative and no second one. Use '
+    'GradientSimilarity(method="forward") where a gradient penalty or a Hessian is wanted.'
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,28 +71,8 @@ class _WeightedLoss(torch.autograd.Function):
         with torch.no_grad():
             found = ctx.plan.gradients(kept, weights * scale.to(weights.device))
         gradients = [found.get(id(p)) for p in ctx.parameters]
-        if torch.is_grad_enabled():  # create_graph=True
-            gradients = [
-                None if g is None else _FirstDerivativeOnly.apply(g, *ctx.parameters)  # type: ignore[no-untyped-call]
-                for g in gradients
-            ]
-        return (None, None, None, None, *gradients)
-
-
-class _FirstDerivativeOnly(torch.autograd.Function):
-    """A gradient of which only the value is known; it hangs on the parameters."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, *_: Tensor) -> Tensor:  # noqa: ARG004
-        return gradient.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
-        raise RuntimeError(
-            'with method="layer_products" a step\'s loss has a first derivative and no second one. '
-            'Use GradientSimilarity(method="forward") where a gradient penalty or a Hessian is '
-            "wanted."
-        )
+        known = without_a_second(gradients, ctx.parameters, _NO_SECOND)
+        return (None, None, None, None, *known)
 
 
 def weighted_loss(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from reweight._derivative.layer_products.samples import NotByLayers
+from reweight._isolation.graph_leaves import nodes_behind
 from reweight._torch_internals import gradient_hooks, leaf_of, output_shapes
 
 Key = tuple[Node, int]
@@ -41,7 +42,9 @@ class Weights:
                 self._computed[edge.node, edge.output_nr] = edge
             else:
                 self._direct[edge.node, edge.output_nr] = found
-        self.behind = _leaves_behind(self._computed.values()) if self._computed else []
+        behind = nodes_behind(edge.node for edge in self._computed.values())
+        leaves = {id(leaf): leaf for leaf in map(leaf_of, behind) if leaf is not None}
+        self.behind = list(leaves.values())
         if any(gradient_hooks(leaf) for leaf in self.behind):
             raise NotByLayers("a parameter with gradient hooks is used in a computed weight")
 
@@ -97,9 +100,9 @@ class Weights:
                 leaf, _, turned = self._direct[key]
                 own = gradient.t() if turned else gradient
                 own = own if own.shape == leaf.shape else own.reshape(leaf.shape)
-                found[id(leaf)] = found[id(leaf)] + own if id(leaf) in found else own
+                found[id(leaf)] = _and(found.get(id(leaf)), own)
             else:
-                computed[key] = computed[key] + gradient if key in computed else gradient
+                computed[key] = _and(computed.get(key), gradient)
         if computed:
             pulled = torch.autograd.grad(
                 [self._computed[key] for key in computed],
@@ -110,7 +113,7 @@ class Weights:
             )
             for leaf, g in zip(self.behind, pulled, strict=True):
                 if g is not None:
-                    found[id(leaf)] = found[id(leaf)] + g if id(leaf) in found else g
+                    found[id(leaf)] = _and(found.get(id(leaf)), g)
         return found
 
     def leaf(self, key: Key) -> Tensor | None:
@@ -120,6 +123,13 @@ class Weights:
     def is_turned(self, key: Key) -> bool:
         """Whether a weight is the transpose of that parameter."""
         return self._direct[key][2]
+
+
+def _and(old: Tensor | None, term: Tensor) -> Tensor:
+    """Return a sum; PyTorch adds a sparse tensor to a dense one, and not the other way round."""
+    if old is None:
+        return term
+    return term + old if old.is_sparse else old + term
 
 
 def _as_it_is(edge: GradientEdge) -> tuple[Tensor, tuple[int, ...], bool] | None:
@@ -136,19 +146,3 @@ def _as_it_is(edge: GradientEdge) -> tuple[Tensor, tuple[int, ...], bool] | None
             return leaf, shape, False
         node, behind = behind, behind.next_functions[0][0]
     return None
-
-
-def _leaves_behind(edges: Iterable[GradientEdge]) -> list[Tensor]:
-    ends: list[Node | None] = [edge.node for edge in edges]
-    seen: set[Node] = set()
-    found: dict[int, Tensor] = {}
-    while ends:
-        node = ends.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = leaf_of(node)
-        if leaf is not None:
-            found[id(leaf)] = leaf
-        ends += [following for following, _ in node.next_functions]
-    return list(found.values())

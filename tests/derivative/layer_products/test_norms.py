@@ -6,15 +6,19 @@ import warnings
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from reweight import GradientSimilarity
+from reweight._derivative.layer_products import LayerProducts
 from reweight.lookahead import as_lookahead
 from tests import oracle
 from tests.comparing import assert_same
 from tests.derivative.layer_products.models import MORE
 from tests.derivative.layer_products.test_architectures import per_sample
 from tests.helpers import reweighter
-from tests.problems import PROBLEMS, Case
+from tests.problems import CLASSES, PROBLEMS, Case, classified, cross_entropy, float64
 
 COUPLED = ("batchnorm_train", "resnet", "unet3d", "coupled_head", "instancenorm", "circular_conv")
 
@@ -56,6 +60,47 @@ def test_norms_are_over_the_parameters_that_are_compared():
     rows = oracle.per_sample_gradients(case.model, case.sample_losses, case.noisy, parameters)
     v = oracle.mean_gradient(case.model, case.sample_losses, case.trusted, parameters)
     assert_same(step.scores["gradient_similarity"], rows @ v / rows.norm(dim=1), 1e-9)
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that an operator returned."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(out) if isinstance(x, Tensor)]
+        self.numbers = max(self.numbers, *sizes, 0)
+        return out
+
+
+def wide_linear() -> Case:
+    model = nn.Sequential(nn.Linear(48, 32), nn.Tanh(), nn.Linear(32, CLASSES))
+    return Case(model, last="2", loss=cross_entropy, **classified(48))
+
+
+def wide_linear_over_places() -> Case:
+    model = nn.Sequential(nn.Linear(48, 32), nn.Tanh(), nn.Flatten(), nn.Linear(96, CLASSES))
+    return Case(model, last="3", loss=cross_entropy, **classified(3, 48))
+
+
+def wide_convolution() -> Case:
+    model = nn.Sequential(nn.Conv1d(48, 32, 1), nn.Tanh(), nn.Flatten(), nn.Linear(96, CLASSES))
+    return Case(model, last="3", loss=cross_entropy, **classified(48, 3))
+
+
+@pytest.mark.parametrize("make", [wide_linear, wide_linear_over_places, wide_convolution])
+def test_norms_of_a_bias_make_no_gradients_of_the_weight_beside_it(make):
+    with float64():
+        case = make()
+    parameters = oracle.trainable(case.model)
+    losses = case.sample_losses(case.model, case.noisy)
+    rows = per_sample(losses, [parameters["0.bias"]])
+    products = LayerProducts(losses, parameters)
+    with Largest() as made:
+        norms = products.norms(["0.bias"])
+    assert_same(norms, rows.norm(dim=1), 1e-12)
+    assert made.numbers <= len(losses) * parameters["0.bias"].numel()
 
 
 def test_it_is_a_cosine_but_for_the_length_of_the_trusted_gradient():

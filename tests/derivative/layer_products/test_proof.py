@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from reweight import GradientSimilarity
-from reweight._derivative.layer_products import affine, small
+from reweight._derivative.identity import shares
+from reweight._derivative.layer_products import LayerProducts, Proof, affine, small
 from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, reshaped, spread
 from tests.helpers import reweighter
 from tests.problems import PROBLEMS, mlp
@@ -36,6 +38,45 @@ def test_a_wrong_score_is_found_though_gradients_are_right(monkeypatch):
     weigh = reweighter(case, scorer=GradientSimilarity("layer_products"))
     with pytest.raises(RuntimeError, match="do not add up"):
         weigh(case.noisy, case.trusted)
+
+
+def sides() -> tuple[LayerProducts, Proof, dict[str, Tensor]]:
+    """What is held against what, and the gradient of the third loss as v."""
+    case = mlp()
+    losses = case.losses(case.model, case.noisy)
+    parameters = dict(case.model.named_parameters())
+    products = LayerProducts(losses, parameters)
+    other = torch.autograd.grad((shares(losses) * losses).sum(), parameters.values())
+    proof = Proof(dict(zip(parameters, other, strict=True)), losses.detach())
+    return products, proof, products.gradients(torch.eye(5, dtype=losses.dtype)[2])
+
+
+def test_what_is_right_holds_and_what_is_a_little_wrong_does_not():
+    products, proof, v = sides()
+    scores = products.scores(v)
+    assert proof.holds(products, scores, v)
+    assert not proof.holds(products, scores * (1 + 1e-4), v)
+    wrong = Proof({n: g * (1 + 1e-4) for n, g in proof.gradients.items()}, proof.losses)
+    assert not wrong.holds(products, scores, v)
+
+
+def test_a_gradient_more_than_the_other_side_has_does_not_hold():
+    products, proof, v = sides()
+    fewer = dict(list(proof.gradients.items())[1:])
+    assert not Proof(fewer, proof.losses).holds(products, products.scores(v), v)
+
+
+def test_scores_that_are_not_finite_are_refused_elsewhere():
+    products, proof, v = sides()
+    scores = products.scores(v)
+    scores[1] = torch.nan
+    assert proof.holds(products, scores, v)
+
+
+def test_finite_scores_do_not_add_up_to_a_product_that_is_no_number():
+    products, proof, v = sides()
+    scores = products.scores(v)
+    assert not proof.holds(products, scores, {n: g * torch.nan for n, g in v.items()})
 
 
 def test_two_steps_are_proved_and_two_more_when_other_operators_turn_up():

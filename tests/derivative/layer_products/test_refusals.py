@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reweight import GradientSimilarity
-from reweight._derivative.layer_products import LayerProducts, NotByLayers
+from reweight._derivative.layer_products import LayerProducts, NotByLayers, other
+from reweight._isolation.graph_leaves import nodes_behind
 from tests.comparing import assert_same
 from tests.helpers import expected_similarity, reweighter
 from tests.problems import CLASSES, PROBLEMS, Case, classified, cross_entropy, float64, mlp
@@ -177,6 +178,47 @@ def test_a_parameter_with_a_row_for_each_sample_is_refused():
         case = Case(model, last="head", loss=cross_entropy, **classified(6))
     with pytest.raises(NotByLayers, match="part for each sample"):
         LayerProducts(case.losses(model, case.noisy), dict(model.named_parameters()))
+
+
+class Divided(nn.Module):
+    """Layers of an operator that no product is written for, each with a weight of its own."""
+
+    def __init__(self, depth: int, *, shared: bool = False) -> None:
+        super().__init__()
+        weights = [nn.Parameter(torch.rand(6) + 1) for _ in range(1 if shared else depth)]
+        self.weights = nn.ParameterList(weights * (depth // len(weights)))
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for weight in self.weights:
+            x = (x / weight).tanh()
+        return self.head(x)
+
+
+def divided(depth: int, **options: bool) -> LayerProducts:
+    with float64():
+        case = Case(Divided(depth, **options), last="head", loss=cross_entropy, **classified(6))
+    losses = case.losses(case.model, case.noisy)
+    return LayerProducts(losses, dict(case.model.named_parameters()))
+
+
+def test_weights_used_once_are_not_looked_for_behind_every_use(monkeypatch):
+    seen = []
+
+    def counted(ends):
+        for node in nodes_behind(ends):
+            seen.append(node.name())
+            yield node
+
+    monkeypatch.setattr(other, "nodes_behind", counted)
+    depth = 40
+    divided(depth)
+    assert len(seen) <= 10 * depth
+
+
+def test_a_weight_used_again_by_what_comes_before_is_refused():
+    with pytest.raises(NotByLayers, match="DivBackward0 is given a weight for is used by what"):
+        divided(2, shared=True)
 
 
 def test_an_embedding_that_counts_its_indices_is_refused():

@@ -8,12 +8,13 @@ import weakref
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reweight import GradientSimilarity, LastLayerGradient, ReweightedStep
 from tests.comparing import assert_same
 from tests.derivative.layer_products.models import MORE
 from tests.helpers import flat_grad, gradients, reweighter
-from tests.problems import PROBLEMS, Case, mlp
+from tests.problems import CLASSES, PROBLEMS, Case, classified, cross_entropy, float64, mlp
 
 
 def stepped(case: Case, method: str = "layer_products", **options) -> ReweightedStep:
@@ -199,6 +200,43 @@ def test_a_step_leaves_no_tensor_behind(name):
         assert all(ref() is None for ref in outputs)
     finally:
         gc.enable()
+
+
+class Shared(nn.Module):
+    """A sparse embedding that a later, dense use of its weight meets, before or behind it."""
+
+    def __init__(self, *, sparse_first: bool, computed: str) -> None:
+        super().__init__()
+        self.words = nn.Embedding(5, 4, sparse=True)
+        self.head = nn.Linear(4, CLASSES)
+        self.sparse_first, self.computed = sparse_first, computed
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.words.weight
+        weight = own.clone() if self.computed else own
+        dense = (x @ weight).tanh().tanh()
+        looked_in = weight if self.computed == "for both" else own
+        looked_up = F.embedding(x.argmax(1), looked_in, sparse=True)
+        return self.head(dense * looked_up if self.sparse_first else looked_up * dense)
+
+
+@pytest.mark.parametrize("sparse_first", [True, False])
+@pytest.mark.parametrize("computed", ["", "for the dense use", "for both"])
+def test_a_sparse_embedding_may_share_its_weight_with_a_dense_use(sparse_first, computed):
+    def make() -> Case:
+        with float64():
+            model = Shared(sparse_first=sparse_first, computed=computed)
+            return Case(model, last="head", loss=cross_entropy, **classified(5))
+
+    one, other = make(), make()
+    weigh = reweighter(one, scorer=GradientSimilarity("layer_products"))
+    for _ in range(3):  # the first two are proved
+        one.model.zero_grad()
+        step = weigh(one.noisy, one.trusted)
+        step.loss.backward()
+    (step.weights * other.losses(other.model, other.noisy)).sum().backward()
+    assert_same(flat_grad(one), flat_grad(other), 1e-12)
+    assert not one.model.words.weight.grad.is_sparse
 
 
 def test_the_user_may_forget_the_batch_before_backward():
