@@ -42,7 +42,9 @@ from reweight.labels import RememberedLabels
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
+    LossMagnitude,
     Mixture,
+    RandomWeights,
     ScorerLike,
     Uniform,
     as_mixture,
@@ -58,7 +60,7 @@ from reweight.weightings import (
     part_of,
 )
 
-_OWN = Uniform.__module__.rpartition(".")[0] + "."
+_SCORERS = (GradientSimilarity, LastLayerGradient, LossMagnitude, RandomWeights, Uniform)
 
 OnEmpty = Literal["skip", "uniform"]
 OnNonfinite = Literal["raise", "drop"]
@@ -506,7 +508,7 @@ class MetaReweighter:
     def _attempt(
         self, noisy: Any, trusted: Any, rows: Rows, ranks: Ranks, *, training: bool
     ) -> ReweightedStep:
-        own = all(type(s).__module__.startswith(_OWN) for s in self.scorer.scorers)
+        own = all(type(scorer) in _SCORERS for scorer in self.scorer.scorers)
         # What is not the library's own may do anything with numbers that are not finite.
         later = Later(at_once=not own or ranks.group is not None)
         self._losses.later = later

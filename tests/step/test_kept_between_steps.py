@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter, NonFiniteError
+from reweight import (
+    GradientSimilarity,
+    LastLayerGradient,
+    MetaReweighter,
+    NonFiniteError,
+    RandomWeights,
+)
 
 CE = nn.CrossEntropyLoss(reduction="none")
 STEPS = 4
@@ -187,3 +193,31 @@ def test_products_that_leave_the_range_are_taken_again_in_the_same_step():
     noisy, trusted = ((x.double(), y) for x, y in (noisy, trusted))
     expected = products(wide, noisy, trusted) * 1e-42
     torch.testing.assert_close(step.scores["gradient_similarity"], expected, rtol=1e-4, atol=0)
+
+
+class Asked:
+    """A plain function as a scorer, and what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, bool]] = []
+
+    def __call__(self, context):
+        losses = context.losses
+        self.seen.append((bool(losses.isfinite().all()), context.counted is not None))
+        return losses
+
+
+def test_a_user_s_function_sees_finite_losses_only_and_once_a_step():
+    model, asked = two_heads(), Asked()
+    weigh = MetaReweighter(model, CE, scorer=lambda context: asked(context))
+    for number in range(STEPS):
+        weigh(batch(number))
+    x, y = batch(50)
+    x[3] = float("nan")
+    with pytest.raises(NonFiniteError):
+        weigh((x, y))
+    assert asked.seen == [(True, False)] * STEPS
+    x, y = batch(51)
+    y[2] = -100
+    weigh((x, y))
+    assert asked.seen[STEPS:] == [(True, True)]
