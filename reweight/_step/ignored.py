@@ -103,5 +103,9 @@ def _maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tens
     plain = chosen if type(chosen) is Tensor else chosen.as_subclass(Tensor)
     if several and target.dim() > losses.dim():
         plain = plain.flatten(losses.dim()).all(dim=-1)
-    ignored = plain.reshape(losses.shape) & (losses.detach() == 0)
+    plain = plain.reshape(losses.shape)
+    if plain.device != losses.device:  # a forward= that moves its batches leaves these behind
+        # What comes to the CPU is read there at once, and must have come.
+        plain = plain.to(losses.device, non_blocking=losses.device.type != "cpu")
+    ignored = plain & (losses.detach() == 0)
     return ignored if type(ignored) is Tensor else ignored.as_subclass(Tensor)
