@@ -34,6 +34,7 @@ from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
 from reweight._step.soft_targets import counting, softened
+from reweight._step.states import States
 from reweight._step.weighing import refuse_weights_of_the_last_step, scores_by_name
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
@@ -512,9 +513,16 @@ class MetaReweighter:
         # What is not the library's own may do anything with numbers that are not finite.
         later = Later(at_once=not own or ranks.group is not None)
         self._losses.later = later
+        verdicts, before = self._objective.verdicts, None
+        if not later.at_once and not self._losses.expects_ignored:
+            before = States(self.scorer.scorers, copied=False), dict(verdicts.checked)
         try:
             return self._computed(noisy, trusted, rows, ranks, later, training=training)
         except NotExpected as unexpected:
+            # As if it had been expected: nothing was drawn, used or proved.
+            assert before is not None
+            states, verdicts.checked = before
+            states.restore()
             self._losses.later = None
             again = Later(at_once=True)
             return self._computed(unexpected.noisy, trusted, rows, ranks, again, training=training)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -193,6 +195,73 @@ def test_products_that_leave_the_range_are_taken_again_in_the_same_step():
     noisy, trusted = ((x.double(), y) for x, y in (noisy, trusted))
     expected = products(wide, noisy, trusted) * 1e-42
     torch.testing.assert_close(step.scores["gradient_similarity"], expected, rtol=1e-4, atol=0)
+
+
+EXPECTING: dict[str, Callable[[], Any]] = {
+    "default": lambda: GradientSimilarity() / LastLayerGradient(),
+    "renewed": lambda: GradientSimilarity(renew_every=3),
+    "renewed and due": lambda: GradientSimilarity(renew_every=2),
+    "averaged": lambda: GradientSimilarity(averaging=0.5),
+    "random": RandomWeights,
+    "mixed": lambda: RandomWeights(3) + GradientSimilarity(renew_every=4),
+}
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("scorer", EXPECTING)
+def test_a_step_that_is_made_again_is_as_if_that_had_been_expected(scorer, beta):
+    """Whether ignored targets are expected is all that the two differ in."""
+    runs = []
+    for expects in (False, True):
+        model = two_heads()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        weigh = MetaReweighter(model, CE, scorer=EXPECTING[scorer](), trusted_coefficient=beta)
+        weigh._losses.expects_ignored = expects
+        seen = []
+        for number in range(2 * STEPS):
+            x, y = batch(number)
+            if number >= STEPS:
+                y[2] = -100
+            step = weigh((x, y), batch(100))
+            optimizer.zero_grad()
+            step.loss.backward()
+            optimizer.step()
+            seen += [step.weights, *step.scores.values(), *map(torch.clone, model.parameters())]
+        state = weigh.state_dict()
+        del state["objective"]["timings"]
+        runs.append((seen, state))
+    (seen, state), (expected, expected_state) = runs
+    assert all(map(torch.equal, seen, expected))
+    assert same(state, expected_state)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are equal, tensors to the last bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+METHODS = ["forward", "double_backward", "per_sample", "layer_products", "finite_difference"]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_writes_into_a_trusted_gradient_that_is_held(method, beta):
+    """So that what a step that is made again starts from need not be copied."""
+    model = two_heads()
+    scorer = GradientSimilarity(method, renew_every=8, averaging=0.25)
+    weigh = MetaReweighter(model, CE, scorer=scorer, trusted_coefficient=beta)
+    held: list[tuple[Tensor, Tensor]] = []
+    for number in range(STEPS + 2):
+        step = weigh(batch(number), batch(100))
+        step.loss.backward()
+        gradient = scorer.state_dict()["held"]["gradient"]
+        held += [(g, g.clone()) for g in gradient.values()]
+    assert len(held) > STEPS
+    assert all(g._version == 0 and torch.equal(g, before) for g, before in held)
 
 
 class Asked:
