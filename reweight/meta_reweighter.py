@@ -401,7 +401,7 @@ class MetaReweighter:
                     self._objective, self._losses, scorers, noisy, trusted, self._modes
                 )
             finally:
-                self.load_state_dict(before)
+                self._load(before)
 
     def explain(self) -> str:
         """Return in words how scores are taken, and why so; nothing is run.
@@ -444,6 +444,10 @@ class MetaReweighter:
             ValueError: If it is of another version, of other scorers or of another model. This
                 reweighter is then as it was before.
         """
+        self._load(state)
+        self._refused = None  # of a step that the state knows nothing of
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self._choice.forget()
         self._checkpoint().load(state, self._check_fit)
 
@@ -466,7 +470,7 @@ class MetaReweighter:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
-        self.load_state_dict(state["state"])
+        self._load(state["state"])
 
     def _step(
         self, noisy: Any, trusted: Any, given: Mapping[str, Any], *, training: bool

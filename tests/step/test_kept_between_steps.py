@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from reweight import (
     MetaReweighter,
     NonFiniteError,
     RandomWeights,
+    WeightNet,
 )
 
 CE = nn.CrossEntropyLoss(reduction="none")
@@ -290,3 +292,50 @@ def test_a_user_s_function_sees_finite_losses_only_and_once_a_step():
     y[2] = -100
     weigh((x, y))
     assert asked.seen[STEPS:] == [(True, True)]
+
+
+def diverged(**options: Any) -> tuple[MetaReweighter, dict[str, Any]]:
+    """After a step without weights, which nobody has asked about yet; and the state before it."""
+    model = two_heads()
+    weigh = MetaReweighter(model, CE, weighting=WeightNet(features="loss"), **options)
+    for number in range(STEPS):
+        weigh(batch(number), batch(100 + number))
+    good = copy.deepcopy(weigh.state_dict())
+    with torch.no_grad():
+        for p in weigh.weighting.module.parameters():
+            p.fill_(torch.nan)
+    weigh(batch(50), batch(150))
+    return weigh, good
+
+
+def test_a_step_without_weights_is_not_reported_once_a_good_state_is_loaded():
+    weigh, good = diverged()
+    weigh.load_state_dict(good)
+    step = weigh(batch(51), batch(151))
+    assert step.weights.isfinite().all()
+    assert step.kept > 0
+
+
+def leave(weigh: MetaReweighter) -> MetaReweighter:
+    return weigh
+
+
+def check(weigh: MetaReweighter) -> MetaReweighter:
+    weigh.check(batch(52), batch(152))
+    return weigh
+
+
+def fail_to_load(weigh: MetaReweighter) -> MetaReweighter:
+    with pytest.raises(ValueError, match="version"):
+        weigh.load_state_dict({})
+    return weigh
+
+
+@pytest.mark.parametrize("meanwhile", [leave, check, copy.deepcopy, fail_to_load])
+@pytest.mark.parametrize("on_empty", ["skip", "uniform"])
+def test_a_step_without_weights_is_reported_by_the_next_whatever_came_between(meanwhile, on_empty):
+    weigh, _ = diverged(on_empty=on_empty)
+    weigh = meanwhile(weigh)
+    with pytest.raises(ValueError, match="step before this one") as caught:
+        weigh(batch(51), batch(151))
+    assert "nothing" not in str(caught.value), "with equal weights it trained on the whole batch"
