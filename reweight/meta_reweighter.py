@@ -34,6 +34,7 @@ from reweight._step.ranks import Ranks
 from reweight._step.retry import without_nonfinite
 from reweight._step.rows import Rows, needs_of_all
 from reweight._step.soft_targets import counting, softened
+from reweight._step.states import States
 from reweight._step.weighing import refuse_weights_of_the_last_step, scores_by_name
 from reweight.check_report import CheckReport
 from reweight.dynamics import TrainingDynamics
@@ -42,7 +43,9 @@ from reweight.labels import RememberedLabels
 from reweight.scorers import (
     GradientSimilarity,
     LastLayerGradient,
+    LossMagnitude,
     Mixture,
+    RandomWeights,
     ScorerLike,
     Uniform,
     as_mixture,
@@ -58,7 +61,7 @@ from reweight.weightings import (
     part_of,
 )
 
-_OWN = Uniform.__module__.rpartition(".")[0] + "."
+_SCORERS = (GradientSimilarity, LastLayerGradient, LossMagnitude, RandomWeights, Uniform)
 
 OnEmpty = Literal["skip", "uniform"]
 OnNonfinite = Literal["raise", "drop"]
@@ -398,7 +401,7 @@ class MetaReweighter:
                     self._objective, self._losses, scorers, noisy, trusted, self._modes
                 )
             finally:
-                self.load_state_dict(before)
+                self._load(before)
 
     def explain(self) -> str:
         """Return in words how scores are taken, and why so; nothing is run.
@@ -441,6 +444,10 @@ class MetaReweighter:
             ValueError: If it is of another version, of other scorers or of another model. This
                 reweighter is then as it was before.
         """
+        self._load(state)
+        self._refused = None  # of a step that the state knows nothing of
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self._choice.forget()
         self._checkpoint().load(state, self._check_fit)
 
@@ -463,7 +470,7 @@ class MetaReweighter:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
-        self.load_state_dict(state["state"])
+        self._load(state["state"])
 
     def _step(
         self, noisy: Any, trusted: Any, given: Mapping[str, Any], *, training: bool
@@ -506,13 +513,20 @@ class MetaReweighter:
     def _attempt(
         self, noisy: Any, trusted: Any, rows: Rows, ranks: Ranks, *, training: bool
     ) -> ReweightedStep:
-        own = all(type(s).__module__.startswith(_OWN) for s in self.scorer.scorers)
+        own = all(type(scorer) in _SCORERS for scorer in self.scorer.scorers)
         # What is not the library's own may do anything with numbers that are not finite.
         later = Later(at_once=not own or ranks.group is not None)
         self._losses.later = later
+        verdicts, before = self._objective.verdicts, None
+        if not later.at_once and not self._losses.expects_ignored:
+            before = States(self.scorer.scorers, copied=False), dict(verdicts.checked)
         try:
             return self._computed(noisy, trusted, rows, ranks, later, training=training)
         except NotExpected as unexpected:
+            # As if it had been expected: nothing was drawn, used or proved.
+            assert before is not None
+            states, verdicts.checked = before
+            states.restore()
             self._losses.later = None
             again = Later(at_once=True)
             return self._computed(unexpected.noisy, trusted, rows, ranks, again, training=training)

@@ -87,7 +87,6 @@ class Turn:
         self._running = running
         self._device = device
         self._way = ""
-        self._counted = False
         # Nothing is timed any more once a way is chosen, or only one is left.
         self._timer = None if verdicts.chosen or verdicts.turns >= LAST else StepTimer(device)
 
@@ -104,11 +103,9 @@ class Turn:
         if not rivals:
             self._timer = None
             return ""
-        if not self._counted:  # of several scorers the first decides for the step
-            self._counted = True
-            verdicts.turns += 1
+        if not self._way:  # of several scorers the first decides for the step
             in_turn = [*rivals, usual[0]]
-            number = verdicts.turns - FIRST
+            number = verdicts.turns + 1 - FIRST
             self._way = in_turn[number % len(in_turn)] if number >= 0 else usual[0]
         return self._way
 
@@ -122,8 +119,11 @@ class Turn:
         return nullcontext() if self._timer is None else self._timer.paused()
 
     def ends(self, loss: Tensor) -> None:
-        """Say that the step is about to return ``loss``."""
-        if self._timer is None or not self._counted or not loss.requires_grad:
+        """Say that the step is about to return ``loss``; one that ends in an error is no turn."""
+        if not self._way:
+            return
+        self._verdicts.turns += 1
+        if self._timer is None or not loss.requires_grad:
             return
         if self._verdicts.turns == 1:
             self._refuse_large(loss)

@@ -31,8 +31,8 @@ def ignored_values(loss: Any) -> tuple[int, ...]:
     return tuple(sorted(whole)) or (_DEFAULT,)
 
 
-def ignored_in(losses: Any, batch: Any) -> Tensor | None:
-    """Return the same as :func:`ignored_targets` of a batch in which any tensor may be the target.
+def maybe_ignored_in(losses: Any, batch: Any) -> Iterator[Tensor]:
+    """Yield the same as :func:`maybe_ignored`, for each tensor of a batch that may be the target.
 
     The target may also be one longer than a sample's losses, the next token's.
 
@@ -40,14 +40,6 @@ def ignored_in(losses: Any, batch: Any) -> Tensor | None:
         losses: ``(C, ...)``, as a ``forward=`` returned them.
         batch: A mapping, tuple or list of tensors, among other things.
     """
-    for found in maybe_ignored_in(losses, batch):
-        if bool(found.any()):
-            return found
-    return None
-
-
-def maybe_ignored_in(losses: Any, batch: Any) -> Iterator[Tensor]:
-    """Yield where targets are ignored, for each tensor of the batch that may be the target."""
     if not isinstance(losses, Tensor) or losses.dim() == 0:
         return
     values = batch.values() if isinstance(batch, Mapping) else batch
@@ -60,26 +52,18 @@ def maybe_ignored_in(losses: Any, batch: Any) -> Iterator[Tensor]:
             yield found
 
 
-def ignored_targets(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
-    """Return where the target is ignored, bool, in the losses' shape; ``None`` if nowhere.
+def maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
+    """Return where the target is ignored, bool, in the losses' shape; ``None`` if it cannot be.
 
     There the target is one of ``values`` and the loss exactly zero: by the former alone an index
-    that this loss does not ignore would go, by the latter a sample that is learnt.
+    that this loss does not ignore would go, by the latter a sample that is learnt. That may be
+    nowhere: the device is not waited for.
 
     Args:
         losses: ``(C, ...)``, as the loss returned them.
         target: Class indices: one a loss, in their shape or another of the same size, or several
             for each, of which all must be ignored.
         values: From :func:`ignored_values`.
-    """
-    ignored = maybe_ignored(losses, target, values)
-    return None if ignored is None or not bool(ignored.any()) else ignored
-
-
-def maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tensor | None:
-    """Return where the target is ignored, which may be nowhere; ``None`` if it cannot be.
-
-    The device is not waited for.
     """
     if type(target) is Tensor and type(losses) is Tensor:
         with without_function_modes():  # nothing here has a gradient, or is the model's
@@ -103,5 +87,9 @@ def _maybe_ignored(losses: Tensor, target: Any, values: tuple[int, ...]) -> Tens
     plain = chosen if type(chosen) is Tensor else chosen.as_subclass(Tensor)
     if several and target.dim() > losses.dim():
         plain = plain.flatten(losses.dim()).all(dim=-1)
-    ignored = plain.reshape(losses.shape) & (losses.detach() == 0)
+    plain = plain.reshape(losses.shape)
+    if plain.device != losses.device:  # a forward= that moves its batches leaves these behind
+        # What comes to the CPU is read there at once, and must have come.
+        plain = plain.to(losses.device, non_blocking=losses.device.type != "cpu")
+    ignored = plain & (losses.detach() == 0)
     return ignored if type(ignored) is Tensor else ignored.as_subclass(Tensor)

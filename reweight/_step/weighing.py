@@ -142,8 +142,8 @@ def refuse_weights_of_the_last_step(refused: float) -> None:
     if refused:
         raise ValueError(
             "the weighting returned negative or non-finite weights in the step before this one, "
-            "which therefore trained on nothing; they must be >= 0. A WeightNet that diverges "
-            "needs a smaller rate, or a larger pull."
+            "which was therefore made as one in which no weight is left (on_empty); they must be "
+            ">= 0. A WeightNet that diverges needs a smaller rate, or a larger pull."
         )
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from examples.covid3d import stages, training
+from examples.covid3d import rows, stages, training
 from examples.covid3d.files import read_csv
 from examples.covid3d.stages import label_unlabelled, train_student, train_teacher
 from examples.covid3d.training import LAST
+from reweight import GradientSimilarity
 from tests.covid3d.running import LOGS, TRAINED, Killed, same, weights_in
 
 # With checkpoints at 3, 6 and 9 and validation at 4 and 8: before the first checkpoint, between a
@@ -117,6 +118,20 @@ def test_killed_again_and_again_ends_with_the_same_bits(
     for name in LOGS:
         assert (tmp_path / name).read_bytes() == (expected / name).read_bytes()
     assert read_csv(tmp_path / "steps.csv")
+
+
+@pytest.mark.parametrize("method", ["rgs", "rgsm-al", "rgs-voxel"])
+def test_the_ways_that_auto_takes_in_turn_go_on_where_they_were(
+    taught, tmp_path, monkeypatch, method
+):
+    """Eight steps, after which the clock has not chosen yet."""
+    monkeypatch.setattr(rows, "_similarity", GradientSimilarity)
+    (replicate,) = taught.replicates()
+    train_student(taught, replicate, method, tmp_path / "whole")
+    for step in STEPS:
+        kill(monkeypatch, taught, method, tmp_path / "killed", before_step(step))
+    train_student(taught, replicate, method, tmp_path / "killed")
+    assert same(weights_in(tmp_path / "killed"), weights_in(tmp_path / "whole"))
 
 
 def test_killed_once_and_never_started_again_differs(taught, uninterrupted, tmp_path, monkeypatch):

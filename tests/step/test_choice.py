@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
+from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter, NonFiniteError
 from reweight._derivative.ways import WAYS
 from reweight._step import choice as choosing
 from reweight._step import context, derivatives, timing
@@ -254,6 +254,75 @@ def test_a_state_from_between_goes_on_at_its_turn(monkeypatch):
     train(copied, case, 2)
     train(weigh, case, 2)
     assert watched.ways == ["forward", "double_backward"] * 2
+
+
+class Training:
+    """A run of which all that it depends on can be saved."""
+
+    def __init__(self) -> None:
+        self.case, self.weigh = mlp()
+        self.optimizer = torch.optim.Adam(self.case.model.parameters(), lr=0.01)
+        self.seen: list[torch.Tensor] = []
+
+    def take(self, steps: int) -> None:
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            step = self.weigh(self.case.noisy, self.case.trusted)
+            step.loss.backward()
+            self.optimizer.step()
+            self.seen += [step.weights, *step.scores.values()]
+
+    def abort(self) -> None:
+        x, y = self.case.noisy
+        with pytest.raises(NonFiniteError):
+            self.weigh((torch.full_like(x, torch.nan), y), self.case.trusted)
+
+    def saved(self) -> bytes:
+        return pickle.dumps([part.state_dict() for part in self._parts()])
+
+    def load(self, saved: bytes) -> None:
+        for part, state in zip(self._parts(), pickle.loads(saved), strict=True):
+            part.load_state_dict(state)
+
+    def _parts(self):
+        return self.case.model, self.optimizer, self.weigh
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+@pytest.mark.parametrize("at", range(1, choosing.LAST + 2))
+def test_a_run_resumes_with_the_same_bits_where_the_clock_says_the_same(monkeypatch, at, aborted):
+    watched = Watched(monkeypatch, forward=2.0)
+    whole, first, then = Training(), Training(), Training()
+    whole.take(choosing.LAST + 3)
+    ways = watched.ways[:]
+    assert set(ways) == set(TIMED)
+    del watched.ways[:]
+    first.take(at)
+    taken = watched.ways[:]
+    if aborted:
+        first.abort()
+    then.load(first.saved())
+    del watched.ways[:]
+    then.take(choosing.LAST + 3 - at)
+    assert taken + watched.ways == ways
+    found = first.seen + then.seen
+    assert len(found) == len(whole.seen)
+    assert all(map(torch.equal, found, whole.seen))
+
+
+def test_a_step_that_ends_in_an_error_is_no_turn(monkeypatch):
+    watched = Watched(monkeypatch, forward=2.0)
+    whole, interrupted = Training(), Training()
+    whole.take(choosing.LAST + 3)
+    ways = watched.ways[:]
+    found = []
+    for _ in range(choosing.LAST + 3):
+        interrupted.abort()
+        del watched.ways[:]
+        interrupted.take(1)
+        found += watched.ways
+    assert found == ways
+    assert all(map(torch.equal, interrupted.seen, whole.seen))
 
 
 def test_only_one_way_is_not_timed():

@@ -22,6 +22,7 @@ from reweight import (
     TopK,
     Uniform,
 )
+from reweight._step.ignored import maybe_ignored
 from tests import oracle
 from tests.comparing import assert_same
 from tests.compatibility.marks import rows
@@ -374,3 +375,15 @@ def test_a_forward_function_s_labels_of_minus_100_do_not_count(kind, batches):
     assert_same(found.losses, expected.losses, 1e-12)
     assert_same(found.weights, expected.weights, 1e-12)
     assert torch.equal(found.counted, expected.counted)
+
+
+@pytest.mark.parametrize("place", ["meta", "cpu"])
+def test_a_batch_that_stays_on_another_device_than_the_losses_is_looked_at(place):
+    """As of a ``forward=`` that moves its batches itself; "meta" stands for an accelerator."""
+    target = torch.tensor([[0, -100], [2, 1]], device="cpu")
+    losses = torch.zeros(2, 2, device=place)
+    found = maybe_ignored(losses, target, (-100, 7))
+    assert found is not None
+    assert (found.device, found.dtype, found.shape) == (losses.device, torch.bool, losses.shape)
+    if place == "cpu":
+        assert found.tolist() == [[False, True], [False, False]]

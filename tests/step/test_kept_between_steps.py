@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import types
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter, NonFiniteError
+from reweight import (
+    GradientSimilarity,
+    LastLayerGradient,
+    MetaReweighter,
+    NonFiniteError,
+    RandomWeights,
+    WeightNet,
+)
 
 CE = nn.CrossEntropyLoss(reduction="none")
 STEPS = 4
@@ -187,3 +197,145 @@ def test_products_that_leave_the_range_are_taken_again_in_the_same_step():
     noisy, trusted = ((x.double(), y) for x, y in (noisy, trusted))
     expected = products(wide, noisy, trusted) * 1e-42
     torch.testing.assert_close(step.scores["gradient_similarity"], expected, rtol=1e-4, atol=0)
+
+
+EXPECTING: dict[str, Callable[[], Any]] = {
+    "default": lambda: GradientSimilarity() / LastLayerGradient(),
+    "renewed": lambda: GradientSimilarity(renew_every=3),
+    "renewed and due": lambda: GradientSimilarity(renew_every=2),
+    "averaged": lambda: GradientSimilarity(averaging=0.5),
+    "random": RandomWeights,
+    "mixed": lambda: RandomWeights(3) + GradientSimilarity(renew_every=4),
+}
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("scorer", EXPECTING)
+def test_a_step_that_is_made_again_is_as_if_that_had_been_expected(scorer, beta):
+    """Whether ignored targets are expected is all that the two differ in."""
+    runs = []
+    for expects in (False, True):
+        model = two_heads()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        weigh = MetaReweighter(model, CE, scorer=EXPECTING[scorer](), trusted_coefficient=beta)
+        weigh._losses.expects_ignored = expects
+        seen = []
+        for number in range(2 * STEPS):
+            x, y = batch(number)
+            if number >= STEPS:
+                y[2] = -100
+            step = weigh((x, y), batch(100))
+            optimizer.zero_grad()
+            step.loss.backward()
+            optimizer.step()
+            seen += [step.weights, *step.scores.values(), *map(torch.clone, model.parameters())]
+        state = weigh.state_dict()
+        del state["objective"]["timings"]
+        runs.append((seen, state))
+    (seen, state), (expected, expected_state) = runs
+    assert all(map(torch.equal, seen, expected))
+    assert same(state, expected_state)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are equal, tensors to the last bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+METHODS = ["forward", "double_backward", "per_sample", "layer_products", "finite_difference"]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_writes_into_a_trusted_gradient_that_is_held(method, beta):
+    """So that what a step that is made again starts from need not be copied."""
+    model = two_heads()
+    scorer = GradientSimilarity(method, renew_every=8, averaging=0.25)
+    weigh = MetaReweighter(model, CE, scorer=scorer, trusted_coefficient=beta)
+    held: list[tuple[Tensor, Tensor]] = []
+    for number in range(STEPS + 2):
+        step = weigh(batch(number), batch(100))
+        step.loss.backward()
+        gradient = scorer.state_dict()["held"]["gradient"]
+        held += [(g, g.clone()) for g in gradient.values()]
+    assert len(held) > STEPS
+    assert all(g._version == 0 and torch.equal(g, before) for g, before in held)
+
+
+class Asked:
+    """A plain function as a scorer, and what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, bool]] = []
+
+    def __call__(self, context):
+        losses = context.losses
+        self.seen.append((bool(losses.isfinite().all()), context.counted is not None))
+        return losses
+
+
+def test_a_user_s_function_sees_finite_losses_only_and_once_a_step():
+    model, asked = two_heads(), Asked()
+    weigh = MetaReweighter(model, CE, scorer=lambda context: asked(context))
+    for number in range(STEPS):
+        weigh(batch(number))
+    x, y = batch(50)
+    x[3] = float("nan")
+    with pytest.raises(NonFiniteError):
+        weigh((x, y))
+    assert asked.seen == [(True, False)] * STEPS
+    x, y = batch(51)
+    y[2] = -100
+    weigh((x, y))
+    assert asked.seen[STEPS:] == [(True, True)]
+
+
+def diverged(**options: Any) -> tuple[MetaReweighter, dict[str, Any]]:
+    """After a step without weights, which nobody has asked about yet; and the state before it."""
+    model = two_heads()
+    weigh = MetaReweighter(model, CE, weighting=WeightNet(features="loss"), **options)
+    for number in range(STEPS):
+        weigh(batch(number), batch(100 + number))
+    good = copy.deepcopy(weigh.state_dict())
+    with torch.no_grad():
+        for p in weigh.weighting.module.parameters():
+            p.fill_(torch.nan)
+    weigh(batch(50), batch(150))
+    return weigh, good
+
+
+def test_a_step_without_weights_is_not_reported_once_a_good_state_is_loaded():
+    weigh, good = diverged()
+    weigh.load_state_dict(good)
+    step = weigh(batch(51), batch(151))
+    assert step.weights.isfinite().all()
+    assert step.kept > 0
+
+
+def leave(weigh: MetaReweighter) -> MetaReweighter:
+    return weigh
+
+
+def check(weigh: MetaReweighter) -> MetaReweighter:
+    weigh.check(batch(52), batch(152))
+    return weigh
+
+
+def fail_to_load(weigh: MetaReweighter) -> MetaReweighter:
+    with pytest.raises(ValueError, match="version"):
+        weigh.load_state_dict({})
+    return weigh
+
+
+@pytest.mark.parametrize("meanwhile", [leave, check, copy.deepcopy, fail_to_load])
+@pytest.mark.parametrize("on_empty", ["skip", "uniform"])
+def test_a_step_without_weights_is_reported_by_the_next_whatever_came_between(meanwhile, on_empty):
+    weigh, _ = diverged(on_empty=on_empty)
+    weigh = meanwhile(weigh)
+    with pytest.raises(ValueError, match="step before this one") as caught:
+        weigh(batch(51), batch(151))
+    assert "nothing" not in str(caught.value), "with equal weights it trained on the whole batch"

@@ -97,9 +97,13 @@ class Following(Objective):
         return self._teacher.module
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean teacher."""
-        return self._teacher.state_dict()
+        """The mean teacher, and what the reweighter goes by."""
+        return {
+            "teacher": self._teacher.state_dict(),
+            "reweighter": self._reweighter.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes the mean teacher back."""
-        self._teacher.load_state_dict(state)
+        """Takes both back."""
+        self._teacher.load_state_dict(state["teacher"])
+        self._reweighter.load_state_dict(state["reweighter"])

@@ -78,3 +78,11 @@ class Reweighted(Objective):
         # With nothing kept the loss is zero, but Adam's momentum would still move the parameters.
         update = result.kept > 0 or bool(result.loss.detach() != 0)
         return Outcome(result.loss, update, row, samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the reweighter goes by: which way scores are taken in a step, among other things."""
+        return {"reweighter": self._reweighter.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it back."""
+        self._reweighter.load_state_dict(state["reweighter"])
