@@ -153,10 +153,12 @@ def all_cells(models: Iterable[str] = IMPORTANCE, *, quick: bool = False) -> lis
 
     bf16 = "bfloat16"
     few = [name for name in chosen if name in _QUICK_FEW] if quick else chosen
-    cells = stage("small", chosen) + stage("small", few, amp=bf16)
-    for amp in (None, bf16):
+    cells = []
+    for amp, names in ((None, chosen), (bf16, few)):
+        cells += stage("small", names, amp=amp)
         cells += _volumes(amp, quick) if "unet" in chosen else []
         cells += stage("full", few, amp=amp)
+    for amp in (None, bf16):
         cells += stage("small", few, amp=amp, methods=OTHERS)
     for name in chosen:
         if name in (_QUICK_COMPILES if quick else _COMPILES):

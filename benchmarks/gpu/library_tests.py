@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,7 +40,17 @@ SELECTED = (
 
 QUICK = ("tests/selectors",)
 
-_RESULT = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+LOG = "tests.log"
+
+_OUTCOME = r"(?P<{}>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)"
+_RESULT = re.compile(
+    rf"^(?P<test>\S+::.+?) {_OUTCOME.format('after')}\b"
+    rf"|^\[gw\d+\] \[[ \d]+%\] {_OUTCOME.format('before')} (?P<there>\S+::.+?) *$",
+    re.MULTILINE,
+)
+"""A line of one process, or of one of several."""
+
+_MOST_PROCESSES = 8
 _MOST_NAMES = 20
 
 
@@ -76,13 +86,18 @@ class Tested:
 
 
 def run_tests(
-    device: str, seconds: float, selected: Sequence[str] = SELECTED, root: Path = ROOT
+    device: str,
+    seconds: float,
+    output: Path,
+    selected: Sequence[str] = SELECTED,
+    root: Path = ROOT,
 ) -> Tested:
     """Return what the tests say within so many seconds.
 
     Args:
         device: As ``torch.device`` reads it.
         seconds: After which the process is ended; what has run till then counts.
+        output: Folder to write all that pytest says to, as :data:`LOG`.
         selected: Files and folders under ``root``.
         root: Of the repository.
     """
@@ -93,14 +108,16 @@ def run_tests(
     if not present:
         return Tested(device, ended="not run: the tests are not in this copy")
     command = [sys.executable, "-m", "pytest", "-v", "-m", "not slow", "-p", "no:cacheprovider"]
-    command += ["--tb=no", "--color=no", "-o", "addopts=", *present]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+    command += ["--tb=short", "--color=no", "-o", "addopts=", *_side_by_side(device), *present]
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / LOG).open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,
             cwd=root,
             env={**os.environ, VARIABLE: device, "COLUMNS": "400"},
-            stdout=output,
+            stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             status: int | None = process.wait(seconds)
@@ -108,15 +125,35 @@ def run_tests(
             status = None
         finally:
             if process.poll() is None:
-                process.kill()
-                process.wait()
-        output.seek(0)
-        said = output.read()
+                _end_with_children(process)
+        log.seek(0)
+        said = log.read()
     return _read(device, said, status, seconds)
 
 
+def _side_by_side(device: str) -> list[str]:
+    """Return what has pytest-xdist, if it is there, run several tests at a time on a GPU.
+
+    A small test keeps one core busy, and the GPU hardly at all. On a CPU tests compete for cores.
+    """
+    if device.startswith("cpu") or find_spec("xdist") is None:
+        return []
+    return ["-n", str(max(1, min(_MOST_PROCESSES, (os.cpu_count() or 1) - 2)))]
+
+
+def _end_with_children(process: subprocess.Popen[bytes]) -> None:
+    """End pytest, and the processes that it has run tests in: they would be timed beside."""
+    if os.name == "posix":
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
 def _read(device: str, said: str, status: int | None, seconds: float) -> Tested:
-    outcomes = [(found["test"], found["outcome"].lower()) for found in _RESULT.finditer(said)]
+    outcomes = [
+        (found["test"] or found["there"], (found["after"] or found["before"]).lower())
+        for found in _RESULT.finditer(said)
+    ]
     failed = [name for name, outcome in outcomes if outcome in ("failed", "error")]
     counts = dict(Counter(outcome for _, outcome in outcomes))
     if status is None:

@@ -83,6 +83,7 @@ class Run:
         self._record.tested = run_tests(
             self._options.device,
             self._options.for_tests,
+            self._options.output,
             QUICK if self._options.quick else SELECTED,
         )
         print(self._record.tested.words(), file=sys.stderr)

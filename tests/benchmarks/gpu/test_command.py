@@ -93,7 +93,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path, monkeypatch,
         "results.json",
         "report.md",
         "float32-small-batches.png",
-        "bf16-autocast-small-batches.png",
+        "float32-batches-that-fill.png",
     }
 
     assert command.main(tiny(tmp_path)) == 0

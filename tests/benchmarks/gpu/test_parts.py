@@ -290,10 +290,11 @@ def test_tests_are_counted_by_outcome_and_see_the_device(tmp_path):
         "def test_a(): assert os.environ['REWEIGHT_TEST_DEVICE'] == 'cpu'\n"
         "def test_b(): assert False\n",
     )
-    tested = run_tests("cpu", 60.0, ["tests", "not there"], root)
+    tested = run_tests("cpu", 60.0, tmp_path / "said", ["tests", "not there"], root)
     assert tested.counts == {"passed": 1, "failed": 1}
     assert tested.failed == ["tests/test_it.py::test_b"]
     assert tested.complete
+    assert "assert False" in (tmp_path / "said" / library_tests.LOG).read_text(encoding="utf-8")
     assert tested.words() == (
         "1 passed, 1 failed; all that were selected have run. Failed: `tests/test_it.py::test_b`."
     )
@@ -307,23 +308,43 @@ def test_of_tests_that_were_stopped_counts_what_ran():
     assert not tested.complete
 
 
+def test_tests_of_several_processes_are_read_too():
+    said = (
+        "created: 2/2 workers\ntests/a.py::one \ntests/a.py::two[x y] \n"
+        "[gw0] [ 50%] PASSED tests/a.py::one \n[gw1] [100%] FAILED tests/a.py::two[x y] \n"
+        "FAILED tests/a.py::two[x y] - assert False\n"
+    )
+    tested = library_tests._read("cuda", said, 1, 90.0)
+    assert tested.counts == {"passed": 1, "failed": 1}
+    assert tested.failed == ["tests/a.py::two[x y]"]
+
+
+def test_several_processes_only_where_the_device_is_no_cpu_and_they_can_be_had(monkeypatch):
+    monkeypatch.setattr(library_tests, "find_spec", lambda _: object())
+    monkeypatch.setattr(library_tests.os, "cpu_count", lambda: 8)
+    assert library_tests._side_by_side("cuda:0") == ["-n", "6"]
+    assert library_tests._side_by_side("cpu") == []
+    monkeypatch.setattr(library_tests, "find_spec", lambda _: None)
+    assert library_tests._side_by_side("cuda:0") == []
+
+
 @pytest.mark.slow
 def test_tests_that_take_too_long_are_stopped(tmp_path):
     root = folder_of_tests(
         tmp_path, "import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n"
     )
-    tested = run_tests("cpu", 12.0, ["tests"], root)
+    tested = run_tests("cpu", 12.0, tmp_path, ["tests"], root)
     assert tested.counts == {"passed": 1}
     assert not tested.complete
     assert "stopped after 12 s" in tested.words()
 
 
 def test_tests_that_cannot_run_say_so(tmp_path, monkeypatch):
-    assert "not in this copy" in run_tests("cpu", 9.0, ["tests"], tmp_path).words()
+    assert "not in this copy" in run_tests("cpu", 9.0, tmp_path, ["tests"], tmp_path).words()
     root = folder_of_tests(tmp_path, "no python")
-    assert "status" in run_tests("cpu", 60.0, ["tests"], root).words()
+    assert "status" in run_tests("cpu", 60.0, tmp_path, ["tests"], root).words()
     monkeypatch.setattr(library_tests, "NEEDED", ("no_such_package",))
-    assert "no_such_package not installed" in run_tests("cpu", 9.0).words()
+    assert "no_such_package not installed" in run_tests("cpu", 9.0, tmp_path).words()
 
 
 def test_the_tests_selected_are_there():
