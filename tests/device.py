@@ -7,10 +7,12 @@ choose theirs themselves and are left out of such a run.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 VARIABLE = "REWEIGHT_TEST_DEVICE"
 
@@ -40,6 +42,17 @@ def wanted(name: str | None = None) -> torch.device | None:
             f"{VARIABLE}={name}: this device cannot compute here: {str(error).splitlines()[0]}"
         ) from None
     return device
+
+
+def packed(sequences: Sequence[Tensor], *, enforce_sorted: bool = False) -> PackedSequence:
+    """Pack sequences; PyTorch makes their lengths where the default device is, and wants a CPU."""
+    with torch.device("cpu"):
+        return pack_sequence(sequences, enforce_sorted=enforce_sorted)
+
+
+def autocast(dtype: torch.dtype = torch.bfloat16, *, enabled: bool = True) -> torch.autocast:
+    """Autocast for the device that the tests run on."""
+    return torch.autocast(torch.get_default_device().type, dtype=dtype, enabled=enabled)
 
 
 def accelerators() -> list[torch.device]:

@@ -145,7 +145,7 @@ def test_it_says_what_is_odd_about_a_model():
         RandomWeights(),
         0.3 * LossMagnitude() + 0.7 * GradientSimilarity("per_sample"),
     ],
-    ids=str,
+    ids=["look-ahead", "finite difference", "renewed", "a layer", "unrolled", "random", "a sum"],
 )
 def test_every_setting_and_what_it_keeps(scorer):
     case = mlp()

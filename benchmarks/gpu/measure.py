@@ -19,9 +19,9 @@ from benchmarks.meta_step.failure import (
     reason_of,
     release_memory,
 )
-from benchmarks.meta_step.memory import Peak, peak_of
+from benchmarks.meta_step.memory import Peak, cuda_peak_of, held_on_cuda
 from benchmarks.meta_step.memory_process import peak_in_own_process
-from benchmarks.meta_step.methods import METHODS, settled
+from benchmarks.meta_step.methods import settled
 from benchmarks.meta_step.models import Setup, build_problem, describe
 from benchmarks.meta_step.problem import Step
 from benchmarks.meta_step.summary import Measurement
@@ -140,14 +140,14 @@ def _step(method: str, setup: Setup) -> Step:
 
 
 def _probe_on_cuda(method: str, setup: Setup, found: Found, device: torch.device) -> None:
-    """Peak, synchronisations and idle time, each from steps of their own."""
+    """Peak, synchronisations and idle time, each from steps of their own, the first ones over."""
 
     def probe() -> None:
         problem = build_problem(setup)
-        build = partial(METHODS[method], problem)
-        _note(found.measured, method, attempt(lambda: peak_of(build, 1, device)))
+        before = held_on_cuda(device)
         step = settled(method, problem)
         step()
+        _note(found.measured, method, Peak(cuda_peak_of(step, before, device), None))
         found.syncs[method] = synchronisations(step)
         whole = statistics.median(found.measured.seconds[method])
         found.busy[method] = min(1.0, busy_seconds(step, device) / whole)

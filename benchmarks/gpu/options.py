@@ -27,6 +27,8 @@ class Options:
         quick: Tiny sizes: the same code, whose figures say nothing.
         budget: Seconds for everything but the last pages and plots.
         models: Names in the registry.
+        only: Texts, one of which a cell's stage and words are to have; all cells if empty.
+        rounds: Interleaved rounds that count, at most.
         tests: Whether to run the library's tests.
         output: Folder to write to.
     """
@@ -35,6 +37,8 @@ class Options:
     quick: bool
     budget: float
     models: tuple[str, ...]
+    only: tuple[str, ...]
+    rounds: int
     tests: bool
     output: Path
 
@@ -46,12 +50,14 @@ class Options:
     @property
     def cells(self) -> list[Cell]:
         """What is measured, in order."""
-        return all_cells(self.models, quick=self.quick)
+        cells = all_cells(self.models, quick=self.quick)
+        named = [(f"{cell.stage}: {cell.words}", cell) for cell in cells]
+        return [cell for name, cell in named if not self.only or any(t in name for t in self.only)]
 
     @property
     def plan(self) -> Plan:
         """How thoroughly."""
-        return Plan(1, 1, memory=False) if self.quick else Plan(15, 2, memory=True)
+        return Plan(1, 1, memory=False) if self.quick else Plan(self.rounds, 2, memory=True)
 
     @property
     def least(self) -> float:
@@ -110,14 +116,24 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error(f"--budget must be above 0 seconds, got {found.budget:g}")
     if found.output.exists() and not found.output.is_dir():
         parser.error(f"--output must be a folder, and {found.output} is a file")
-    return Options(
+    if found.rounds < 1:
+        parser.error(f"--rounds must be 1 or more, got {found.rounds}")
+    options = Options(
         device=found.device,
         quick=found.quick,
         budget=found.budget or (_QUICK_BUDGET if found.quick else _BUDGET),
         models=tuple(name for name in IMPORTANCE if name in found.models),
+        only=tuple(found.only),
+        rounds=found.rounds,
         tests=not found.no_tests,
         output=found.output,
     )
+    if not options.cells:
+        parser.error(
+            f"--only {' '.join(options.only)}: no cell has that in its name, which is like "
+            f'"{all_cells(options.models)[0].stage}: {all_cells(options.models)[0].words}"'
+        )
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,6 +159,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help=f"which to measure (all): {', '.join(IMPORTANCE)}",
     )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help='only what has one of these in its name, as "float32, small batches: unet" (all)',
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="times of each step, at most (15)")
     parser.add_argument("--no-tests", action="store_true", help="leave the library's tests out")
     parser.add_argument(
         "--output", type=Path, default=Path("runs/gpu"), metavar="FOLDER", help="(runs/gpu)"

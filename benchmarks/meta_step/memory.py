@@ -62,11 +62,21 @@ def peak_of(
 
 def _cuda_peak(build: Callable[[], Step], device: torch.device) -> float:
     build()()  # cuBLAS and cuDNN take their workspaces
-    gc.collect()
-    torch.cuda.synchronize(device)
-    before = torch.cuda.memory_allocated(device)
+    before = held_on_cuda(device)
     step = build()
     step()
+    return cuda_peak_of(step, before, device)
+
+
+def held_on_cuda(device: torch.device) -> int:
+    """Return how many bytes tensors on the device hold now."""
+    gc.collect()
+    torch.cuda.synchronize(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def cuda_peak_of(step: Step, before: int, device: torch.device) -> float:
+    """Return the peak of one step over the bytes held ``before``, in MiB."""
     torch.cuda.reset_peak_memory_stats(device)
     step()
     torch.cuda.synchronize(device)

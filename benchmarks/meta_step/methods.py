@@ -105,15 +105,8 @@ Once anything is compiled in a process no training pass is followed in it: the o
 measured in another way than they go.
 """
 
-SETTLING = (
-    "default",
-    "default+trusted",
-    "similarity",
-    "similarity-element",
-    "training-precision",
-    "compiled",
-)
-"""Those that prove their derivatives at first, and may try one exact way after another."""
+SETTLING = tuple(name for name in OURS if name not in ALWAYS)
+"""Those that look, and prove their derivatives, at first, and may try one way after another."""
 
 SETTLED_AFTER = 9
 """Steps after which they stay with what they have found."""

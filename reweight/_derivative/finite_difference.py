@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ def finite_difference(
             lambda losses, _: losses.values.detach(),
             start,
             backward=False,
-            fused_attention=True,
+            attention=nullcontext,
         )
 
     def ahead() -> Parameters:

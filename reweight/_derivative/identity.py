@@ -20,6 +20,7 @@ from reweight._derivative.per_sample import inner_product
 from reweight._dtypes import narrowest
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.scoring_pass import Attention
 from reweight._isolation.short_products import short_products
 from reweight._isolation.start import Start
 from reweight._isolation.wrappers import whole
@@ -56,7 +57,13 @@ class Identity:
         return add_up(parts, self.value, self.reach, (self.relative, self.rounding))
 
 
-def identity(objective: Objective, batch: Any, direction: Parameters, start: Start) -> Identity:
+def identity(
+    objective: Objective,
+    batch: Any,
+    direction: Parameters,
+    start: Start,
+    attention: Attention | None = None,
+) -> Identity:
     """Return the right side, by a forward and a backward pass, which run without autocast.
 
     Args:
@@ -64,6 +71,8 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
         batch: The noisy batch.
         direction: v by parameter name.
         start: What the pass starts from.
+        attention: As the other side has it: see
+            :func:`~reweight._isolation.scoring_pass.scoring_pass`.
 
     Raises:
         UnknownParametersError: If the losses depend on parameters of which nothing is known.
@@ -82,6 +91,7 @@ def identity(objective: Objective, batch: Any, direction: Parameters, start: Sta
         differentiate,
         start,
         first_order=True,
+        attention=attention,
         full_precision=True,
     )
     relative, rounding = tolerance(direction)

@@ -25,7 +25,7 @@ from reweight._isolation.losses import Losses
 from reweight._isolation.owners import Looked, modules_beside
 from reweight._isolation.reach import Reach
 from reweight._isolation.scoring_mode import ScoringMode, WritesInto
-from reweight._isolation.scoring_pass import scoring_pass
+from reweight._isolation.scoring_pass import Attention, scoring_pass
 from reweight._isolation.start import Start, Writes
 from reweight._isolation.verdicts import Verdicts
 from reweight._isolation.wrappers import (
@@ -212,7 +212,7 @@ class Objective:
         *,
         first_order: bool = False,
         backward: bool = True,
-        fused_attention: bool = False,
+        attention: Attention | None = None,
         standing_in: Callable[[], AbstractContextManager[None]] = nullcontext,
         full_precision: bool = False,
     ) -> T:
@@ -229,7 +229,7 @@ class Objective:
             start: What the pass starts from.
             first_order: Whether ``then`` takes first derivatives by backward passes and no others.
             backward: Whether ``then`` runs a backward pass, whose hooks are then to be run.
-            fused_attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
+            attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
             standing_in: Makes the context in which something stands in for the model's forward.
             full_precision: Whether to run without autocast though scores are taken under it.
 
@@ -250,7 +250,7 @@ class Objective:
                 try:
                     with (
                         autocast_inside_off() if precision is None else _as_it_is() as entered,
-                        scoring_pass(start.random, fused_attention=fused_attention, eager=eager),
+                        scoring_pass(start.random, attention=attention, eager=eager),
                         start.installed(
                             {id(start.trainable[name]): value for name, value in given.items()},
                             self.hooks,

@@ -5,7 +5,7 @@ A scoring pass runs the user's model once more, for its derivatives only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
@@ -15,10 +15,12 @@ from reweight._isolation.random_state import RandomState
 from reweight._isolation.reentrant import without_reentrant_checkpoints
 from reweight._torch_internals import compiler_loaded
 
+Attention = Callable[[], AbstractContextManager[None]]
+
 
 @contextmanager
 def scoring_pass(
-    random: RandomState, *, fused_attention: bool = False, eager: bool = True
+    random: RandomState, *, attention: Attention | None = None, eager: bool = True
 ) -> Iterator[None]:
     """Run the body as a scoring pass.
 
@@ -27,16 +29,16 @@ def scoring_pass(
 
     Args:
         random: The random number streams that the pass starts from.
-        fused_attention: Whether attention may run as it would in training. Fused kernels have
-            neither a forward-mode rule nor a second derivative.
+        attention: Makes the context that chooses attention's kernel: ``nullcontext`` the one of
+            training, which has neither a forward-mode rule nor a second derivative as a rule;
+            :func:`differentiable_attention` unless given.
         eager: Whether what has been compiled runs eagerly.
     """
     with ExitStack() as stack:
         stack.callback(random.now().restore)
         random.restore()
         stack.enter_context(without_reentrant_checkpoints())
-        if not fused_attention:
-            stack.enter_context(differentiable_attention())
+        stack.enter_context((attention or differentiable_attention)())
         fast_path = torch.backends.mha.get_fastpath_enabled()
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
@@ -50,3 +52,11 @@ def scoring_pass(
 def differentiable_attention() -> AbstractContextManager[None]:
     """Return the context in which attention runs by the kernel that has a forward-mode rule."""
     return sdpa_kernel(SDPBackend.MATH)
+
+
+def repeatable_attention() -> AbstractContextManager[None]:
+    """Return the context of a kernel whose dropout can be told afterwards, fused on a GPU.
+
+    Two passes that are to draw the same dropout both need it: every kernel draws otherwise.
+    """
+    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])

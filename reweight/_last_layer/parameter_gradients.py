@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from reweight._last_layer.output_gradients import CONVOLUTIONS
 from reweight._last_layer.trace import LayerTrace
+from reweight._long_products import over_places
 
 
 def per_sample_gradients(trace: LayerTrace, inputs: Tensor, rows: Tensor) -> list[Tensor]:
@@ -30,7 +31,7 @@ def per_sample_gradients(trace: LayerTrace, inputs: Tensor, rows: Tensor) -> lis
         return [
             _sum_positions(rows, channels=-1)
             if name == "bias"
-            else torch.einsum("c...i,c...o->coi", inputs, rows)
+            else over_places(*(x.reshape(len(x), -1, x.shape[-1]).mT for x in (rows, inputs)))
             for name in trace.parameters
         ]
     if isinstance(layer, CONVOLUTIONS) and _has_plain_padding(layer):
@@ -97,5 +98,5 @@ def _convolution_weight_gradients(
         shift = 0
         for at, dilation, size in zip(offset, layer.dilation, grid, strict=True):
             shift = shift * size + at * dilation
-        parts.append(z[..., : length - shift] @ a[..., shift:].mT)
+        parts.append(over_places(z[..., : length - shift], a[..., shift:]))
     return torch.stack(parts, dim=-1).reshape(count, *layer.weight.shape)

@@ -14,6 +14,11 @@ from reweight._derivative.layer_products import NotByLayers, proof
 from reweight._derivative.ways import PRICES, WAYS, Method, why
 from reweight._dtypes import narrowest
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.scoring_pass import (
+    Attention,
+    differentiable_attention,
+    repeatable_attention,
+)
 from reweight._isolation.wrappers import has_dtensors
 from reweight._step.choice import Turn, can_replace
 from reweight._step.noisy_passes import NoisyPasses
@@ -40,6 +45,7 @@ class Derivatives:
         self._objective = objective
         self._passes = passes
         self._identity: Identity | None = None
+        self._attention: Attention = differentiable_attention
         self.turn: Turn | None = None
 
     def take(self, direction: Parameters, method: AnyMethod) -> Tensor:
@@ -201,15 +207,15 @@ class Derivatives:
         expected = passes.expected(way)
         # The other side goes first: its activations are gone before the training pass keeps its.
         if self._checks(expected, direction) or (always and self._objective.self_check):
-            self._make_identity(way, direction)
+            self._make_identity(way, direction, expected)
         derivative = passes.derivative(way, direction)
         if passes.taken != expected and self._checks(passes.taken, direction):
-            self._make_identity(way, direction)
+            self._make_identity(way, direction, passes.taken)
         verdicts = self._objective.verdicts
         unseen = passes.operators.difference(verdicts.operators)
         if unseen and self._objective.self_check:
             # What keeps no graph is lost in silence, in whichever step it turns up.
-            self._make_identity(way, direction)
+            self._make_identity(way, direction, passes.taken)
         if self._identity is None or way in _NEED_NO_PROOF:
             return derivative
         with self.left_out():
@@ -221,12 +227,18 @@ class Derivatives:
     def _checks(self, way: str, direction: Parameters) -> bool:
         return way not in _NEED_NO_PROOF and self.is_to_prove_itself(way, direction)
 
-    def _make_identity(self, way: str, direction: Parameters) -> None:
-        if self._identity is None and way not in _NEED_NO_PROOF:
-            passes = self._passes
-            with self.left_out():
-                self._identity = identity(self._objective, passes.noisy, direction, passes.start)
-                passes.note(self._identity.losses)
+    def _make_identity(self, way: str, direction: Parameters, taken: str) -> None:
+        # Dropout within attention is another by every kernel.
+        attention = repeatable_attention if taken == "beside" else differentiable_attention
+        if way in _NEED_NO_PROOF or (self._identity and self._attention is attention):
+            return
+        passes = self._passes
+        with self.left_out():
+            self._identity = identity(
+                self._objective, passes.noisy, direction, passes.start, attention
+            )
+            passes.note(self._identity.losses)
+        self._attention = attention
 
     def left_out(self) -> AbstractContextManager[None]:
         """Return the context of what has no part in what a way costs."""
@@ -240,4 +252,5 @@ class Derivatives:
     def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
         """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
         passes = self._passes
-        return identity(self._objective, passes.noisy, direction, passes.start).holds(derivative)
+        own = identity(self._objective, passes.noisy, direction, passes.start)
+        return own.holds(derivative)

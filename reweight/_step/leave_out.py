@@ -70,7 +70,8 @@ class _Narrowing:
             sequences = unpack_sequence(value)
             self._same(len(sequences), describe(value))
             some = [each for each, keep in zip(sequences, self.kept, strict=True) if keep]
-            return pack_sequence(some, enforce_sorted=value.unsorted_indices is None)
+            with torch.device("cpu"):  # else it makes lengths on the default device
+                return pack_sequence(some, enforce_sorted=value.unsorted_indices is None)
         if isinstance(value, MutableMapping):
             return self._mapping(value)
         if isinstance(value, tuple | list):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
@@ -15,14 +16,14 @@ from torch.autograd.graph import Node
 def batch_norm_statistics(node: Node | None) -> tuple[Tensor, Tensor] | None:
     """Return the mean and the inverse deviation that a batch norm in train mode worked with.
 
-    ``None`` for the node of anything but PyTorch's own kernel (cuDNN and MIOpen keep others).
+    ``None`` for the node of anything but PyTorch's own kernel and cuDNN's (MIOpen keeps others).
     """
-    return _two_results(node) if by_own_batch_norm(node) else None
+    return _two_results(node) if by_known_batch_norm(node) else None
 
 
-def by_own_batch_norm(node: Node | None) -> bool:
-    """Whether ``node`` is that of a batch norm by PyTorch's own kernel, in train or eval mode."""
-    return _is(node, "NativeBatchNormBackward0")
+def by_known_batch_norm(node: Node | None) -> bool:
+    """Whether ``node`` is that of PyTorch's own batch norm, or cuDNN's, in train or eval mode."""
+    return _is(node, "NativeBatchNormBackward0") or _is(node, "CudnnBatchNormBackward0")
 
 
 def layer_norm_statistics(node: Node | None) -> tuple[Tensor, Tensor] | None:
@@ -55,11 +56,42 @@ def attention_weights(node: Node | None) -> tuple[Tensor, Tensor | None] | None:
             return None
         node = node.next_functions[0][0]
     mask: Tensor | None = None
+    dropped = dropout_mask(node)
     kept: Any = node
-    if node is not None and node.name() == "MulBackward0":
-        mask = kept._saved_other
+    if node is not None and dropped is not None:
+        mask, scaled = dropped
+        mask = mask if scaled else mask * _factor(kept._saved_p)
         kept = node = node.next_functions[0][0]
     return (kept._saved_result, mask) if _is(node, "SafeSoftmaxBackward0") else None
+
+
+def attention_dropout(node: Node | None, like: Tensor, queries: int, keys: int) -> Tensor | None:
+    """Return the mask, scaled, of the dropout within attention by the memory-efficient kernel.
+
+    The kernel keeps no mask but the numbers that it drew it from, of which PyTorch can draw it
+    again (as its own tests of that kernel do).
+
+    Args:
+        node: Of the attention.
+        like: The result, ``(samples, heads, queries, features)``, whose device and type to take.
+        queries: How many there are.
+        keys: How many there are.
+
+    Returns:
+        ``(samples, heads, queries, keys)``, ``None`` for the node of another kernel.
+    """
+    if not _is(node, "ScaledDotProductEfficientAttentionBackward0"):
+        return None
+    kept: Any = node
+    p: float = kept._saved_dropout_p
+    drawn = torch.empty((*like.shape[:2], queries, keys), dtype=torch.float32, device=like.device)
+    seed, offset = kept._saved_philox_seed, kept._saved_philox_offset
+    torch.ops.aten._fill_mem_eff_dropout_mask_(drawn, p, int(seed), int(offset))
+    return (drawn > p).to(like.dtype).mul_(_factor(p))
+
+
+def _factor(p: float) -> float:
+    return 0.0 if p == 1 else 1 / (1 - p)
 
 
 def pooled_from(node: Node | None) -> Tensor | None:

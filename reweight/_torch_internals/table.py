@@ -126,6 +126,8 @@ _SAVED = (
         "batch_norm_statistics",
     ),
     PrivateName("NativeBatchNormBackward0._saved_result2", "the same", "batch_norm_statistics"),
+    PrivateName("CudnnBatchNormBackward0._saved_result1", "the same", "batch_norm_statistics"),
+    PrivateName("CudnnBatchNormBackward0._saved_result2", "the same", "batch_norm_statistics"),
     PrivateName(
         "NativeLayerNormBackward0._saved_result1", "nor those of rows", "layer_norm_statistics"
     ),
@@ -136,9 +138,19 @@ _SAVED = (
     PrivateName("NativeGroupNormBackward0._saved_result2", "the same", "group_norm_statistics"),
     PrivateName("MulBackward0._saved_other", "know the mask of a dropout", "dropout_mask"),
     PrivateName("NativeDropoutBackward0._saved_result1", "the same, on GPUs", "dropout_mask"),
+    PrivateName("NativeDropoutBackward0._saved_p", "the same", "attention_weights"),
     PrivateName(
         "SafeSoftmaxBackward0._saved_result", "draw no second dropout of it", "attention_weights"
     ),
+    *(
+        PrivateName(
+            f"ScaledDotProductEfficientAttentionBackward0.{name}",
+            "draw the dropout of a fused kernel again",
+            "attention_dropout",
+        )
+        for name in ("_saved_dropout_p", "_saved_philox_seed", "_saved_philox_offset")
+    ),
+    PrivateName("torch.ops.aten._fill_mem_eff_dropout_mask_", "the same", "attention_dropout"),
     PrivateName(
         "MaxPool2DWithIndicesBackward0._saved_result1", "not look for maxima twice", "pooled_from"
     ),

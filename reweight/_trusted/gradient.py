@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,7 @@ def trusted_gradient(
             differentiate,
             start,
             first_order=True,
-            fused_attention=True,  # else it would hold every weight of every token
+            attention=nullcontext,  # else it would hold every weight of every token
         )
         if compiled is None:
             return plain

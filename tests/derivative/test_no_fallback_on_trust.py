@@ -52,8 +52,8 @@ class Buffer(Once):
 class Numpy(Once):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
-        slope = _slope(ctx.saved_tensors[0].detach()).numpy()
-        return torch.from_numpy(np.multiply(g.detach().numpy(), slope))
+        slope = _slope(ctx.saved_tensors[0].detach()).cpu().numpy()
+        return torch.from_numpy(np.multiply(g.detach().cpu().numpy(), slope)).to(g)
 
 
 class Detached(Once):

@@ -8,6 +8,7 @@ from torch import nn
 
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 from reweight._check.compare import _rank_correlation
+from tests.device import autocast
 
 CE = nn.CrossEntropyLoss(reduction="none")
 HALVES = [torch.bfloat16, torch.float16]
@@ -61,7 +62,7 @@ def exact(model, noisy, trusted):
 def test_samples_are_ranked_as_in_float32(name, dtype):
     model, noisy, trusted, weigh = setting(name, precision="training")
     right = exact(model, noisy, trusted)
-    with torch.autocast("cpu", dtype=dtype):
+    with autocast(dtype=dtype):
         for _ in range(3):
             step = weigh(noisy, trusted)
     found = step.scores["gradient_similarity"]
@@ -77,7 +78,7 @@ def test_they_are_taken_beside_the_training_pass(name, dtype):
     model, noisy, trusted, weigh = setting(name, precision="training", self_check=False)
     sizes = []
     model.register_forward_hook(lambda _m, _a, out: sizes.append(len(out)))
-    with torch.autocast("cpu", dtype=dtype):
+    with autocast(dtype=dtype):
         weigh(noisy, trusted)
     assert sizes == [16, 24]
     assert weigh._objective.verdicts.can_be_followed
@@ -87,7 +88,7 @@ def test_they_are_taken_beside_the_training_pass(name, dtype):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_training_pass_stays_what_it_is_without_the_library(name, dtype):
     model, noisy, trusted, weigh = setting(name, precision="training")
-    with torch.autocast("cpu", dtype=dtype):
+    with autocast(dtype=dtype):
         step = weigh(noisy, trusted)
         losses = CE(model(noisy[0]), noisy[1])
     step.loss.backward()
@@ -101,7 +102,7 @@ def test_full_precision_is_the_default_and_outside_autocast_both_are_the_same():
     for options in ({}, {"precision": "full"}):
         model, noisy, trusted, weigh = setting("mlp", **options)
         right = exact(model, noisy, trusted)
-        with torch.autocast("cpu"):
+        with autocast():
             found = weigh(noisy, trusted).scores["gradient_similarity"]
         torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-7)
     model, noisy, trusted, weigh = setting("mlp", precision="training")
@@ -115,7 +116,7 @@ def test_other_methods_too(method):
         "mlp", scorer=GradientSimilarity(method), precision="training"
     )
     right = exact(model, noisy, trusted)
-    with torch.autocast("cpu"):
+    with autocast():
         found = weigh(noisy, trusted).scores["gradient_similarity"]
     assert not torch.equal(found, right)
     if method != "finite_difference":  # a difference of numbers of two digits is none
@@ -135,7 +136,7 @@ def test_float16_neither_overflows_nor_vanishes(scale):
     )
     plain = MetaReweighter(model, forward=forward, scorer=GradientSimilarity("forward"))
     right = plain.score(noisy, trusted).scores["gradient_similarity"]
-    with torch.autocast("cpu", dtype=torch.float16):
+    with autocast(dtype=torch.float16):
         found = weigh(noisy, trusted).scores["gradient_similarity"]
     assert _rank_correlation(found, right) > 0.97
     assert (found - right).norm() < 0.1 * right.norm()
@@ -152,7 +153,7 @@ def test_the_default_scorer_a_trusted_term_and_every_label():
         )
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
         for _ in range(11):
-            with torch.autocast("cpu", dtype=dtype):
+            with autocast(dtype=dtype):
                 step = weigh(noisy, trusted)
             assert step.label_scores is not None
             optimizer.zero_grad()
@@ -169,7 +170,7 @@ def test_autocast_that_is_entered_inside_the_model_counts_as_well():
             self.body = mlp()[0]
 
         def forward(self, x):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast(dtype=torch.bfloat16):
                 return self.body(x)
 
     model = Inside()

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence
 
 from reweight import GradientSimilarity, LastLayerGradient, LossMagnitude, MetaReweighter
 from reweight._isolation.batches import fresh
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import packed
 from tests.problems import cross_entropy, float64
 
 
@@ -143,7 +143,7 @@ CONTAINERS = {
     "read-only view": lambda x: types.MappingProxyType({"x": x}),
     "namespace": lambda x: types.SimpleNamespace(x=x),
     "return type": lambda x: torch.max(x, dim=0),
-    "packed": lambda x: pack_sequence([x, x[:1]]),
+    "packed": lambda x: packed([x, x[:1]], enforce_sorted=True),
     "array of objects": lambda x: np.array([x, None], dtype=object),
 }
 

@@ -27,6 +27,7 @@ from reweight import (
 from reweight._step.soft_targets import Labelled
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import autocast
 from tests.labels.training import trained_on_wrong_labels
 from tests.problems import CLASSES, PROBLEMS, float64
 
@@ -302,7 +303,7 @@ def test_under_autocast_the_training_pass_sees_the_same_targets():
     case.model.float()
     noisy, trusted = ((x.float(), y) for x, y in (case.noisy, case.trusted))
     weigh = weigh_with(case, labels)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast(dtype=torch.bfloat16):
         first = weigh(noisy, trusted, ids=IDS)
     first.loss.backward()
     plain = weigh_with(case, soft())(noisy, trusted, ids=IDS)

@@ -13,6 +13,7 @@ from torch import nn
 from reweight import LastLayerGradient
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import autocast
 from tests.helpers import last_layer, reweighter
 from tests.problems import PROBLEMS, Case, classified, cross_entropy, float64, mlp
 
@@ -263,7 +264,7 @@ def test_no_pass_of_its_own_where_another_ran(way):
     def call():
         if way == "score":
             return weigh.score(case.noisy, case.trusted)
-        with torch.autocast("cpu", enabled=way == "autocast"):
+        with autocast(enabled=way == "autocast"):
             return weigh(case.noisy, case.trusted)
 
     call()  # where scores need a pass of their own, the first step has to find the layer

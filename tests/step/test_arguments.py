@@ -7,12 +7,12 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence
 
 from reweight import GradientSimilarity, MetaReweighter
 from tests import oracle
 from tests.comparing import assert_same
 from tests.compatibility.marks import rows
+from tests.device import packed
 from tests.problems import cross_entropy, float64
 
 
@@ -80,8 +80,8 @@ class Named(Two):
         return super().forward(image, size)
 
 
-def packed(n):
-    return pack_sequence([torch.randn(1 + i % 3, 3) for i in range(n)], enforce_sorted=False)
+def sequences(n):
+    return packed([torch.randn(1 + i % 3, 3) for i in range(n)])
 
 
 def images(n, channels=3):
@@ -93,7 +93,7 @@ def pair(n):
 
 
 KINDS = {
-    "packed": (Reader, packed, "one"),
+    "packed": (Reader, sequences, "one"),
     "images": (Images, images, "one"),
     "images, one argument": (ImagesAlone, images, "one"),
     "images in a tuple": (Images, lambda n: tuple(images(n)), "one"),

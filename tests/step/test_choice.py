@@ -389,7 +389,7 @@ class Lossy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        return torch.from_numpy(grad.detach().numpy() * x.detach().cos().numpy())
+        return torch.from_numpy(grad.cpu().numpy() * x.detach().cos().cpu().numpy()).to(grad)
 
     @staticmethod
     def jvp(ctx, tangent):

@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence
 
 from reweight import LossMagnitude, MetaReweighter
+from tests.device import packed
 
 SAYS = "the loss returned"
 
@@ -167,7 +167,7 @@ FINE = {
     "boxes of all images in one tensor": (X, torch.randn(9, 6)),
     "a list of targets": (X, BOXES),
     "images of several sizes": ([torch.randn(3, 4, 4 + i) for i in range(5)], None),
-    "packed": (pack_sequence([X[:n] for n in (2, 4, 1, 3, 1)], enforce_sorted=False), None),
+    "packed": (packed([X[:n] for n in (2, 4, 1, 3, 1)]), None),
     "time first, samples in the target": (torch.randn(7, 5, 6), Y),
     "data class": Scan(X, Y),
     "object": SimpleNamespace(scan=Scan(X, Y)),
@@ -177,8 +177,8 @@ FINE = {
         "x": torch.randn(9, 6),
         "mask": torch.arange(9) < 5,
     },
-    "array": (X.numpy(), None),
-    "array alone": {"x": X.numpy()},
+    "array": (X.cpu().numpy(), None),
+    "array alone": {"x": X.cpu().numpy()},
     "names": {"files": ["a", "b", "c", "d", "e"]},
     "nothing that tells": {"path": "a", "scale": 2.0},
 }

@@ -21,6 +21,7 @@ from reweight import (
 from reweight.lookahead import SGD
 from tests import oracle
 from tests.comparing import assert_same
+from tests.device import autocast
 from tests.problems import CLASSES, PROBLEMS, float64
 
 CLASSIFIERS = [
@@ -72,7 +73,7 @@ def test_scores_under_every_label_are_those_of_plain_backward_passes(name, metho
 def test_a_pass_of_their_own_under_autocast_gives_the_same_scores(method):
     case = PROBLEMS["mlp"]()
     expected = under_every_label(case, CLASSES)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast(dtype=torch.bfloat16):
         step = label_scores(case, method=method)
     assert_same(step.label_scores, expected, 1e-8)
 

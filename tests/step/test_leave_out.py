@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence, unpack_sequence
+from torch.nn.utils.rnn import unpack_sequence
 
 from reweight import (
     GradientSimilarity,
@@ -25,6 +25,7 @@ from reweight import (
 from reweight._step.leave_out import narrow
 from reweight.scorers import as_mixture, as_scorer
 from tests.comparing import assert_same
+from tests.device import packed
 from tests.problems import float64
 
 KEPT = torch.tensor([True, False, True, True, False])
@@ -325,9 +326,12 @@ def test_samples_are_left_out_wherever_it_is_clear_where_they_are(batch, expecte
 def test_sequences_are_taken_apart_and_put_together_again():
     for enforce in (True, False):
         rows = sorted(ROWS, key=len, reverse=True) if enforce else ROWS
-        packed, y = narrow((pack_sequence(rows, enforce_sorted=enforce), X), KEPT)
-        for found, expected in zip(unpack_sequence(packed), first(rows), strict=True):
+        sequences, y = narrow((packed(rows, enforce_sorted=enforce), X), KEPT)
+        for found, expected in zip(unpack_sequence(sequences), first(rows), strict=True):
             assert torch.equal(found, expected)
+    with torch.device("meta"):  # as where the default device is a GPU
+        again, _ = narrow((sequences, X[:3]), torch.tensor([True, False, True], device="cpu"))
+    assert torch.equal(again.batch_sizes, torch.tensor([2, 1][: len(again.batch_sizes)]))
     for layout in (torch.jagged, torch.strided):
         nested, y = narrow((torch.nested.nested_tensor(ROWS, layout=layout), X), KEPT)
         for found, expected in zip(nested.unbind(), first(ROWS), strict=True):
@@ -336,8 +340,8 @@ def test_sequences_are_taken_apart_and_put_together_again():
 
 
 def test_arrays_and_sparse_tensors():
-    array, sparse = narrow([X.numpy(), X.to_sparse()], KEPT)
-    assert np.array_equal(array, X[KEPT].numpy())
+    array, sparse = narrow([X.cpu().numpy(), X.to_sparse()], KEPT)
+    assert np.array_equal(array, X[KEPT].cpu().numpy())
     assert torch.equal(sparse.to_dense(), X[KEPT])
 
 
@@ -467,7 +471,7 @@ def test_a_run_with_bad_samples_is_the_run_without_them(scorer, which):
         weigh = MetaReweighter(model, loss, scorer=mixture, selector=selector, on_nonfinite="drop")
         found = []
         for number in range(6):
-            generator = torch.Generator().manual_seed(number)
+            generator = torch.Generator(torch.get_default_device()).manual_seed(number)
             noisy, trusted = (
                 (
                     torch.randn(n, 6, generator=generator).double(),

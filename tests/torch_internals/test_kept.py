@@ -13,12 +13,18 @@ from tests.torch_internals.about import about
 f64 = torch.float64
 
 
-@about("NativeBatchNormBackward0._saved_result1", "NativeBatchNormBackward0._saved_result2")
+@about(
+    "NativeBatchNormBackward0._saved_result1",
+    "NativeBatchNormBackward0._saved_result2",
+    "CudnnBatchNormBackward0._saved_result1",
+    "CudnnBatchNormBackward0._saved_result2",
+)
 def test_a_batch_norm_keeps_the_mean_and_the_inverse_deviation():
     x = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
-    out = F.batch_norm(x, None, None, training=True, eps=1e-3)
+    one = torch.ones(3, dtype=torch.float64)  # with it cuDNN's own kernel runs, on a GPU
+    out = F.batch_norm(x, None, None, one, one - 1, training=True, eps=1e-3)
     found = internals.batch_norm_statistics(out.grad_fn)
-    if found is None:  # cuDNN and MIOpen have kernels of their own
+    if found is None:  # MIOpen has kernels of its own
         pytest.skip(f"not PyTorch's own kernel on {x.device}")
     mean, scale = found
     flat = x.detach().transpose(0, 1).flatten(1)
@@ -82,6 +88,46 @@ def test_attention_that_is_not_fused_keeps_its_weights_and_the_mask_of_its_dropo
     torch.testing.assert_close((weights if mask is None else weights * mask) @ v, out)
     for other in (q @ k.mT, (q @ k.mT).softmax(-1), (q @ k.mT).softmax(-1) @ v):
         assert internals.attention_weights(other.grad_fn) is None
+
+
+@about("NativeDropoutBackward0._saved_p")
+@pytest.mark.parametrize("p", [0.4, 1.0])
+def test_attention_whose_dropout_is_fused_keeps_it_as_booleans(p):
+    q, k, v = (torch.randn(6, n, 4, dtype=f64).requires_grad_() for n in (5, 7, 7))
+    weights = torch._safe_softmax(q @ k.mT, -1)  # as the kernel for GPUs is made
+    dropped, kept = torch.native_dropout(weights, p, True)
+    out = torch.ops.aten._unsafe_view(
+        torch.bmm(dropped.expand(6, 5, 7).view(6, 5, 7), v), (2, 3, 5, 4)
+    )
+    found = internals.attention_weights(out.grad_fn)
+    assert found is not None
+    torch.testing.assert_close(found[0], weights)
+    torch.testing.assert_close(found[1], kept * (0.0 if p == 1 else 1 / (1 - p)))
+
+
+@about(
+    "ScaledDotProductEfficientAttentionBackward0._saved_dropout_p",
+    "ScaledDotProductEfficientAttentionBackward0._saved_philox_seed",
+    "ScaledDotProductEfficientAttentionBackward0._saved_philox_offset",
+    "torch.ops.aten._fill_mem_eff_dropout_mask_",
+)
+@pytest.mark.parametrize(("queries", "keys"), [(5, 7), (64, 64), (130, 33)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_dropout_of_fused_attention_can_be_drawn_again(dtype, queries, keys):
+    q, k, v = (torch.randn(2, 3, n, 8, dtype=dtype).requires_grad_() for n in (queries, keys, keys))
+    torch.rand(3)  # from another place of the stream than its beginning
+    with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=0.3)
+    mask = internals.attention_dropout(out.grad_fn, out, queries, keys)
+    if mask is None and q.device.type != "cuda":
+        names = dir(torch._C._functions.ScaledDotProductEfficientAttentionBackward0)
+        assert {"_saved_dropout_p", "_saved_philox_seed", "_saved_philox_offset"} < set(names)
+        assert torch.ops.aten._fill_mem_eff_dropout_mask_.default
+        pytest.skip(f"no such kernel on {q.device}")
+    assert mask is not None
+    weights = (q.float() @ k.float().mT / 8**0.5).softmax(-1)
+    expected = (weights * mask.float()) @ v.float()
+    torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=2e-2)
 
 
 @about(

@@ -33,7 +33,7 @@ def joint(parameters: dict[str, Tensor], ranks: list[Own]) -> list[JointGradient
 
 
 def made(dtype: torch.dtype) -> Callable[[tuple[int, ...]], Tensor]:
-    random = torch.Generator().manual_seed(3)
+    random = torch.Generator(torch.get_default_device()).manual_seed(3)
     return lambda shape: torch.randn(shape, generator=random, dtype=torch.float32).to(dtype)
 
 

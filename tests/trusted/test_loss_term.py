@@ -20,7 +20,7 @@ NO_SECOND = "no second one"
 
 
 def known(count=3, seed=0):
-    stream = torch.Generator().manual_seed(seed)
+    stream = torch.Generator(torch.get_default_device()).manual_seed(seed)
     parameters = {
         f"p{k}": nn.Parameter(torch.randn(k + 2, 3, generator=stream)) for k in range(count)
     }

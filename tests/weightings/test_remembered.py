@@ -29,7 +29,7 @@ from reweight import (
 )
 from reweight.scorers import as_mixture
 from tests.comparing import assert_same
-from tests.device import random_state
+from tests.device import autocast, random_state
 from tests.weightings.training import GROUPS, ROWS, Loop, Training, same_state, shares
 
 RATES = [0.1, 1.0]
@@ -304,7 +304,7 @@ def test_under_autocast_what_is_remembered_stays_in_float32(kind):
     weighting = training.reweighter.weighting
     loop = Loop(1.0)
     for _ in range(3):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.bfloat16):
             trusted = (training.trusted[0].float(), training.trusted[1])
             step = training.reweighter((x.float(), y), trusted, ids=ids, groups=groups)
         step.loss.backward()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from reweight import GradientSimilarity, MetaReweighter, SampleWeights, WeightNet
 from tests import oracle
 from tests.comparing import assert_same
-from tests.device import random_state
+from tests.device import autocast, random_state
 from tests.problems import float64
 from tests.weightings.training import GROUPS, LOSS, ROWS, Training, same_state, standardised
 
@@ -64,7 +64,7 @@ FEATURES = {
 }
 
 
-@pytest.mark.parametrize("features", FEATURES, ids=str)
+@pytest.mark.parametrize("features", FEATURES, ids=lambda f: getattr(f, "__name__", str(f)))
 def test_the_update_is_the_meta_gradient(features):
     module = Curve(FEATURES[features])
     weighting = WeightNet(
@@ -230,7 +230,7 @@ def test_under_autocast_the_network_computes_in_its_own_precision():
     training = Training(WeightNet(Looking(1).float(), "loss"))
     training.model.float()
     (x, y), _, _ = training.batch(0, 8)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.bfloat16):
         training.reweighter((x.float(), y), (training.trusted[0].float(), training.trusted[1]))
     assert seen == [torch.float32] * 2
 

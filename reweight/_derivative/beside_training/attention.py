@@ -4,6 +4,8 @@ The training pass keeps its fused kernel. Beside it, with P = softmax(s Q Kᵀ +
 Ṡ = s (Q̇ Kᵀ + Q K̇ᵀ) + Ṁ, the tangent of O = P V is (P ∘ Ṡ) V + P V̇ − (Σ P ∘ Ṡ) O, the sum over the
 keys of each query. No block holds more of P than ``_ROOM`` numbers, whatever the number of tokens.
 Where the pass itself had no fused kernel, as for dropout on a CPU, the graph keeps P and the mask.
+A fused kernel that drops weights draws its mask in pieces that are never kept: the pass uses the
+one kernel of which the mask can be drawn again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from reweight._derivative.beside_training.call import Call
 from reweight._derivative.beside_training.saved_tensors import may_be_read
-from reweight._torch_internals import attention_weights, safe_softmax
+from reweight._torch_internals import attention_dropout, attention_weights, safe_softmax
 
 # Small enough to stay in a processor's cache; a GPU wants more to do at a time.
 _ROOM, _ROOM_ON_DEVICES = 2**19, 2**23
@@ -36,8 +38,11 @@ def attention(call: Call) -> Tensor | None:
     query, key, value, mask = (given[name] for name in ("query", "key", "value", "attn_mask"))
     if not 2 <= query.dim() <= 4 or query.is_nested:
         return None
+    queries, keys = query.shape[-2], key.shape[-2]
     kept = attention_weights(call.out.grad_fn) if may_be_read() else None
     weights, dropped = kept or (None, None)
+    if given["dropout_p"] != 0 and dropped is None and may_be_read() and call.out.dim() == 4:
+        dropped = attention_dropout(call.out.grad_fn, call.out, queries, keys)
     if given["dropout_p"] != 0 and dropped is None:
         return None
     groups = query.shape[-3] // key.shape[-3] if given["enable_gqa"] else 1
@@ -49,7 +54,7 @@ def attention(call: Call) -> Tensor | None:
         return in_four(x if x is None or groups == 1 else x.repeat_interleave(groups, -3))
 
     dq, dk, dv, dmask = (call.tangent(x) for x in (query, key, value, mask))
-    out, queries, keys = in_four(call.out), query.shape[-2], key.shape[-2]
+    out = in_four(call.out)
     assert out is not None
     samples, heads = out.shape[:2]
     inputs = _Inputs(

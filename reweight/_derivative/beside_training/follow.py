@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from reweight._derivative.beside_training.arguments import differentiable_in, tensors_in
-from reweight._derivative.beside_training.call import Rule
+from reweight._derivative.beside_training.call import Call, Rule
 from reweight._derivative.beside_training.foreign import changes_operators, modes_in_place
 from reweight._derivative.beside_training.known import Known
 from reweight._derivative.beside_training.operators import Operator, operator_of
@@ -22,6 +22,7 @@ from reweight._derivative.beside_training.rules import may_refuse, rule_for
 from reweight._derivative.beside_training.saved_tensors import with_aliases
 from reweight._derivative.beside_training.seen import Seen
 from reweight._isolation.scoring_mode import NEVER, in_place_there
+from reweight._isolation.scoring_pass import repeatable_attention
 from reweight._torch_internals import (
     anything_compiled,
     body_of,
@@ -116,11 +117,12 @@ class TangentMode(TorchFunctionMode):
                 return body_of(F.multi_head_attention_forward)(*args, **kwargs)
         operator = operator_of(func)
         # Most of what a mode sees is attributes: shapes, flags, devices.
-        return (
-            func(*args, **kwargs)
-            if operator.looks
-            else self._followed(operator, func, types, args, kwargs)
-        )
+        if operator.looks:
+            return func(*args, **kwargs)
+        if operator.draws_by_rule and may_refuse(Call(func, args, kwargs, None, {})):
+            with repeatable_attention():
+                return self._followed(operator, func, types, args, kwargs)
+        return self._followed(operator, func, types, args, kwargs)
 
     def _followed(
         self,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reweight._derivative.beside_training.call import Call
 from reweight._derivative.beside_training.saved_tensors import may_be_read
-from reweight._torch_internals import batch_norm_statistics, by_own_batch_norm
+from reweight._torch_internals import batch_norm_statistics, by_known_batch_norm
 
 _PARAMETERS = (
     "input",
@@ -31,7 +31,7 @@ def batch_norm(call: Call) -> Tensor | None:
     backward pass also takes tangents forward, where forward mode makes a dozen passes over memory.
     """
     node = call.out.grad_fn
-    if not by_own_batch_norm(node) or not may_be_read():
+    if not by_known_batch_norm(node) or not may_be_read():
         return None
     given = {**_DEFAULTS, **dict(zip(_PARAMETERS, call.args, strict=False)), **call.kwargs}
     x, weight, training = given["input"], given["weight"], given["training"]

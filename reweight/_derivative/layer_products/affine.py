@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -12,6 +11,7 @@ from reweight._derivative.layer_products.parts import Gradients, Part, worth_a_t
 from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, spread
 from reweight._derivative.layer_products.small import kept_by
 from reweight._derivative.layer_products.uses import Use
+from reweight._long_products import over_places
 from reweight._torch_internals import saved
 
 
@@ -120,10 +120,10 @@ class Affine(Part):
         if self._tabled:
             return rest[0][which].mT
         x, delta = (one_by_one(t, self._at, self._count)[which] for t in rest)
-        return x.flatten(1, -2).mT @ delta.flatten(1, -2)
+        return over_places(x.flatten(1, -2).mT, delta.flatten(1, -2).mT)
 
 
 def _outer(x: Tensor, delta: Tensor, at: Samples, count: int) -> Tensor:
     """Return the gradient of every sample by the matrix's transpose, ``(C, out, in)``."""
     x, delta = (one_by_one(t, at, count).flatten(1, -2) for t in (x, delta))
-    return torch.bmm(delta.mT, x)
+    return over_places(delta.mT, x.mT)

@@ -20,6 +20,7 @@ from reweight._derivative.identity import (
 from reweight._derivative.layer_products.layers import LayerProducts
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
+from reweight._isolation.scoring_pass import repeatable_attention
 from reweight._isolation.start import Start
 
 
@@ -100,4 +101,5 @@ def proof(objective: Objective, batch: Any, start: Start) -> Proof:
         differentiate,
         start,
         first_order=True,
+        attention=repeatable_attention,
     )

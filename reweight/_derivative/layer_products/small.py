@@ -10,6 +10,7 @@ from torch import Tensor
 from reweight._derivative.layer_products.parts import Tables, summed, tables_of
 from reweight._derivative.layer_products.samples import Samples
 from reweight._derivative.layer_products.uses import Use
+from reweight._long_products import over_places
 from reweight._torch_internals import saved
 
 
@@ -54,8 +55,9 @@ def group_norm(use: Use, delta: Tensor) -> Tables:
     sums = delta.reshape(number, channels, -1).sum(2)
     local = {2: sums}
     if 1 in use.weights:
-        x = kept_by(use, "input").reshape(number * channels, -1, 1)
-        products = torch.bmm(delta.reshape(number * channels, 1, -1), x).reshape(number, groups, -1)
+        products = over_places(
+            *(x.reshape(number * channels, 1, -1) for x in (delta, kept_by(use, "input")))
+        ).reshape(number, groups, -1)
         mean, inverse = (
             kept_by(use, name).reshape(number, groups, 1) for name in ("result1", "result2")
         )

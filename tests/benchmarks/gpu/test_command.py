@@ -28,12 +28,25 @@ def test_without_a_cuda_device_it_says_what_to_do(capsys):
     assert "--device cpu --quick" in " ".join(said.split())
 
 
+def test_a_run_can_be_of_some_cells():
+    options = parse(["--device", "cpu", "--only", "that fill: gpt2 64", "U-Net", "--rounds", "4"])
+    assert [(cell.model, cell.amp) for cell in options.cells] == [
+        *[("unet", None)] * 3,
+        ("gpt2", None),
+        *[("unet", "bfloat16")] * 3,
+        ("gpt2", "bfloat16"),
+    ]
+    assert options.plan.rounds == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--budget", "0"], "--budget must be above 0"),
         (["--device", "tpu"], "cpu, cuda or cuda:N"),
         (["--models", "magic"], "invalid choice"),
+        (["--rounds", "0"], "--rounds must be 1 or more"),
+        (["--only", "magic"], 'like "float32, small batches: unet 48 × 4"'),
         (["--output", __file__], "must be a folder"),
     ],
 )

@@ -17,7 +17,6 @@ from benchmarks.gpu.filling import Trial, fill
 from benchmarks.gpu.library_tests import run_tests
 from benchmarks.gpu.measure import Found, Plan
 from benchmarks.gpu.progress import Bar
-from benchmarks.meta_step.memory import Peak
 from benchmarks.meta_step.methods import METHODS
 from benchmarks.meta_step.models import MODELS, Setup
 from benchmarks.meta_step.problem import Cycle
@@ -214,7 +213,8 @@ def test_kernels_count_as_busy_and_the_ranges_around_them_do_not(monkeypatch):
 
 
 def test_on_cuda_each_method_is_probed_and_what_fails_is_said(monkeypatch):
-    monkeypatch.setattr(measure, "peak_of", lambda build, *_: build()() or Peak(3, None))
+    monkeypatch.setattr(measure, "held_on_cuda", lambda _: 1)
+    monkeypatch.setattr(measure, "cuda_peak_of", lambda step, before, _: step() or 2 + before)
     monkeypatch.setattr(measure, "synchronisations", lambda step: step() or 7)
     monkeypatch.setattr(measure, "busy_seconds", lambda step, _: step() or 0.5)
     found = Found(Measurement("", {}, ["plain"], seconds={"plain": [1.0, 2.0, 9.0]}))

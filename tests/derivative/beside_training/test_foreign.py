@@ -17,6 +17,7 @@ from tests.derivative.beside_training.observing import (
     observe_module,
 )
 from tests.derivative.beside_training.test_rules import rand
+from tests.device import autocast
 
 
 class Twice(torch.autograd.Function):
@@ -211,7 +212,7 @@ def test_images_of_monai():
 
 def test_autocast_inside_the_pass():
     def program(x: Tensor, w: Tensor) -> Tensor:
-        with torch.autocast("cpu"):
+        with autocast():
             return (F.linear(x.float(), w.float()) @ w.float()).float().double()
 
     observe(program, rand(2, 3), rand(3, 3, seed=1), tolerance=5e-2)

@@ -128,7 +128,7 @@ def test_products_and_weights_belong_to_their_samples(outer, within, side):
     count, shape = 4, [2, 3, 2]
     shape[side] = outer * count * within
     at = Samples(side, within)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     a, b = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     weights = torch.rand(count, generator=generator, dtype=torch.float64)
     numbers = torch.arange(count).repeat_interleave(within).repeat(outer)

@@ -11,6 +11,7 @@ from reweight import GradientSimilarity
 from reweight._derivative.layer_products import LayerProducts, NotByLayers, other
 from reweight._isolation.graph_leaves import nodes_behind
 from tests.comparing import assert_same
+from tests.device import autocast
 from tests.helpers import expected_similarity, reweighter
 from tests.problems import CLASSES, PROBLEMS, Case, classified, cross_entropy, float64, mlp
 
@@ -154,7 +155,7 @@ def test_weights_per_element_are_refused():
 
 def test_autocast_is_refused():
     case = mlp()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast(dtype=torch.bfloat16):
         refused(case, "autocast")
 
 
