@@ -51,6 +51,9 @@ _RESULT = re.compile(
 )
 """A line of one process, or of one of several."""
 
+_NOT_READ = re.compile(r"^ERROR (\S+\.py)(?: |$)", re.MULTILINE)
+"""A file that could not be imported."""
+
 _MOST_PROCESSES = 8
 _MOST_NAMES = 20
 
@@ -156,6 +159,7 @@ def _read(device: str, said: str, status: int | None, seconds: float) -> Tested:
         (found["test"] or found["there"], (found["after"] or found["before"]).lower())
         for found in _RESULT.finditer(said)
     ]
+    outcomes += [(name, "error") for name in dict.fromkeys(_NOT_READ.findall(said))]
     failed = [name for name, outcome in outcomes if outcome in ("failed", "error")]
     counts = dict(Counter(outcome for _, outcome in outcomes))
     if status is None:

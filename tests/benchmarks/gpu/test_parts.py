@@ -342,7 +342,9 @@ def test_tests_that_take_too_long_are_stopped(tmp_path):
 def test_tests_that_cannot_run_say_so(tmp_path, monkeypatch):
     assert "not in this copy" in run_tests("cpu", 9.0, tmp_path, ["tests"], tmp_path).words()
     root = folder_of_tests(tmp_path, "no python")
-    assert "status" in run_tests("cpu", 60.0, tmp_path, ["tests"], root).words()
+    said = run_tests("cpu", 60.0, tmp_path, ["tests"], root).words()
+    assert said.startswith("1 error;")
+    assert "Failed: `tests/test_it.py`" in said
     monkeypatch.setattr(library_tests, "NEEDED", ("no_such_package",))
     assert "no_such_package not installed" in run_tests("cpu", 9.0, tmp_path).words()
 
