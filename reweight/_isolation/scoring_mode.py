@@ -96,23 +96,20 @@ class ScoringMode(ConstantUnderNoGrad):
             # An alias that keeps count of changes, in place of one that hides them.
             if storage_of(args[0]) in self._guarded:
                 return args[0].detach()
-        elif (
-            concern is _WRITES
-            or (concern is _MAY_WRITE and works_in_place(func, args, kwargs or {}))
-            or (kwargs and kwargs.get("out") is not None)
-        ):
+        elif concern is _WRITES or (kwargs and kwargs.get("out") is not None):
             for x in written(func, args, kwargs or {}):
                 storage = storage_of(x)
                 if storage in self._guarded:
                     raise WritesInto(storage)
+        # As the base has it, without one more call for every operator.
         if torch.is_grad_enabled():
             return func(*args, **(kwargs or {}))
         with forward_mode_enabled(False):
             return func(*args, **(kwargs or {}))
 
 
-_NONE, _HOOK, _DATA, _WRITES, _MAY_WRITE = range(5)
-"""What there is to do about an operator, whatever its arguments."""
+_NONE, _HOOK, _DATA, _WRITES = range(4)
+"""What there is to do about an operator: the last are those that write with some arguments."""
 
 
 @lru_cache(maxsize=4096)
@@ -123,10 +120,7 @@ def _concern(func: Callable[..., Any]) -> int:
         return _DATA
     if func in _RENORMALISE + _STATISTICS:
         return _WRITES
-    place = place_of_inplace(func)
-    if place == NEVER:
-        return _NONE
-    return _WRITES if place == ALWAYS else _MAY_WRITE
+    return _NONE if place_of_inplace(func) == NEVER else _WRITES
 
 
 def written(
@@ -140,7 +134,7 @@ def written(
             yield from _tensors(kwargs.get("weight", args[1] if len(args) > 1 else None))
     elif func in _STATISTICS:
         yield from _tensors([*args[1:3], kwargs.get("running_mean"), kwargs.get("running_var")])
-    elif works_in_place(func, args, kwargs) and args:
+    elif args and _works_in_place(func, args, kwargs):
         yield from _tensors(args[0])
 
 
@@ -152,7 +146,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def works_in_place(
+def _works_in_place(
     func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> bool:
     """Whether an operator, called so, changes its first argument."""
@@ -160,7 +154,7 @@ def works_in_place(
         place = place_of_inplace(func)
     except TypeError:  # not hashable
         return False
-    return place != NEVER and in_place_there(place, args, kwargs)
+    return in_place_there(place, args, kwargs)
 
 
 NEVER, ALWAYS = -2, -1
