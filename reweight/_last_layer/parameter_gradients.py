@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch.nn import functional as F
 from reweight._last_layer.output_gradients import CONVOLUTIONS
 from reweight._last_layer.trace import LayerTrace
 from reweight._long_products import over_places
+
+# Numbers that are copied at most to have several offsets of a kernel in one product.
+_MOST_COPIED = 2**23
 
 
 def per_sample_gradients(trace: LayerTrace, inputs: Tensor, rows: Tensor) -> list[Tensor]:
@@ -78,7 +82,8 @@ def _convolution_weight_gradients(
     A convolution grouped by sample does the same, with many times the memory on the CPU, where
     groups of few channels are padded. The gradient is spread over the padded input's grid, zero
     where the convolution did not go; then what an offset of the kernel saw is the flattened input
-    from some position on, and nothing is copied.
+    from some position on, and nothing is copied. On a GPU, where it takes longer to ask for a
+    product than to make it, some offsets are copied side by side for one product.
     """
     count, groups = len(inputs), layer.groups
     assert not isinstance(layer.padding, str)
@@ -93,10 +98,37 @@ def _convolution_weight_gradients(
     length = math.prod(grid)
     a = padded.reshape(count * groups, -1, length)
     z = spread.reshape(count * groups, -1, length)
-    parts = []
+    shifts = _shifts(layer, grid)
+    # So far that all offsets see as many places: beyond them the gradient is zero.
+    z = z[..., : length - shifts[-1]]
+    at_once = _offsets_at_once(a)
+    parts = [
+        _at_shifts(z, a, shifts[first : first + at_once])
+        for first in range(0, len(shifts), at_once)
+    ]
+    return torch.cat(parts, dim=-1).reshape(count, *layer.weight.shape)
+
+
+def _offsets_at_once(a: Tensor) -> int:
+    return 1 if a.device.type == "cpu" else max(1, _MOST_COPIED // a.numel())
+
+
+def _shifts(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, grid: Sequence[int]) -> list[int]:
+    """Return how far each offset of the kernel is from the first, in the flattened grid."""
+    shifts = []
     for offset in itertools.product(*(range(side) for side in layer.kernel_size)):
         shift = 0
         for at, dilation, size in zip(offset, layer.dilation, grid, strict=True):
             shift = shift * size + at * dilation
-        parts.append(over_places(z[..., : length - shift], a[..., shift:]))
-    return torch.stack(parts, dim=-1).reshape(count, *layer.weight.shape)
+        shifts.append(shift)
+    return shifts
+
+
+def _at_shifts(z: Tensor, a: Tensor, shifts: Sequence[int]) -> Tensor:
+    """Return the products of ``z`` with ``a`` from each shift on, ``(N, O, I, shifts)``."""
+    places = z.shape[-1]
+    seen = [a[..., shift : shift + places] for shift in shifts]
+    if len(seen) == 1:
+        return over_places(z, seen[0]).unsqueeze(-1)
+    products = over_places(z, torch.stack(seen, dim=2).flatten(1, 2))
+    return products.reshape(*z.shape[:2], a.shape[1], len(shifts))
