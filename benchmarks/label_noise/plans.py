@@ -34,7 +34,7 @@ def photographs(labels: str, epochs: int, rows: tuple[str, ...], seeds: int) -> 
     return TaskPlan(setting, rows, (100,), SHORT_RATES, seeds)
 
 
-# A run of 40 epochs takes half a minute where it is weighed. About an hour on two cores.
+# A run of 40 epochs takes half a minute where it is weighed. An hour and a quarter on two cores.
 FULL: Plan = (
     fashion("symmetric-40", 40, MEMORISED, 3),
     fashion("asymmetric-40", 40, MEMORISED, 3),

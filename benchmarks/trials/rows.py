@@ -193,14 +193,14 @@ def _mended_and_net(made: Made) -> MetaReweighter:
 
 _ALL = (
     Row("plain", "equal weights, ordinary training on the pool", None, False, stops=True),
-    Row("random", "random weights max(0, N(0, 1)), plus the trusted loss", _random),
+    Row("random", "random weights max(0, N(0, 1)), plus a tenth of the trusted loss", _random),
     Row("trusted", "ordinary training on the trusted set alone", samples="trusted"),
     Row("plain+trusted", "equal weights, plus a tenth of a trusted batch's loss", _uniform()),
     Row("plain+trusted-1", "equal weights, plus all of a trusted batch's loss", _uniform(1.0)),
     Row("clean", "oracle: the rightly labelled alone", None, False, "clean"),
     Row(
         "clean+trusted",
-        "oracle: the rightly labelled alone, plus the trusted loss",
+        "oracle: the rightly labelled alone, plus a tenth of the trusted loss",
         _uniform(),
         samples="clean",
     ),
@@ -211,9 +211,9 @@ _ALL = (
     ),
     Row("similarity", "per batch: gradient similarity (Ren et al. 2018)", _similarity),
     Row("default", "per batch: `MetaReweighter(model, loss)` and no more", _default),
-    Row("per-batch", "the same, plus the trusted loss", _per_batch),
+    Row("per-batch", "`default`, plus a tenth of the trusted loss", _per_batch),
     Row("mixture", "per batch: similarity and last-layer gradient, half and half", _mixture),
-    Row("learnt-mixture", "the same, λ set on the fly by the trusted batch", _learnt_mixture),
+    Row("learnt-mixture", "`mixture`, λ set on the fly by the trusted batch", _learnt_mixture),
     Row(
         "paper", "per batch: the mixture, rectified, without trusted loss (Hussain et al.)", _paper
     ),
@@ -256,10 +256,14 @@ _ALL = (
     ),
     Row(
         "mended-labels-1",
-        "the same, plus all of a trusted batch's loss",
+        "`mended-labels`, plus all of a trusted batch's loss",
         _labelled(_mended, trusted=1.0),
     ),
-    Row("mended-labels-0", "the same, without the trusted loss", _labelled(_mended, trusted=0.0)),
+    Row(
+        "mended-labels-0",
+        "`mended-labels`, without the trusted loss",
+        _labelled(_mended, trusted=0.0),
+    ),
     Row(
         "bootstrap-88",
         "control: the labels of `mended-labels`, every one trusted by 0.88 for good",
@@ -284,7 +288,7 @@ _ALL = (
     ),
     Row(
         "sample-weights+logit-adjustment",
-        "the recipe, logits adjusted likewise",
+        "`sample-weights`, logits adjusted likewise",
         _weighted(lambda made: SampleWeights(made.rows)),
         adjusted=True,
     ),
