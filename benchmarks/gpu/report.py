@@ -104,8 +104,9 @@ _NOTE = (
     "Times of whole steps (forward, backward, optimiser) in units of plain training on the same "
     "noisy batch, in interleaved rounds, by events on an idle CUDA stream: medians, with quartiles "
     "in brackets. Floor: plain, and the trusted gradient unused. Peak memory: of the allocator, "
-    "over what is held before the first step, of a step after the first ones. Synchronisations: what PyTorch's debug mode sees in one "
-    "step, which is not all. Idle: share of the step in which no kernel runs."
+    "over what is held before the first step, of a step after the first ones. Synchronisations: "
+    "what PyTorch's debug mode sees in one step, which is not all. Idle: share of the step in "
+    "which no kernel runs."
 )
 
 
