@@ -22,6 +22,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.owners: dict[str, Tensor] = {}  # guesses, each step's test looks at them anew
+        self.gates: dict[str, int] = {}  # the same
         self._passed: dict[str, int] = {}
         self._tests = 0
         self._said: dict[str, int] = {}
@@ -48,6 +49,12 @@ class Findings:
         while len(self.owners) > _MOST_MAPS:
             del self.owners[next(iter(self.owners))]
 
+    def note_gate(self, graph: str, number: int) -> None:
+        """Keep which place of ``graph`` was found to be passed by all that is learnt."""
+        self.gates[graph] = number
+        while len(self.gates) > _MOST_ENTRIES:
+            del self.gates[next(iter(self.gates))]
+
     def times(self, what: str) -> int:
         """Return how often this was called for ``what`` before."""
         self._said[what] = self._said.get(what, 0) + 1
@@ -67,4 +74,4 @@ class Findings:
         self._passed = dict(state["passed"])
         self._tests = int(state["tests"])
         self._said = dict(state["said"])
-        self.owners = {}
+        self.owners, self.gates = {}, {}

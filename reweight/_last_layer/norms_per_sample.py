@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from reweight._dtypes import at_least_float32, largest_or_one
 from reweight._last_layer.codes import digit_codes, is_half, one_code, scaled_by_code
-from reweight._last_layer.cut import Cut
+from reweight._last_layer.cut import cut_at
 from reweight._last_layer.findings import Findings
+from reweight._last_layer.gate import gate
 from reweight._last_layer.one_by_one import norms_of, one_by_one, sum_over_calls
 from reweight._last_layer.output_gradients import (
+    gradients_there_too,
     output_gradients,
     reads_rows,
     why_not_read,
@@ -104,11 +106,17 @@ def _independent_rows(
         found = output_gradients(losses, trace, codes.to(losses))
         return [_by_sample(row, count) for row in found]
 
-    rows = gradients(torch.ones_like(losses))
     if count == 1:
-        return rows
+        return gradients(torch.ones_like(losses))
     behind = operators_behind(losses, trace)
     graph = f"{trace.training} {behind.names}"
+    if behind.proven and findings.trusts(graph):
+        own = trace.calls[0].place if behind.alone and len(trace.calls) == 1 else None
+        place = own or gate(losses, trace.places, graph, findings)
+        found, row = gradients_there_too(losses, trace, place)
+        trace.cut = cut_at(place, losses, row)
+        return [_by_sample(row, count) for row in found]
+    rows = gradients(torch.ones_like(losses))
 
     def scaled(codes: Tensor, *, exact: bool) -> Tensor:
         passed = [
@@ -118,10 +126,6 @@ def _independent_rows(
         return torch.stack(passed).all()
 
     if findings.trusts(graph):
-        if behind.proven:
-            if behind.alone:
-                _cut(losses, trace, rows)
-            return rows
         coarse = any(map(is_half, rows))
         if not coarse:
             passed = scaled(one_code(count, device, findings.next_seed()), exact=False)
@@ -134,16 +138,6 @@ def _independent_rows(
         findings.passed(graph)
         return rows
     return None
-
-
-def _cut(losses: Tensor, trace: LayerTrace, rows: list[Tensor]) -> None:
-    """Let the training pass go on from ``rows``."""
-    call = trace.calls[0]
-    if len(rows) != 1 or call.anchor is None or call.edge is None or call.shape is None:
-        return
-    (row,) = rows
-    if row.is_contiguous() and row.dtype == call.anchor.dtype and row.grad_fn is None:
-        trace.cut = Cut(losses, row.view(call.shape), call.anchor, call.edge)
 
 
 def _by_sample(rows: Tensor, count: int) -> Tensor:

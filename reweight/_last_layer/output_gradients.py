@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reweight._isolation.wrappers import is_dtensor
+from reweight._last_layer.cut import Place
 from reweight._last_layer.trace import LayerTrace
 from reweight._torch_internals import has_hooks, parameter_slots
 
@@ -54,13 +55,35 @@ def why_not_read(trace: LayerTrace) -> str:
 
 def output_gradients(losses: Tensor, trace: LayerTrace, cotangent: Tensor) -> list[Tensor]:
     """Return ∂(Σ cotangent · losses)/∂z for every call of the layer. The graph is kept."""
+    # As a scalar: to give grad() a cotangent loads PyTorch's symbolic shapes, a second and 40 MiB.
+    return _gradients((cotangent * losses).sum(), trace)[0]
+
+
+def gradients_there_too(
+    losses: Tensor, trace: LayerTrace, place: Place | None
+) -> tuple[list[Tensor], Tensor | None]:
+    """Return ∂ΣL/∂z for every call of the layer, and the same at ``place``, of one backward pass.
+
+    Args:
+        losses: ``(C,)``, with their graph, which is kept.
+        trace: The layer's calls.
+        place: Another place on the way; ``None`` asks for no more.
+    """
+    return _gradients(losses.sum(), trace, place)
+
+
+def _gradients(
+    total: Tensor, trace: LayerTrace, place: Place | None = None
+) -> tuple[list[Tensor], Tensor | None]:
     edges = [call.edge for call in trace.calls if call.edge is not None]
     shapes = [call.shape for call in trace.calls if call.shape is not None]
-    # As a scalar: to give grad() a cotangent loads PyTorch's symbolic shapes, a second and 40 MiB.
-    total = (cotangent * losses).sum()
+    if place is not None:
+        edges.append(place.edge)
     found = torch.autograd.grad(total, edges, retain_graph=True, allow_unused=True)
-    like = next(iter(trace.parameters.values()), losses)  # losses may be wider than the layer
-    return [
-        torch.zeros(shape, dtype=like.dtype, device=losses.device) if gradient is None else gradient
-        for shape, gradient in zip(shapes, found, strict=True)
+    there = None if place is None else found[-1]
+    like = next(iter(trace.parameters.values()), total)  # losses may be wider than the layer
+    own = [
+        torch.zeros(shape, dtype=like.dtype, device=total.device) if gradient is None else gradient
+        for shape, gradient in zip(shapes, found[: len(shapes)], strict=True)
     ]
+    return own, there

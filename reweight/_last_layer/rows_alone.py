@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from reweight._last_layer.gate import LEAF
 from reweight._last_layer.trace import LayerTrace
 from reweight._torch_internals import output_shape, output_shapes, saved, saved_dimensions
 
@@ -63,7 +64,6 @@ _BY_OPERAND = {
     "ScaledDotProductCudnnAttentionBackward0": (0, 1, 2),
 }
 _LAYER_NORM = "NativeLayerNormBackward0"
-_LEAF = "torch::autograd::AccumulateGrad"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def operators_behind(losses: Tensor, trace: LayerTrace) -> Operators:
         name = node.name()
         if len(names) < _MOST_NAMES:
             names.append(name)
-        if name == _LEAF:
+        if name == LEAF:
             alone = False
             continue
         for place, (behind, output) in enumerate(node.next_functions):

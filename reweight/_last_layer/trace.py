@@ -14,7 +14,7 @@ from torch.autograd.graph import GradientEdge
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 
-from reweight._last_layer.cut import Cut
+from reweight._last_layer.cut import Cut, Place
 from reweight._last_layer.scripted import last_scripted_layer
 from reweight._last_layer.watch import Watch, can_be_a_hint, watching_what_follows
 from reweight._torch_internals import anything_compiled, parameter_slots, unwrapped_tensor
@@ -30,14 +30,14 @@ class LayerCall:
         edge: Where the output stands in the graph, as it left the layer (an in-place activation
             after it changes the tensor, not this). ``None`` where the output is not one tensor.
         shape: Shape of the output, where it is one tensor.
-        anchor: Stands in the graph where the output does; ``None`` where that was not asked for.
+        place: The same, where the graph may be cut there.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     edge: GradientEdge | None
     shape: torch.Size | None
-    anchor: Tensor | None = None
+    place: Place | None = None
 
 
 @dataclass
@@ -54,6 +54,7 @@ class LayerTrace:
         unseen: Why it could not be watched how the layer made its output; empty where it could.
         training: Whether the model was in train mode.
         hint: The layer that alone was watched, with what ran after it.
+        places: Outputs of modules that ended after the layer, in order.
         cut: What scores were taken from, where the training pass may go on from it.
     """
 
@@ -65,6 +66,7 @@ class LayerTrace:
     unseen: str = ""
     training: bool = True
     hint: nn.Module | None = None
+    places: list[Place] = field(default_factory=list)
     cut: Cut | None = None
 
     @property
@@ -79,7 +81,7 @@ class LayerTrace:
         args: Any,
         kwargs: Any,
         output: tuple[GradientEdge, torch.Size] | str | None,
-        anchor: Tensor | None = None,
+        place: Place | None = None,
     ) -> None:
         """Take in one execution of a layer, as :class:`~reweight._last_layer.watch.Noted` says."""
         if layer is not self.layer:
@@ -90,8 +92,15 @@ class LayerTrace:
         edge, shape = output if isinstance(output, tuple) else (None, None)
         if isinstance(output, str):
             self.unseen = output
-        self.calls.append(LayerCall(args, kwargs, edge, shape, anchor))
+        self.calls.append(LayerCall(args, kwargs, edge, shape, place))
         self.complete = times == len(self.calls)
+        self.places.clear()
+
+    def passed(self, place: Place) -> None:
+        """Take in where the output of a later module stands, once."""
+        known = self.places[-1].edge if self.places else self.calls[-1].edge if self.calls else None
+        if known is None or known != place.edge:
+            self.places.append(place)
 
     def path(self) -> str | None:
         """Return the layer's name in the model."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from reweight._last_layer.cut import anchor_at
+from reweight._last_layer.cut import Place, place_of
 from reweight._torch_internals import (
     anything_compiled,
     is_wrapped,
@@ -20,9 +20,6 @@ from reweight._torch_internals import (
     unwrapped_tensor,
     without_function_modes,
 )
-
-# In half precision to weigh last rounds otherwise than to weigh first.
-_CUTS = (torch.float32, torch.float64)
 
 
 class Noted(Protocol):
@@ -37,7 +34,7 @@ class Noted(Protocol):
         args: Any,
         kwargs: Any,
         output: tuple[GradientEdge, torch.Size] | str | None,
-        anchor: Tensor | None = None,
+        place: Place | None = None,
     ) -> None:
         """Take in one execution.
 
@@ -48,8 +45,12 @@ class Noted(Protocol):
             kwargs: Keyword arguments.
             output: Where the output stands in the graph, and its shape; why it cannot be seen;
                 ``None`` where it is not one tensor.
-            anchor: What stands in the graph where the output does.
+            place: Where the output stands, if the graph may be cut there.
         """
+        ...
+
+    def passed(self, place: Place) -> None:
+        """Take in the output of a module that has no such parameters, and ran after the layer."""
         ...
 
 
@@ -82,6 +83,16 @@ class Watch:
             return
         self.made(part, args, kwargs, output)
 
+    def passed(self, output: Any) -> None:
+        """Note where the output of a module is that ended after the layer, if cuts are made."""
+        if not self._anchors or not isinstance(output, Tensor):
+            return
+        with without_function_modes():
+            if output.requires_grad and not is_wrapped(output):
+                place = place_of(output)
+                if place is not None:
+                    self._noted.passed(place)
+
     def lost(self) -> None:
         """Note that another layer was last, of which nothing can be told."""
         self._noted.layer = None
@@ -95,15 +106,14 @@ class Watch:
             self._open[:] = [True] * len(self._open)
             self._times[part] = self._times.get(part, 0) + 1
             where: tuple[GradientEdge, torch.Size] | str | None = None
-            anchor: Tensor | None = None
+            place: Place | None = None
             if isinstance(output, Tensor):
                 if is_wrapped(output):
                     where = "it runs inside a transform of torch.func, which hides its graph"
                 else:
                     where = get_gradient_edge(output), output.shape
-                    if self._anchors and type(output) is Tensor and output.dtype in _CUTS:
-                        anchor = anchor_at(output)
-            self._noted.note(part, self._times[part], args, kwargs, where, anchor)
+                    place = place_of(output) if self._anchors else None
+            self._noted.note(part, self._times[part], args, kwargs, where, place)
             return True
 
 
@@ -171,6 +181,7 @@ class _Following:
     def leave(self, part: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() != self._thread or part is self._hint:
             return
+        self._watch.passed(output)
         if not any(running[0] is part for running in self._running):
             return  # the hint ran inside it
         while self._running[-1][0] is not part:  # these were left by an error

@@ -216,9 +216,9 @@ def test_coupling_that_the_data_decide_is_found_in_the_same_graph(active):
 
 def test_the_full_test_is_not_repeated_in_every_step(monkeypatch):
     made = []
-    module = sys.modules["reweight._last_layer.norms_per_sample"]
-    original = module.output_gradients
-    monkeypatch.setattr(module, "output_gradients", lambda *a: made.append(1) or original(*a))
+    module = sys.modules["reweight._last_layer.output_gradients"]
+    original = module._gradients
+    monkeypatch.setattr(module, "_gradients", lambda *a: made.append(1) or original(*a))
     batch = torch.randn(512, 6), torch.randint(3, (512,))
     weigh = MetaReweighter(nn.Linear(6, 3), CE, scorer=LastLayerGradient())
     counts = []
