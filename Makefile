@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-versions test-sdist lint types compatibility hippocampus covid-ct bench bench-scaling bench-gpu label-noise label-noise-more label-issues weak-rules clean
+.PHONY: demo test test-slow test-versions test-sdist lint types compatibility hippocampus covid-ct bench bench-scaling bench-gpu dist docs label-noise label-noise-more label-issues weak-rules clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,15 @@ test-versions: $(READY)
 # The library's tests from an unpacked source distribution, in an environment of its own.
 test-sdist: $(READY)
 	$(BIN)/python -m tests.environments.sdist
+
+# What is uploaded, built and checked; links of the README lead to the repository:
+# make dist SOURCE=https://HOST/OWNER/NAME
+dist: $(READY)
+	$(BIN)/python -m release $(if $(SOURCE),--source $(SOURCE))
+
+# The site, in build/site; warnings are errors.
+docs: $(READY)
+	$(BIN)/python -m sphinx -b html -n -W --keep-going docs build/site
 
 # docs/compatibility.md, from a run of the tests it speaks of.
 compatibility: $(READY)
