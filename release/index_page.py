@@ -1,4 +1,4 @@
-"""The README as a package index can show it: no link there may lead into the repository's folders."""
+"""The README as a package index can show it: no link there may lead into folders."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from release.index_page import index_page, relative_links
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = """See [guide](docs/guide.md#batches), [paper](https://arxiv.org/abs/1803.09050), [below](#below).
+PAGE = """See [guide](docs/guide.md#batches), [paper](https://arxiv.org/abs/1803.09050),
+[below](#below).
 
 ![a picture](docs/images/one.png)
 
@@ -26,7 +27,7 @@ def test_links_lead_to_the_tag_and_pictures_to_the_file():
     page = index_page(PAGE, ADDRESS + "/", "1.2.3")
     assert f"[guide]({ADDRESS}/blob/v1.2.3/docs/guide.md#batches)" in page
     assert f"![a picture]({ADDRESS}/raw/v1.2.3/docs/images/one.png)" in page
-    assert "[paper](https://arxiv.org/abs/1803.09050), [below](#below)." in page
+    assert "[paper](https://arxiv.org/abs/1803.09050),\n[below](#below)." in page
     assert "[this stays](as/it.is)" in page
 
 
