@@ -11,6 +11,7 @@ from benchmarks.gpu.measure import Found
 from benchmarks.gpu.record import Record
 from benchmarks.meta_step.failure import NOT_AVAILABLE, OUT_OF_MEMORY
 from benchmarks.meta_step.summary import Row, rows
+from benchmarks.meta_step.table import escaped
 from benchmarks.meta_step.timing import OUT_OF_TIME
 
 _SHORT = {OUT_OF_MEMORY: "memory", OUT_OF_TIME: "time"}
@@ -99,6 +100,8 @@ def markdown(record: Record, missing: Sequence[Cell]) -> str:
     parts += [_fillings(record), _reasons(record), _notes(record), _not_reached(missing)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
+
+_LONGEST = 200
 
 _NOTE = (
     "Times of whole steps (forward, backward, optimiser) in units of plain training on the same "
@@ -203,7 +206,7 @@ def _reasons(record: Record) -> str:
     if not met:
         return ""
     body = "\n".join(
-        f"| {method} | {_escaped(error)} | {_few(places)} |"
+        f"| {method} | {escaped(error, _LONGEST)} | {_few(places)} |"
         for (method, error), places in sorted(met.items())
     )
     return f"## What is missing, and why\n\n| step | reason | where |\n|---|---|---|\n{body}"
@@ -221,7 +224,9 @@ def _notes(record: Record) -> str:
             met.setdefault(note, []).append(f"{cell.model} ({cell.stage})")
     if not met:
         return ""
-    body = "\n".join(f"- {_escaped(note)} ({_few(places)})" for note, places in met.items())
+    body = "\n".join(
+        f"- {escaped(note, _LONGEST)} ({_few(places)})" for note, places in met.items()
+    )
     return f"## What was warned of\n\n{body}"
 
 
@@ -233,8 +238,3 @@ def _not_reached(missing: Sequence[Cell]) -> str:
         stages.setdefault(cell.stage, []).append(cell.words)
     body = "\n".join(f"- {stage}: {', '.join(words)}" for stage, words in stages.items())
     return f"## Not reached\n\nThe same command goes on with these.\n\n{body}"
-
-
-def _escaped(text: str, most: int = 200) -> str:
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return text.replace("|", "\\|").replace("_", "\\_")

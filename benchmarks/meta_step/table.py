@@ -39,11 +39,15 @@ def _line(row: Row) -> str:
 def _missing(error: str | None) -> str:
     if error is None:
         return "not measured"
-    if len(error) > _LONGEST:
-        error = error[: _LONGEST - 1] + "…"  # result.json has all of it
-    # A bar would end the cell, and underscores be taken for emphasis.
-    said = error.replace("|", "\\|").replace("_", "\\_")
+    said = escaped(error, _LONGEST)  # result.json has all of it
     return said if error.startswith(NOT_AVAILABLE) else f"error: {said}"
+
+
+def escaped(text: str, longest: int) -> str:
+    """Return ``text`` for a cell of a table, cut where it is longer than so many characters."""
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
+    # A bar would end the cell, and underscores be taken for emphasis.
+    return text.replace("|", "\\|").replace("_", "\\_")
 
 
 def _memory(mebibytes: float | None, ratio: float | None) -> str:

@@ -4,34 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
-
-class CausalAttention(nn.Module):
-    """Multi-head self-attention to the tokens so far, by the fused kernel.
-
-    Args:
-        dim: Features of a token, a multiple of ``heads``.
-        heads: Number of heads.
-    """
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-
-    @override
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map (C, T, dim) tokens to (C, T, dim)."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in self.qkv(tokens).chunk(3, dim=-1)
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        attended: Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
-        return attended
+from benchmarks.meta_step.networks.transformer import Attention
 
 
 class Block(nn.Module):
@@ -40,7 +15,7 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.norm_1 = nn.LayerNorm(dim)
-        self.attention = CausalAttention(dim, heads)
+        self.attention = Attention(dim, heads, causal=True)
         self.norm_2 = nn.LayerNorm(dim)
         self.widen = nn.Linear(dim, 4 * dim)
         self.activation = nn.GELU(approximate="tanh")

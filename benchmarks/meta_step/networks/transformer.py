@@ -8,16 +8,18 @@ from typing_extensions import override
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention by ``scaled_dot_product_attention``, unmasked.
+    """Multi-head self-attention by the fused kernel.
 
     Args:
         dim: Features of a token, a multiple of ``heads``.
         heads: Number of heads.
+        causal: Whether a token sees those so far alone.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, causal: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.causal = causal
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
@@ -28,7 +30,7 @@ class Attention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(tokens).chunk(3, dim=-1)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         attended: Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
         return attended
 
