@@ -7,9 +7,11 @@ READY := $(VENV)/.ready
 .DELETE_ON_ERROR:
 .PHONY: demo test test-slow test-versions test-sdist lint types compatibility hippocampus covid-ct bench bench-scaling bench-gpu dist docs label-noise label-noise-more label-issues weak-rules clean
 
-$(READY): pyproject.toml constraints.txt
+NEEDS := $(wildcard requirements/*.txt)
+
+$(READY): pyproject.toml constraints.txt $(NEEDS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[covid3d,benchmarks,frameworks,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt $(NEEDS:%=-r %) -e ".[integrations,test]"
 	touch $@
 
 demo: $(READY)

@@ -28,7 +28,7 @@ MetaReweighter(nn.Linear(2, 2), nn.MSELoss(), selector=TopK)
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> list[str]:
     """What mypy, by the project's own settings, finds in the script and in one with mistakes."""
-    pytest.importorskip("mypy", reason="mypy is in the extra dev")
+    pytest.importorskip("mypy", reason="mypy is in requirements/development.txt")
     wrong = tmp_path_factory.mktemp("typed") / "wrong_script.py"
     wrong.write_text(WRONG, encoding="utf-8")
     done = subprocess.run(

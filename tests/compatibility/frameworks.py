@@ -14,7 +14,7 @@ _ASKED_FOR = ("nms", "qnms")
 def need(name: str) -> None:
     """Import a framework, or skip the test and say how to have it."""
     _torchvision()
-    pytest.importorskip(name, reason=f"{name} is in the extra frameworks")
+    pytest.importorskip(name, reason=f"{name} is in requirements/frameworks.txt")
 
 
 def _torchvision() -> None:

@@ -71,7 +71,7 @@ def simpleitk() -> Any:
             "SimpleITK",
             "is not installed",
             "it, to read DICOM files",
-            'pip install "torch-reweight[covid3d]", the extra that has it',
+            'pip install "simpleitk>=2.3" (requirements/covid3d.txt has it)',
         ) from error
 
 
