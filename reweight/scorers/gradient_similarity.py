@@ -157,6 +157,17 @@ class GradientSimilarity(Scorer):
         self._said = False
         self._moves: bool | None = None
 
+    @override
+    def __repr__(self) -> str:
+        usual = GradientSimilarity()
+        names = ("parameters", "inner_steps", "renew_every", "averaging", "normalize")
+        changed = [n for n in names if getattr(self, n) != getattr(usual, n)]
+        said = [repr(self.method)] if self.method != usual.method else []
+        said += [f"{name}={getattr(self, name)!r}" for name in changed]
+        if repr(self.lookahead) != repr(usual.lookahead):
+            said.append(f"lookahead={self.lookahead!r}")
+        return f"GradientSimilarity({', '.join(said)})"
+
     @property
     @override
     def knows_label_scores(self) -> bool:  # type: ignore[override]

@@ -61,6 +61,10 @@ class LastLayerGradient(Scorer):
         self._findings = Findings()
 
     @override
+    def __repr__(self) -> str:
+        return f"LastLayerGradient({'' if self.layer is None else repr(self.layer)})"
+
+    @override
     def prepare(self, context: ScoringContext) -> None:
         """Ask for the layer to be watched."""
         layer = self._resolve(context.model)

@@ -20,6 +20,10 @@ class LossMagnitude(Scorer):
     signed = False
 
     @override
+    def __repr__(self) -> str:
+        return "LossMagnitude()"
+
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return the losses of the noisy batch, ``(C,)`` or the loss map."""
         return context.losses

@@ -128,6 +128,10 @@ class _Function(Scorer):
         self.signed = bool(getattr(function, "signed", True))
 
     @override
+    def __repr__(self) -> str:
+        return self.name
+
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         return self._function(context)
 
@@ -166,8 +170,9 @@ class Term:
     divisor: Scorer | None = None
 
     def __str__(self) -> str:
-        divided = "" if self.divisor is None else f" / {self.divisor.name}"
-        return f"{self.coefficient:g} * {self.scorer.name}{divided}"
+        divided = "" if self.divisor is None else f" / {self.divisor!r}"
+        times = "" if self.coefficient == 1 else f"{self.coefficient:g} * "
+        return f"{times}{self.scorer!r}{divided}"
 
 
 class Mixture(_Arithmetic):

@@ -28,6 +28,11 @@ class RandomWeights(Scorer):
         self.generator: torch.Generator = torch.Generator(device="cpu").manual_seed(seed)
 
     @override
+    def __repr__(self) -> str:
+        seed = self.generator.initial_seed()
+        return f"RandomWeights({'' if seed == 0 else f'seed={seed}'})"
+
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return rectified normal numbers in the shape of the losses."""
         losses = context.losses

@@ -16,6 +16,10 @@ class Uniform(Scorer):
     signed = False
 
     @override
+    def __repr__(self) -> str:
+        return "Uniform()"
+
+    @override
     def __call__(self, context: ScoringContext) -> Tensor:
         """Return ones in the shape of the losses."""
         return torch.ones_like(context.losses)
