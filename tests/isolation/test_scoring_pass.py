@@ -15,7 +15,7 @@ from torch import nn
 from reweight import GradientSimilarity, MetaReweighter
 from tests import oracle
 from tests.comparing import assert_same
-from tests.device import random_state
+from tests.device import random_state, set_random_state
 from tests.helpers import expected_similarity, flat_grad, reweighter, similarity
 from tests.problems import PROBLEMS, Case, classified, cross_entropy, dropout, float64, mlp
 from tests.snapshot import Snapshot
@@ -70,7 +70,7 @@ def test_a_step_moves_what_a_training_forward_moves(name, beta):
     after = random_state()
     assert snapshot.changed(but=("buffers", "random", "attributes")) == []
 
-    torch.set_rng_state(start)
+    set_random_state(start)
     twin.sample_losses(twin.model, twin.noisy)
     assert torch.equal(random_state(), after)
     for _ in range(2):  # before and after the backward pass
