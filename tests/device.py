@@ -68,8 +68,13 @@ def near(one: Tensor, other: Tensor) -> bool:
     """
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    if not accelerators() or not one.is_floating_point():
+    if not accelerators() or not (one.is_floating_point() or one.is_complex()):
         return torch.equal(one, other)
+    if one.is_complex():
+        one, other = (
+            torch.view_as_real(one.resolve_conj()),
+            torch.view_as_real(other.resolve_conj()),
+        )
     units = 1024 if one.dtype.itemsize >= 4 else 8
     limit = units * torch.finfo(one.dtype).eps
     one, other = one.detach().double().cpu(), other.detach().double().cpu()

@@ -94,7 +94,8 @@ def by_rows(out: Tensor, leaves: Sequence[Tensor], direction: Sequence[Tensor]) 
         gradients = torch.autograd.grad(entry, leaves, retain_graph=True, allow_unused=True)
         parts = zip(gradients, direction, strict=True)
         rows.append(sum((g.to_dense() * v).sum() for g, v in parts if g is not None))
-    return torch.stack([torch.as_tensor(row, dtype=out.dtype) for row in rows]).reshape(out.shape)
+    rows = [torch.as_tensor(row, dtype=out.dtype, device=out.device) for row in rows]
+    return torch.stack(rows).reshape(out.shape)
 
 
 def identical(one: Tensor, other: Tensor) -> bool:
