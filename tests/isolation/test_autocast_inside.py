@@ -123,6 +123,7 @@ def test_autocast_elsewhere_is_left_alone():
     assert torch.autocast.__enter__ is original
 
 
+@pytest.mark.usefixtures("on_the_cpu")
 @pytest.mark.compatibility("framework", "accelerate, mixed_precision bf16", "exact")
 def test_with_accelerate_itself():
     accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")

@@ -144,7 +144,7 @@ CONTAINERS = {
     "namespace": lambda x: types.SimpleNamespace(x=x),
     "return type": lambda x: torch.max(x, dim=0),
     "packed": lambda x: packed([x, x[:1]], enforce_sorted=True),
-    "array of objects": lambda x: np.array([x, None], dtype=object),
+    "array of objects": lambda x: np.array([x.cpu(), None], dtype=object),
 }
 
 
