@@ -44,6 +44,17 @@ def one_way(monkeypatch):
     monkeypatch.setattr(meta_reweighter, "may_be_timed", lambda _: False)
 
 
+@pytest.fixture
+def on_the_cpu():
+    """For what is about loaders, or processes that have no other device."""
+    before = torch.get_default_device()
+    if before.type != "cpu":
+        torch.set_default_device("cpu")
+    yield
+    if before.type != "cpu":
+        torch.set_default_device(before)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(1234)

@@ -13,7 +13,7 @@ from tests.problems import Case
 
 def reweighter(case: Case, **options: Any) -> MetaReweighter:
     if not case.forward_mode:  # by default it would warn and fall back
-        exact = GradientSimilarity(method="double_backward")
+        exact = GradientSimilarity(method=case.exact)
         options.setdefault("scorer", exact / LastLayerGradient())
     if case.forward is not None:
         return MetaReweighter(case.model, forward=case.forward, **options)

@@ -169,7 +169,9 @@ def live_meta_gradient(
     groups, moving = [], []
     for group in optimizer.param_groups:
         used = [p for p in group["params"] if p in names]
-        groups.append({**group, "params": [copies[p] for p in used], "differentiable": True})
+        # A group's own settings are stronger: by default, tensors of a GPU are moved in place.
+        options = {"differentiable": True, "foreach": False, "fused": False}
+        groups.append({**group, "params": [copies[p] for p in used], **options})
         moving += used
         if group.get("momentum") and not any(optimizer.state.get(p) for p in used):
             # The first step takes the gradient itself for its buffer, but cuts it off the graph.

@@ -18,6 +18,7 @@ from reweight import (
     Scorer,
 )
 from reweight.lookahead import SGD
+from tests.device import autocast
 from tests.helpers import reweighter
 from tests.problems import PROBLEMS, float64, mlp
 from tests.snapshot import Snapshot
@@ -168,7 +169,7 @@ def test_elements_half_precision_and_autocast():
     case = mlp()
     model = case.model.float()
     batches = [(x.float(), y) for x, y in (case.noisy, case.trusted)]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         report = MetaReweighter(model, LOSS).check(*batches)
     assert report.ok, str(report)
     assert report.scorers[0].error < 1e-5

@@ -13,6 +13,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
+@pytest.mark.usefixtures("on_the_cpu")  # PyTorch's loaders shuffle with a generator of the CPU
 @pytest.mark.parametrize(
     "page",
     [p for p in PAGES if FENCE.search(p.read_text(encoding="utf-8"))],

@@ -23,6 +23,8 @@ from torch.utils.data import (
 
 from reweight import Paired, paired
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")  # PyTorch's loaders shuffle by its generator
+
 
 class Numbers(Dataset):
     """Item i is i, and a random number as an augmentation would draw it."""

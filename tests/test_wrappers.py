@@ -23,7 +23,7 @@ from reweight import (
     Uniform,
 )
 from tests.comparing import assert_same
-from tests.device import random_state
+from tests.device import autocast, random_state, set_random_state
 from tests.helpers import flat_grad, reweighter
 from tests.problems import PROBLEMS
 
@@ -64,7 +64,7 @@ def assert_same_steps(wrap, name, *, scorer=BOTH, beta=0.5):
         state = random_state()
         expected = plain(bare.noisy, bare.trusted)
         after = random_state()
-        torch.set_rng_state(state)
+        set_random_state(state)
         step = weigh(other.noisy, other.trusted)
         assert torch.equal(random_state(), after)
         assert step.scores.keys() == expected.scores.keys()
@@ -381,7 +381,7 @@ def test_autocast_does_not_change_the_scores(name):
     case = single_precision(name)
     weigh = reweighter(case, scorer=BOTH, selector=KeepAll())
     expected = weigh.score(case.noisy, case.trusted)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         assert case.model(case.noisy[0]).dtype == torch.bfloat16
         case = single_precision(name)
         weigh = reweighter(case, scorer=BOTH, selector=KeepAll())
@@ -397,7 +397,7 @@ def test_training_itself_runs_under_autocast():
     case = single_precision("mlp")
     seen = []
     case.model.register_forward_hook(lambda _module, _args, output: seen.append(output.dtype))
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         step = reweighter(case)(case.noisy, case.trusted)
     assert torch.bfloat16 in seen
     assert step.weights.dtype == step.losses.dtype == torch.float32

@@ -70,7 +70,7 @@ def _norm(tensors: Parameters) -> Tensor:
     """Euclidean norm over all tensors, a scalar; no square over- or underflows."""
     parts = [_norm_of(whole(t)) for t in tensors.values() if t.numel()]
     if not parts:
-        return torch.zeros((), dtype=torch.float32)
+        return torch.zeros((), dtype=torch.float32, device="cpu")
     return _norm_of(torch.stack([part.to(parts[0].device) for part in parts]))
 
 

@@ -35,7 +35,7 @@ def one_code(count: int, device: torch.device, seed: int) -> Tensor:
     factors of it. What is closest in one step is elsewhere in the next.
     """
     generator = torch.Generator().manual_seed(seed)  # the user's random numbers stay theirs
-    places = torch.randperm(count, generator=generator).to(device)
+    places = torch.randperm(count, generator=generator, device="cpu").to(device, non_blocking=True)
     levels = 2**DIGIT
     within = torch.div(places, levels, rounding_mode="floor").float() / -(-count // levels)
     codes: Tensor = 2.0 ** (places % levels).float() * (1 + within)

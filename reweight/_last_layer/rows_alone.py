@@ -44,6 +44,7 @@ _ALONG_DIMENSIONS = frozenset(
         "LogsumexpBackward0",
         "MeanBackward1",
         "PermuteBackward0",
+        "SafeSoftmaxBackward0",
         "SelectBackward0",
         "SliceBackward0",
         "SoftmaxBackward0",

@@ -28,7 +28,7 @@ def nonfinite_samples(batch: Any, count: int) -> Tensor:
     elif isinstance(batch, tuple | list):
         each = [count in first_sides(value) for value in batch]
         if len(batch) == count and not any(each):
-            bad |= torch.tensor([_any_nonfinite(value) for value in batch])
+            bad |= torch.tensor([_any_nonfinite(value) for value in batch], device="cpu")
         for value in batch:
             bad |= nonfinite_samples(value, count)
     return bad

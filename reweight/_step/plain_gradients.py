@@ -34,7 +34,7 @@ class PlainGradients:
 
     def similarity(self, direction: Parameters) -> Tensor:
         """Return ⟨∇L_i, v⟩ in the losses' shape, in float64 on the CPU."""
-        total = torch.zeros(self.losses.numel(), dtype=torch.float64)
+        total = torch.zeros(self.losses.numel(), dtype=torch.float64, device="cpu")
         for name, v in direction.items():
             if name in self.rows:
                 rows = _flat(self.rows[name])
@@ -43,7 +43,7 @@ class PlainGradients:
 
     def norms(self, names: Iterable[str]) -> Tensor:
         """Return ‖∂L_i/∂θ‖ over the parameters of these names, likewise."""
-        squares = torch.zeros(self.losses.numel(), dtype=torch.float64)
+        squares = torch.zeros(self.losses.numel(), dtype=torch.float64, device="cpu")
         for name in names:
             squares += _flat(self.rows[name]).square().sum(1)
         return squares.sqrt().reshape(self.losses.shape)

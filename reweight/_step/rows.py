@@ -117,7 +117,9 @@ def integers(name: str, value: Any, each: str = "sample") -> Tensor:
     of = "an" if each[0] in "aeiou" else "a"
     try:
         # Of another shape of the world, a list or array: on the CPU, where a loader leaves it.
-        values = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value).cpu()
+        values = (
+            value.detach() if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name} must be integers, one {of} {each}: a tensor, an array or a list; got "

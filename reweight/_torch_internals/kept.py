@@ -56,13 +56,18 @@ def attention_weights(node: Node | None) -> tuple[Tensor, Tensor | None] | None:
             return None
         node = node.next_functions[0][0]
     mask: Tensor | None = None
-    dropped = dropout_mask(node)
+    factor, dropped = 1.0, dropout_mask(node)
     kept: Any = node
     if node is not None and dropped is not None:
         mask, scaled = dropped
-        mask = mask if scaled else mask * _factor(kept._saved_p)
+        factor = 1.0 if scaled else _factor(kept._saved_p)
         kept = node = node.next_functions[0][0]
-    return (kept._saved_result, mask) if _is(node, "SafeSoftmaxBackward0") else None
+    if not _is(node, "SafeSoftmaxBackward0"):
+        return None
+    weights: Tensor = kept._saved_result
+    if mask is not None and mask.dtype == torch.bool:  # times a number it would be in float32
+        mask = mask.to(weights.dtype) * factor
+    return weights, mask
 
 
 def attention_dropout(node: Node | None, like: Tensor, queries: int, keys: int) -> Tensor | None:

@@ -190,7 +190,7 @@ def _sum_of_products(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         torch.linalg.vecdot(*(at_least_float32(t).flatten() for t in pair)).real for pair in pairs
     ]
     if not found:
-        return torch.zeros(())
+        return torch.zeros((), device="cpu")
     wide = widest(found[0].device)
     return torch.stack([value.to(found[0].device, wide) for value in found]).sum()
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tests.compatibility import architectures as ours
 from tests.compatibility.comparing import Tried, exact
 from tests.compatibility.frameworks import need
+from tests.device import accelerators
 
 C, TRUSTED, CLASSES = 5, 4, 3
 DOUBLE_BACKWARD = "exact, by double backward"
@@ -91,7 +92,13 @@ def sentences(model: nn.Module) -> Tried:
     return Tried(model, classify, *pair, "head")
 
 
-@tried("LSTM")
+BY_CUDNN = pytest.mark.skipif(
+    bool(accelerators()),
+    reason="cuDNN's recurrent layers have no forward-mode rule and no second derivative",
+)
+
+
+@tried("LSTM", marks=[BY_CUDNN])
 def lstm() -> Tried:
     return sentences(ours.Recurrent(nn.LSTM).double())
 
@@ -101,18 +108,26 @@ def lstm() -> Tried:
     DOUBLE_BACKWARD,
     note="on a CPU its kernel has no forward-mode rule",
     tolerance=1e-5,
-    marks=[pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")],
+    marks=[
+        BY_CUDNN,
+        pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN"),
+    ],
 )
 def lstm_float32() -> Tried:
     return sentences(ours.Recurrent(nn.LSTM))
 
 
-@tried("GRU")
+@tried("GRU", marks=[BY_CUDNN])
 def gru() -> Tried:
     return sentences(ours.Recurrent(nn.GRU).double())
 
 
-@tried("GRU on packed sequences", DOUBLE_BACKWARD, note="packing has no forward-mode rule")
+@tried(
+    "GRU on packed sequences",
+    DOUBLE_BACKWARD,
+    note="packing has no forward-mode rule",
+    marks=[BY_CUDNN],
+)
 def packed_gru() -> Tried:
     pair = [(torch.randint(11, (n, 6)), torch.randint(2, 7, (n,)), labels(n)) for n in (C, TRUSTED)]
     return Tried(ours.Packed().double(), classify, *pair, "head")

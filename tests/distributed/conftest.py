@@ -6,6 +6,11 @@ import torch.distributed as dist
 from tests.distributed.ranks import Ranks
 
 
+@pytest.fixture(autouse=True)
+def _as_the_ranks_are(on_the_cpu):
+    """They compute on the CPU, and what they find is compared with what is computed here."""
+
+
 def _ranks(tmp_path_factory, world):
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("this build of PyTorch has no gloo backend: no two ranks on the CPU")

@@ -13,7 +13,7 @@ from tests.distributed.problems import CLASSES, COUNT, LOSS, SIDE, Plain
 
 STEPS = 3
 # The second rank's batch is one shorter, one of its rows is the first's too.
-IDS = [torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([6, 7, 2, 9, 10])]
+IDS = [torch.tensor(ids, device="cpu") for ids in ([0, 1, 2, 3, 4, 5], [6, 7, 2, 9, 10])]
 
 
 def batches():

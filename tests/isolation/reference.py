@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.device import random_state, set_random_state
 from tests.oracle import flat
 from tests.problems import per_sample
 
@@ -17,10 +18,10 @@ def similarity_on_copies(
     model: nn.Module, forward: Callable[[nn.Module, Any], Tensor], noisy: Any, trusted: Any
 ) -> Tensor:
     """Whatever a pass leaves in a model or a batch, the next one starts from fresh copies."""
-    state = torch.get_rng_state()
+    state = random_state()
 
     def gradient(batch: Any, which: int | None) -> tuple[Tensor, int]:
-        torch.set_rng_state(state)
+        set_random_state(state)
         twin, batch = copy.deepcopy((model, batch))
         parameters = [p for p in twin.parameters() if p.requires_grad]
         losses = per_sample(forward(twin, batch))
@@ -31,5 +32,5 @@ def similarity_on_copies(
     v, _ = gradient(trusted, None)
     rows = [gradient(noisy, 0)]
     rows += [gradient(noisy, i) for i in range(1, rows[0][1])]
-    torch.set_rng_state(state)
+    set_random_state(state)
     return torch.stack([row for row, _ in rows]) @ v

@@ -144,7 +144,7 @@ CONTAINERS = {
     "namespace": lambda x: types.SimpleNamespace(x=x),
     "return type": lambda x: torch.max(x, dim=0),
     "packed": lambda x: packed([x, x[:1]], enforce_sorted=True),
-    "array of objects": lambda x: np.array([x, None], dtype=object),
+    "array of objects": lambda x: np.array([x.cpu(), None], dtype=object),
 }
 
 
@@ -249,7 +249,11 @@ def test_what_is_known_by_who_it_is_stays():
 
 
 def test_random_number_generators_start_where_they_stood():
-    owns = [torch.Generator().manual_seed(3), random.Random(3), np.random.default_rng(3)]
+    owns = [
+        torch.Generator(torch.get_default_device()).manual_seed(3),
+        random.Random(3),
+        np.random.default_rng(3),
+    ]
     for own, draw in zip(
         owns,
         (
@@ -338,12 +342,16 @@ class Cache:
         return torch.stack(self.keys[layer]).sum(0) * self.calls
 
 
+def stream():
+    return torch.Generator(torch.get_default_device()).manual_seed(7)
+
+
 class Item:
     __slots__ = ("cache", "generator", "x", "y")
 
     def __init__(self, x, y):
         self.x, self.y, self.cache = x, y, Cache()
-        self.generator = torch.Generator().manual_seed(7)
+        self.generator = stream()
 
 
 class Reading(nn.Module):
@@ -423,7 +431,7 @@ def test_score_leaves_both_batches_as_they_came():
     MetaReweighter(model, forward=losses).score(noisy, trusted)
     assert torch.equal(noisy.x, x)
     assert noisy.cache.calls == trusted.cache.calls == 0
-    assert torch.equal(noisy.generator.get_state(), torch.Generator().manual_seed(7).get_state())
+    assert torch.equal(noisy.generator.get_state(), stream().get_state())
 
 
 @pytest.mark.compatibility("batch", "Inputs that require a gradient", "exact")

@@ -15,7 +15,8 @@ LARGE = 2**20 + 1
 def batch() -> tuple[Tensor, Tensor]:
     generator = torch.Generator("cpu").manual_seed(0)
     x = torch.randn(6, 4, generator=generator, device="cpu")
-    return x, torch.randint(0, 3, (6,), generator=generator, device="cpu")
+    y = torch.randint(0, 3, (6,), generator=generator, device="cpu")
+    return x.to(torch.get_default_device()), y.to(torch.get_default_device())
 
 
 def test_passes_share_the_parameters_numbers_once_they_are_known_to_leave_them_alone():

@@ -83,7 +83,7 @@ def reference(model: nn.Module, noisy: Any, trusted: Any) -> Tensor:
 
 CHANGES: dict[str, Callable[[Tensor], Tensor | None]] = {
     "reversed": lambda g: -g,
-    "masked": lambda g: g * (torch.arange(g.numel()).reshape(g.shape) % 3 > 0),
+    "masked": lambda g: g * (torch.arange(g.numel(), device=g.device).reshape(g.shape) % 3 > 0),
     "clipped": lambda g: g.clamp(-1e-3, 1e-3),
     "stopped": torch.zeros_like,
     "noted": lambda _g: None,

@@ -47,7 +47,7 @@ class Remembering(nn.Module):
             "object": Memory,
             "tuple": lambda: ({},),
         }.get(how, dict)()
-        self.generator = torch.Generator().manual_seed(3)
+        self.generator = torch.Generator(torch.get_default_device()).manual_seed(3)
         self.python = random.Random(3)
         self.numpy = np.random.default_rng(3)
         self.numbers = torch.zeros(2)

@@ -327,8 +327,9 @@ def test_a_checkpoint_goes_on_where_it_stopped():
     one(case.noisy, case.trusted, ids=IDS)
     other.load_state_dict(one.state_dict())
     for weigh in (one, other, copy.deepcopy(one)):
-        assert torch.equal(weigh.labels.probabilities, one.labels.probabilities)
-        assert torch.equal(weigh.labels.suggested, one.labels.suggested)
+        # A memory moves to where the first step is computed, and `other` has made none yet.
+        assert torch.equal(weigh.labels.probabilities.cpu(), one.labels.probabilities.cpu())
+        assert torch.equal(weigh.labels.suggested.cpu(), one.labels.suggested.cpu())
     steps = [w(case.noisy, case.trusted, ids=IDS) for w in (one, other)]
     assert torch.equal(steps[0].losses, steps[1].losses)
     with pytest.raises(ValueError, match="build it as it was built"):

@@ -131,7 +131,8 @@ class Jittered(torch.autograd.Function):
 
     @staticmethod
     def backward(_, gradient):
-        units = torch.randint(-2, 3, gradient.shape) * torch.finfo(gradient.dtype).eps
+        units = torch.randint(-2, 3, gradient.shape, device=gradient.device)
+        units = units * torch.finfo(gradient.dtype).eps
         return gradient + gradient.abs().amax(1, keepdim=True) * units
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 from tests.counting import operators_of
 from tests.derivative.beside_training.ruling import reruns
+from tests.device import accelerators
 
 CE = nn.CrossEntropyLoss(reduction="none")
 PROOFS = 3
@@ -34,7 +35,8 @@ def convolutions() -> nn.Module:
 def batch(shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator("cpu").manual_seed(seed)
     x = torch.randn(8, *shape, generator=generator, device="cpu")
-    return x, torch.randint(0, 3, (8,), generator=generator, device="cpu")
+    y = torch.randint(0, 3, (8,), generator=generator, device="cpu")
+    return x.to(torch.get_default_device()), y.to(torch.get_default_device())
 
 
 MODELS = {"perceptron": (perceptron, (16,)), "convolutions": (convolutions, (3, 8, 8))}
@@ -70,4 +72,5 @@ def test_a_step_runs_so_many_operators(name, scorer):
         run = operators_of(lambda: weigh(noisy, trusted).loss.backward())
     assert weigh._objective.passes - passes <= PASSES[scorer]
     assert not again, "operators that have no rule"
-    assert run <= MOST[name, scorer] * plain, (run / plain, run, plain)
+    if not accelerators():  # the bounds are of the operators that the CPU's kernels are made of
+        assert run <= MOST[name, scorer] * plain, (run / plain, run, plain)

@@ -28,7 +28,7 @@ def batch(seed: int) -> Batch:
     generator = torch.Generator("cpu").manual_seed(seed)
     x = torch.randn(SAMPLES, FEATURES, generator=generator, device="cpu")
     y = torch.randint(0, CLASSES, (SAMPLES,), generator=generator, device="cpu")
-    return x, y
+    return x.to(torch.get_default_device()), y.to(torch.get_default_device())
 
 
 def small() -> nn.Module:

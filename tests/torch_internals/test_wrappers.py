@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 import torch.distributed
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight import _torch_internals as internals
@@ -16,9 +16,14 @@ from tests.torch_internals.about import about
 DTYPES = {True: torch.bfloat16, False: torch.float32}
 
 
+def product() -> Tensor:
+    """On the CPU, as the autocast of these tests is."""
+    return torch.ones(2, 2, device="cpu") @ torch.ones(2, 2, device="cpu")
+
+
 def dtype_within(context: torch.autocast) -> torch.dtype:
     with context:
-        return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        return product().dtype
 
 
 @about("torch.autocast.__enter__")
@@ -31,7 +36,7 @@ def test_every_way_into_autocast_leads_through_the_one_put_there():
 
     @torch.autocast("cpu", dtype=torch.bfloat16)
     def decorated():
-        return torch.ones(2, 2) @ torch.ones(2, 2)
+        return product()
 
     with internals.entering_autocast(way):
         assert dtype_within(torch.autocast("cpu", dtype=torch.bfloat16)) is torch.bfloat16

@@ -157,7 +157,11 @@ def test_unrolled_keeps_no_gradient():
 
 def train(scorer, steps=5, rate=0.1, **options):
     """Scores and trusted sizes seen, step by step, while the model moves."""
-    case = mlp()
+    with torch.device("cpu"):  # one run, whatever device the tests are on and draw from
+        case = mlp()
+    device = torch.get_default_device()
+    case.model.to(device)
+    case.noisy, case.trusted = ((x.to(device), y.to(device)) for x, y in (case.noisy, case.trusted))
     weigh = MetaReweighter(case.model, case.loss, scorer=scorer, self_check=False, **options)
     sizes, scores = [], []
     case.model.register_forward_hook(lambda _module, _args, output: sizes.append(len(output)))

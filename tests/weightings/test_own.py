@@ -86,8 +86,8 @@ def test_a_context_knows_labels_margins_and_logits():
     training.step(0)
     (context,) = seen
     assert torch.equal(context.labels, y)
-    assert torch.equal(context.ids, ids)
-    assert torch.equal(context.groups, groups)
+    assert torch.equal(context.ids, ids.to(output.device))
+    assert torch.equal(context.groups, groups.to(output.device))
     assert_same(context.logits, output, 1e-12)
     margins = [row[c] - max(v for k, v in enumerate(row) if k != c)
                for row, c in zip(output.tolist(), y.tolist(), strict=True)]  # fmt: skip

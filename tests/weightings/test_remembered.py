@@ -81,7 +81,7 @@ def test_every_step_adds_the_mean_standardised_score_of_each_row(kind, rate):
 def test_a_sample_is_believed_by_the_prior_before_anything_is_known(prior):
     weighting = SampleWeights(ROWS, prior=prior)
     training, loop = Training(weighting), Loop(1.0)
-    assert_same(weighting.weights, torch.sigmoid(torch.full((ROWS,), prior)), 1e-6)
+    assert_same(weighting.weights, torch.sigmoid(torch.full_like(weighting.weights, prior)), 1e-6)
     for number in range(3):
         _, ids, _ = training.batch(number, 8)
         step = training.step(number)
@@ -209,7 +209,7 @@ def test_ignored_elements_have_no_part():
     training, loop = Training(weighting, sequence=4, granularity="element"), Loop(1.0)
     step = training.step(0, 5, noisy=(x, y))
     counted = y != -100
-    rows = ids.unsqueeze(1).expand(5, 4)[counted]
+    rows = ids.unsqueeze(1).expand(5, 4)[counted.cpu()]
     loop.learn(rows, step.scores["gradient_similarity"][counted])
     assert_same(step.weights[counted], shares(loop.logits(rows)), TOLERANCE)
     assert not step.weights[~counted].any()

@@ -118,12 +118,14 @@ def test_values_tend_to_the_mean_score_by_the_pull():
 def toy(features, kind, seed=0):
     """Three clusters; of 300 samples 100 have a wrong label. Returns weights, and which are bad."""
     stream = torch.Generator(device="cpu").manual_seed(seed)
-    centres = 2.5 * torch.eye(3, 6)
-    truth = torch.arange(300) % 3
-    x = centres[truth] + 0.7 * torch.randn(300, 6, generator=stream)
-    bad = torch.arange(300) < 100
-    y = torch.where(bad, (truth + 1 + torch.arange(300) // 3 % 2) % 3, truth)
-    trusted = centres[torch.arange(15) % 3] + 0.7 * torch.randn(15, 6, generator=stream)
+    with torch.device("cpu"):
+        centres = 2.5 * torch.eye(3, 6)
+        truth = torch.arange(300) % 3
+        x = centres[truth] + 0.7 * torch.randn(300, 6, generator=stream)
+        bad = torch.arange(300) < 100
+        y = torch.where(bad, (truth + 1 + torch.arange(300) // 3 % 2) % 3, truth)
+        trusted = centres[torch.arange(15) % 3] + 0.7 * torch.randn(15, 6, generator=stream)
+    x, bad, y, trusted = (t.to(torch.get_default_device()) for t in (x, bad, y, trusted))
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
     weighting = WeightNet(features=features, num_samples=300, num_classes=3)
@@ -133,7 +135,7 @@ def toy(features, kind, seed=0):
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(30):
-        for ids in torch.randperm(300, generator=stream).split(50):
+        for ids in torch.randperm(300, generator=stream, device="cpu").split(50):
             step = weigh((x[ids], y[ids]), (trusted, torch.arange(15) % 3), ids=ids)
             optimizer.zero_grad()
             step.loss.backward()

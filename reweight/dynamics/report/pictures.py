@@ -53,7 +53,7 @@ def _as_tensor(image: Any) -> Tensor:
     if isinstance(image, Tensor):
         return image.detach().cpu()
     try:
-        return torch.as_tensor(image).cpu()
+        return torch.as_tensor(image, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"a picture must be a tensor, an array or a PIL image; got {type(image).__name__}."

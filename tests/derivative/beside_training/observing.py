@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reweight._derivative.beside_training import NotFollowed, TangentMode
 from tests.comparing import assert_same
-from tests.device import accelerators, random_state
+from tests.device import accelerators, near, random_state
 from tests.problems import float64
 
 Program = Callable[..., Tensor]
@@ -94,13 +94,14 @@ def by_rows(out: Tensor, leaves: Sequence[Tensor], direction: Sequence[Tensor]) 
         gradients = torch.autograd.grad(entry, leaves, retain_graph=True, allow_unused=True)
         parts = zip(gradients, direction, strict=True)
         rows.append(sum((g.to_dense() * v).sum() for g, v in parts if g is not None))
-    return torch.stack([torch.as_tensor(row, dtype=out.dtype) for row in rows]).reshape(out.shape)
+    rows = [torch.as_tensor(row, dtype=out.dtype, device=out.device) for row in rows]
+    return torch.stack(rows).reshape(out.shape)
 
 
 def identical(one: Tensor, other: Tensor) -> bool:
     if one.is_sparse:
         one, other = one.to_dense(), other.to_dense()
-    return one.dtype == other.dtype and torch.equal(one.nan_to_num(7.5), other.nan_to_num(7.5))
+    return near(one.nan_to_num(7.5), other.nan_to_num(7.5))
 
 
 def graph(out: Tensor) -> list[str]:

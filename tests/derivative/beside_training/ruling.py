@@ -15,6 +15,7 @@ from reweight._derivative.beside_training import TangentMode
 from reweight._derivative.beside_training.rerun import Rerun
 from tests.comparing import assert_same
 from tests.derivative.beside_training.observing import Program, observe
+from tests.device import accelerators
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def ruled(
     direction = tuple(torch.randn_like(x) for x in values)
     leaves = [x.clone().requires_grad_() for x in values]
     torch.manual_seed(1)
-    with TangentMode(zip(leaves, direction, strict=True)) as mode:
+    with TangentMode(zip(leaves, direction, strict=True), accelerators()) as mode:
         out = program(*leaves)
     torch.manual_seed(1)
     with sdpa_kernel(SDPBackend.MATH):

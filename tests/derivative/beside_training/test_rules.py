@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.derivative.beside_training.observing import observe, observe_module
+from tests.device import accelerators
 
 f64 = torch.float64
 
@@ -122,7 +123,10 @@ def test_batch_norm(dimensions, statistics, momentum, affine, training, dtype):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_called_by_hand(training):
+@pytest.mark.parametrize("call", ["keywords", "positions", "only_bias", "only_weight"])
+def test_batch_norm_called_by_hand(call, training):
+    if call == "only_bias" and accelerators():
+        pytest.skip("PyTorch's CUDA kernel returns a gradient of no numbers for a bias alone")
     mean, var = rand(3).abs(), rand(3, seed=1).abs() + 1
 
     def keywords(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
@@ -140,8 +144,9 @@ def test_batch_norm_called_by_hand(training):
     def only_weight(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
         return F.batch_norm(x.detach(), mean.clone(), var.clone(), w, None, training) + b.sum()
 
-    for program in (keywords, positions, only_bias, only_weight):
-        observe(program, rand(4, 3, seed=5), rand(3, seed=2), rand(3, seed=3))
+    programs = (keywords, positions, only_bias, only_weight)
+    program = {program.__name__: program for program in programs}[call]
+    observe(program, rand(4, 3, seed=5), rand(3, seed=2), rand(3, seed=3))
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 4, 3), (2, 4, 2, 2), (1, 4, 2, 1, 2)])
