@@ -141,7 +141,7 @@ def test_amp_trains_in_bfloat16():
 
     def look(_x: Any, _y: Any, y_pred: Any, loss: Any) -> float:
         kinds.append(y_pred.dtype)
-        return float(loss)
+        return loss.item()
 
     update, _, noisy = updating(amp_mode="amp", scaler=torch.amp.GradScaler("cpu"))
     update._output_transform = look

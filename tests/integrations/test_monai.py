@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reweight import (
     GradientSimilarity,
     GroupWeights,
+    LastLayerGradient,
     MetaReweighter,
     SampleWeights,
     TrainingDynamics,
