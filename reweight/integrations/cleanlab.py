@@ -10,17 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from cleanlab.datalab.internal.issue_manager import IssueManager
+from cleanlab.datalab.internal.issue_manager_factory import register
 
 from reweight.dynamics import LabelIssues, TrainingDynamics
-
-try:
-    from cleanlab.datalab.internal.issue_manager import IssueManager
-    from cleanlab.datalab.internal.issue_manager_factory import register
-except ImportError as error:
-    raise ImportError(
-        'the issue type "reweight" is one of cleanlab\'s Datalab, which needs more than cleanlab '
-        'itself: pip install "cleanlab[datalab]".'
-    ) from error
 
 __all__ = ["ReweightIssueManager"]
 

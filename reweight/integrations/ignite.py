@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from reweight._step.batches import describe
 from reweight.integrations._ignite import Accumulation, Reweighting, from_key
 from reweight.integrations._ignite.keys import Key
 from reweight.integrations._ignite.reweighting import without_graph
@@ -143,7 +144,7 @@ def reweighted_update(
         scaler: A ``GradScaler``; ``True`` makes one.
 
     Raises:
-        TypeError: If ``reweighter`` holds the model, a loss or a forward function.
+        TypeError: If ``reweighter`` is no dict, or holds the model, a loss or a forward function.
         ValueError: If the number of steps is below 1, there is a scaler and no ``amp_mode``, or
             something is remembered by ids or groups and a batch is said to have none.
 
@@ -165,6 +166,11 @@ def reweighted_update(
     def prepare(batch: Any) -> Any:
         if prepare_batch is not None:
             return tuple(prepare_batch(batch, device=device, non_blocking=non_blocking))
+        if not isinstance(batch, tuple | list) or len(batch) < 2:
+            raise TypeError(
+                f"a batch must begin with (x, y), and this is {describe(batch)}. Give "
+                f"prepare_batch=, a function (batch, device=, non_blocking=) -> (x, y)."
+            )
         return tuple(_moved(part, device, non_blocking) for part in batch[:2])
 
     def run(x: Any, model: nn.Module) -> Any:

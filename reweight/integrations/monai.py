@@ -58,8 +58,8 @@ class ReweightedTrainer(SupervisedTrainer):  # type: ignore[misc]
             batch is taken one sample at a time (:func:`per_sample`).
 
     Raises:
-        TypeError: If ``reweighter`` holds the model, a loss or a forward function, or
-            ``iteration_update`` is given.
+        TypeError: If ``reweighter`` is no dict, or holds the model, a loss or a forward function;
+            if ``iteration_update`` is given.
         ValueError: If the loss is of the batch as a whole, or something is remembered by ids or
             groups and a batch is said to have none.
 

@@ -209,13 +209,3 @@ def test_the_import_alone_registers_it_for_every_task_without_a_word():
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert ran.stdout == ""
-
-
-def test_without_datalab_the_import_says_what_to_install():
-    code = (
-        "import sys; sys.modules['datasets'] = None\n"
-        "try:\n    import reweight.integrations.cleanlab\n"
-        "except ImportError as error:\n    print(error)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert 'pip install "cleanlab[datalab]"' in ran.stdout

@@ -178,6 +178,8 @@ def test_what_goes_wrong_is_said():
         updating(amp_mode="apex")
     with pytest.raises(ValueError, match='give amp_mode="amp" too'):
         updating(scaler=True)
+    with pytest.raises(TypeError, match=r"a batch must begin with \(x, y\), and this is a dict"):
+        run(updating()[0], [{"x": torch.ones(2, 4)}], 1)
     update, _, noisy = updating(ids_key=3)
     with pytest.raises(ValueError, match="the batch has no 3 to take ids from; it has 3 parts"):
         run(update, noisy, 1)

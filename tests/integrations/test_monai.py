@@ -165,6 +165,14 @@ def test_equal_weights_are_the_training_of_monai():
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-6)
 
 
+def test_a_compiled_network_is_trained_all_the_same():
+    engine = trainer(1, meta=True, compile=True, compile_kwargs={"backend": "eager"})
+    engine.run()
+    for found, step in zip(engine.seen, plain_loop(1)[1], strict=True):
+        torch.testing.assert_close(found.weights, step.weights)
+    assert engine.state.output[0]["pred"].meta["filename_or_obj"].startswith("scan")
+
+
 def test_events_come_in_order_with_what_they_are_about():
     seen: list[tuple[str, set[str]]] = []
     engine = trainer(1, decollate=False)
@@ -481,6 +489,20 @@ def test_classification_with_cross_entropy_has_label_issues_and_mended_labels():
     assert issues.parts["times_seen"].tolist() == [3] * NOISY
 
 
+def test_voxels_are_weighed_one_by_one_with_a_loss_of_voxels():
+    def each(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output, target[:, 0].long(), reduction="none")
+
+    each.reduction = "none"  # type: ignore[attr-defined]
+    engine = trainer(
+        1,
+        loss=each,
+        options={"granularity": "element", "scorer": GradientSimilarity("forward")},
+    )
+    engine.run()
+    assert engine.state.output[0]["weights"].shape == (8, 8)
+
+
 def test_scores_are_checked_on_batches_of_the_loaders():
     engine = trainer(1, meta=True)
     report = engine.check(next(iter(loaders(meta=True)[0])), next(iter(loaders(meta=True)[1])))
@@ -492,6 +514,8 @@ def test_what_goes_wrong_is_said():
         trainer(iteration_update=print)
     with pytest.raises(TypeError, match="reweighter options hold 'loss'"):
         trainer(options={"loss": nn.MSELoss()})
+    with pytest.raises(TypeError, match=r"reweighter must be a dict of what .* got SampleW"):
+        trainer(options=SampleWeights(NOISY))
     with pytest.raises(ValueError, match="one Dice of all samples together"):
         trainer(loss=DiceLoss(batch=True))
     with pytest.raises(TypeError, match="trusted_loader is an iterator"):

@@ -36,6 +36,11 @@ class Reweighting:
         trusted_loader: Iterable[Any],
         options: Mapping[str, Any],
     ) -> None:
+        if not isinstance(options, Mapping):
+            raise TypeError(
+                f"reweighter must be a dict of what MetaReweighter takes besides model and loss, "
+                f'such as {{"trusted_coefficient": 0.1}}; got {type(options).__name__}.'
+            )
         for name in {"model", "loss", "forward"} & options.keys():
             raise TypeError(
                 f"reweighter options hold {name!r}, which the trainer has already: give it the "
