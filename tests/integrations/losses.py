@@ -63,60 +63,68 @@ def planes_with_ignored() -> Batch:
 WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
 
 
+def m() -> Any:
+    """MONAI's losses, imported when one is built."""
+    from monai import losses
+
+    return losses
+
+
 def monai_losses() -> dict[str, tuple[Callable[[], Any], Callable[[], Batch]]]:
     """By name, what builds the loss and a batch."""
-    from monai import losses as m
-
     named_ = {"to_onehot_y": True, "softmax": True}
     return {
-        "Dice": (lambda: m.DiceLoss(**named_), named),
-        "Dice, sum": (lambda: m.DiceLoss(**named_, reduction="sum"), named),
-        "Dice, one channel": (lambda: m.DiceLoss(sigmoid=True), binary),
+        "Dice": (lambda: m().DiceLoss(**named_), named),
+        "Dice, sum": (lambda: m().DiceLoss(**named_, reduction="sum"), named),
+        "Dice, one channel": (lambda: m().DiceLoss(sigmoid=True), binary),
         "Dice, weights, no background": (
-            lambda: m.DiceLoss(**named_, include_background=False, weight=WEIGHT[1:]),
+            lambda: m().DiceLoss(**named_, include_background=False, weight=WEIGHT[1:]),
             named,
         ),
         "Dice, jaccard, squared": (
-            lambda: m.DiceLoss(softmax=True, jaccard=True, squared_pred=True),
+            lambda: m().DiceLoss(softmax=True, jaccard=True, squared_pred=True),
             hot,
         ),
-        "MaskedDice": (lambda: m.MaskedDiceLoss(**named_), named),
-        "GeneralizedDice": (lambda: m.GeneralizedDiceLoss(**named_), named),
+        "MaskedDice": (lambda: m().MaskedDiceLoss(**named_), named),
+        "GeneralizedDice": (lambda: m().GeneralizedDiceLoss(**named_), named),
         "GeneralizedDice, sum": (
-            lambda: m.GeneralizedDiceLoss(**named_, reduction="sum", w_type="simple"),
+            lambda: m().GeneralizedDiceLoss(**named_, reduction="sum", w_type="simple"),
             named,
         ),
-        "Tversky": (lambda: m.TverskyLoss(**named_, alpha=0.3, beta=0.7), named),
-        "Focal": (lambda: m.FocalLoss(to_onehot_y=True), named),
-        "Focal, sum": (lambda: m.FocalLoss(to_onehot_y=True, reduction="sum"), named),
+        "Tversky": (lambda: m().TverskyLoss(**named_, alpha=0.3, beta=0.7), named),
+        "Focal": (lambda: m().FocalLoss(to_onehot_y=True), named),
+        "Focal, sum": (lambda: m().FocalLoss(to_onehot_y=True, reduction="sum"), named),
         "Focal, softmax, weights": (
-            lambda: m.FocalLoss(to_onehot_y=True, use_softmax=True, weight=WEIGHT),
+            lambda: m().FocalLoss(to_onehot_y=True, use_softmax=True, weight=WEIGHT),
             named,
         ),
-        "DiceCE": (lambda: m.DiceCELoss(**named_), named),
-        "DiceCE, sum": (lambda: m.DiceCELoss(**named_, reduction="sum", lambda_ce=0.3), named),
-        "DiceCE, one channel": (lambda: m.DiceCELoss(sigmoid=True, lambda_dice=2), binary),
-        "DiceCE, one-hot": (lambda: m.DiceCELoss(softmax=True), hot),
-        "DiceCE, soft": (lambda: m.DiceCELoss(softmax=True), soft),
-        "DiceCE, weights": (lambda: m.DiceCELoss(**named_, weight=WEIGHT), named),
+        "DiceCE": (lambda: m().DiceCELoss(**named_), named),
+        "DiceCE, sum": (lambda: m().DiceCELoss(**named_, reduction="sum", lambda_ce=0.3), named),
+        "DiceCE, one channel": (lambda: m().DiceCELoss(sigmoid=True, lambda_dice=2), binary),
+        "DiceCE, one-hot": (lambda: m().DiceCELoss(softmax=True), hot),
+        "DiceCE, soft": (lambda: m().DiceCELoss(softmax=True), soft),
+        "DiceCE, weights": (lambda: m().DiceCELoss(**named_, weight=WEIGHT), named),
         "DiceCE, weights, smoothing, one-hot": (
-            lambda: m.DiceCELoss(softmax=True, weight=WEIGHT, label_smoothing=0.1),
+            lambda: m().DiceCELoss(softmax=True, weight=WEIGHT, label_smoothing=0.1),
             hot,
         ),
-        "DiceFocal": (lambda: m.DiceFocalLoss(**named_), named),
+        "DiceFocal": (lambda: m().DiceFocalLoss(**named_), named),
         "DiceFocal, sum": (
-            lambda: m.DiceFocalLoss(**named_, reduction="sum", gamma=1.5, lambda_focal=0.5),
+            lambda: m().DiceFocalLoss(**named_, reduction="sum", gamma=1.5, lambda_focal=0.5),
             named,
         ),
-        "DiceFocal, weights": (lambda: m.DiceFocalLoss(softmax=True, weight=WEIGHT.tolist()), hot),
-        "GeneralizedDiceFocal": (lambda: m.GeneralizedDiceFocalLoss(**named_), named),
+        "DiceFocal, weights": (
+            lambda: m().DiceFocalLoss(softmax=True, weight=WEIGHT.tolist()),
+            hot,
+        ),
+        "GeneralizedDiceFocal": (lambda: m().GeneralizedDiceFocalLoss(**named_), named),
         "GeneralizedWassersteinDice": (
-            lambda: m.GeneralizedWassersteinDiceLoss(torch.ones(3, 3).double() - torch.eye(3)),
+            lambda: m().GeneralizedWassersteinDiceLoss(torch.ones(3, 3).double() - torch.eye(3)),
             named,
         ),
-        "SSIM": (lambda: m.SSIMLoss(2, win_size=3), lambda: (logits(1).sigmoid(), binary()[1])),
-        "Hausdorff": (lambda: m.HausdorffDTLoss(softmax=True), hot),
-        "clDice": (lambda: m.SoftclDiceLoss(), lambda: (logits(3).softmax(1), one_hot(3))),
+        "SSIM": (lambda: m().SSIMLoss(2, win_size=3), lambda: (logits(1).sigmoid(), binary()[1])),
+        "Hausdorff": (lambda: m().HausdorffDTLoss(softmax=True), hot),
+        "clDice": (lambda: m().SoftclDiceLoss(), lambda: (logits(3).softmax(1), one_hot(3))),
     }
 
 

@@ -153,7 +153,7 @@ def test_amp_trains_in_bfloat16():
 
 def test_batches_are_prepared_and_outputs_transformed_as_asked():
     update, _, noisy = updating(
-        prepare_batch=lambda batch, device, non_blocking: (2 * batch[0], batch[1]),  # noqa: ARG005
+        prepare_batch=lambda batch, **_options: (2 * batch[0], batch[1]),
         model_fn=lambda model, x: (model(x), "more"),
         model_transform=lambda output: output[0],
         output_transform=lambda x, y, y_pred, loss: (x, y, y_pred, loss),
