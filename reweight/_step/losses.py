@@ -24,7 +24,9 @@ Granularity = Literal["sample", "element"]
 
 _MEND = (
     'Build the loss with reduction="none" (for example '
-    'nn.CrossEntropyLoss(reduction="none")), so that it returns one value per sample.'
+    'nn.CrossEntropyLoss(reduction="none")), so that it returns one value per sample. '
+    "A loss that has no such option, as MONAI's DiceCELoss, is made one by "
+    "reweight.integrations.monai.per_sample(loss)."
 )
 
 
