@@ -1,5 +1,6 @@
 """A classifier in scikit-learn's style: ``ReweightedClassifier().fit(X, y, trusted=mask)``."""
 
+# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 from typing import Any, Self
@@ -7,17 +8,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
+from torch import nn
 
-from reweight._warnings import warn
 from reweight.errors import check_number, check_whole
-from reweight.integrations._sklearn import building, params, results
-from reweight.integrations._sklearn import rows as given
+from reweight.integrations._sklearn import params, results
+from reweight.integrations._sklearn.fitting import begun, taken_up
+from reweight.integrations._sklearn.given import given_rows
 from reweight.integrations._sklearn.network import MLP
-from reweight.integrations._sklearn.outputs import check_outputs
-from reweight.integrations._sklearn.random import OwnRandom
+from reweight.integrations._sklearn.rows import as_inputs, on_the_cpu
 from reweight.integrations._sklearn.training import Training
 
 __all__ = ["MLP", "ReweightedClassifier"]
@@ -121,7 +120,8 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.warm_start = warm_start
         self.verbose = verbose
         params.check_names(options, self)
-        vars(self).update(options)
+        for name, value in options.items():
+            setattr(self, name, value)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return all parameters by name, those with a prefix among them."""
@@ -136,7 +136,8 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         more = {name: parameters[name] for name in parameters if params.prefix_of(name)}
         super().set_params(**{k: v for k, v in parameters.items() if k not in more})
-        vars(self).update(more)
+        for name, value in more.items():
+            setattr(self, name, value)
         return self
 
     def __sklearn_clone__(self) -> Self:
@@ -161,7 +162,7 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X_trusted: Rows that are rightly labelled, like those of X. A ``Pipeline`` does not
                 transform them: give ``trusted`` there.
             y_trusted: Their classes.
-            trusted: A mask, ``(N,)`` bool, or the places in X of the rows that are rightly labelled.
+            trusted: Which rows of X are rightly labelled: a mask, ``(N,)`` bool, or their places.
                 In cross-validation it must be a mask, which is cut as X is.
 
         Returns:
@@ -174,110 +175,30 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_whole("max_epochs", self.max_epochs)
         check_whole("batch_size", self.batch_size)
+        if self.trusted_batch_size is not None:
+            check_whole("trusted_batch_size", self.trusted_batch_size)
         check_number("lr", self.lr)
-        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
-        x, labels_given = self._validated(X, y)
-        mask = x_judges = y_judges = None
-        if (X_trusted is None) != (y_trusted is None):
-            raise ValueError("X_trusted and y_trusted must be given together.")
-        if X_trusted is not None:
-            if trusted is not None:
-                raise ValueError("give either X_trusted and y_trusted, or trusted, not both.")
-            x_judges, y_judges = self._validated(X_trusted, y_trusted, trusted=True)
-            given.warn_of_scale(x, x_judges)
-        elif trusted is not None:
-            mask = given.marked(trusted, len(x), cloned=getattr(self, "_is_clone", False))
-        self.classes_, codes, codes_judges = given.encoded(labels_given, y_judges)
-        if mask is not None:
-            codes_judges = codes[torch.as_tensor(mask)]
-        judged = mask is not None or x_judges is not None
-        if judged:
-            weighed = codes if mask is None else codes[torch.as_tensor(~mask)]
-            given.warn_of_classes(self.classes_, weighed, codes_judges)
+        index = X.index if hasattr(X, "iloc") else None  # of a frame
+        given = given_rows(self, X, y, X_trusted, y_trusted, trusted)
+        training: Training | None = getattr(self, "_training", None)
+        if self.warm_start and training is not None:
+            training = taken_up(self, training, given)
         else:
-            warn(
-                "no trusted rows were given, so all rows count alike: this is plain training. Say "
-                "which rows are surely right by trusted=mask, or X_trusted= and y_trusted=."
-            )
-        training = self._continued(codes, mask) or self._begun(x, codes, mask, judged=judged)
-        with training.random():
-            inputs = given.as_inputs(x, training.module)
-            judges = None
-            if mask is not None:
-                judges = (inputs, codes, torch.as_tensor(np.flatnonzero(mask)))
-            elif x_judges is not None:
-                own = given.as_inputs(x_judges, training.module)
-                judges = (own, codes_judges, torch.arange(len(own)))
-            training.run(
-                inputs,
-                judges,
-                sizes=(self.batch_size, self.trusted_batch_size or self.batch_size),
-                epochs=self.max_epochs,
-                say=print if self.verbose else lambda _: None,
-            )
+            training = begun(self, given)
+        training.run(
+            given,
+            sizes=(self.batch_size, self.trusted_batch_size or self.batch_size),
+            epochs=self.max_epochs,
+            say=print if self.verbose else lambda _: None,
+        )
         self._tell(training, index)
         return self
-
-    def _validated(self, x: Any, y: Any, *, trusted: bool = False) -> tuple[Any, Any]:
-        name = "y_trusted" if trusted else "y"
-        x = validate_data(self, given.on_the_cpu(x), reset=not trusted, allow_nd=True)
-        if y is None:
-            raise ValueError(
-                "This ReweightedClassifier estimator requires y to be passed, but the target y is "
-                "None."
-            )
-        classes = given.as_classes(y, name)
-        if len(classes) != len(x):
-            raise ValueError(f"{name} has {len(classes)} rows, and its inputs {len(x)}.")
-        return x, classes
-
-    def _begun(
-        self, x: Any, codes: Tensor, mask: np.ndarray[Any, Any] | None, *, judged: bool
-    ) -> Training:
-        def options(prefix: str) -> dict[str, Any]:
-            return params.options_of(self, prefix)
-
-        device = torch.device(self.device)
-        count = len(self.classes_)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 4))
-        random = OwnRandom(seed, device)
-        with random():
-            module = building.build_module(
-                self.module, options("module"), int(np.prod(x.shape[1:])), count
-            ).to(device)
-            criterion = building.build_criterion(self.criterion, options("criterion"))
-            if isinstance(criterion, nn.Module):
-                criterion.to(device)
-            few = given.as_inputs(x[:4], module).to(device)
-            check_outputs(module, criterion, few, count)
-            optimizer = building.build_optimizer(
-                self.optimizer, options("optimizer"), self.lr, [module, criterion]
-            )
-            reweighter = building.build_reweighter(
-                self, options, module, criterion, (len(x), count), judged=judged
-            )
-        return Training(random, module, optimizer, reweighter, codes, mask)
-
-    def _continued(self, codes: Tensor, mask: np.ndarray[Any, Any] | None) -> Training | None:
-        training: Training | None = getattr(self, "_training", None)
-        if not self.warm_start or training is None:
-            return None
-        same = torch.equal(codes, training.labels) and (
-            mask is training.trusted is None
-            or (mask is not None and np.array_equal(mask, training.trusted))
-        )
-        if not same:
-            raise ValueError(
-                "warm_start=True goes on with the rows of the last fit, of which something is "
-                "remembered each; these have other labels or other trusted rows. Give the same, "
-                "or set warm_start=False to begin anew."
-            )
-        return training
 
     def _tell(self, training: Training, index: Any) -> None:
         dynamics = training.reweighter.dynamics
         assert dynamics is not None
         self._training = training
+        self.classes_ = training.classes
         self.module_ = training.module
         self.optimizer_ = training.optimizer
         self.reweighter_ = training.reweighter
@@ -290,18 +211,19 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
         """Return the probability of each class, ``(N, K)``: the softmax of the module's logits."""
-        check_is_fitted(self)
-        x = validate_data(self, given.on_the_cpu(X), reset=False, allow_nd=True)
+        check_is_fitted(self, "module_")
+        x = validate_data(self, on_the_cpu(X), reset=False, allow_nd=True)
         device = next((p.device for p in self.module_.parameters()), torch.device(self.device))
         self.module_.eval()
         with torch.no_grad():
             parts = [
                 self.module_(part.to(device)).cpu().double().softmax(dim=1)
-                for part in given.as_inputs(x, self.module_).split(self.batch_size)
+                for part in torch.split(as_inputs(x, self.module_), self.batch_size)
             ]
         return torch.cat(parts).numpy()
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
         """Return the likeliest class of each row, ``(N,)``."""
-        found: np.ndarray[Any, Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        found: np.ndarray[Any, Any] = self.classes_[likeliest]
         return found

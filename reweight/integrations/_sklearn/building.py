@@ -66,7 +66,7 @@ def build_criterion(given: Any, options: Mapping[str, Any]) -> Any:
             f"criterion is no class, so criterion__{next(iter(options))}= cannot be handed to it."
         )
     criterion = copy.deepcopy(given)
-    if isinstance(criterion, nn.Module) and isinstance(getattr(criterion, "reduction", None), str):
+    if isinstance(getattr(criterion, "reduction", None), str):
         criterion.reduction = "none"
     return criterion
 
@@ -125,7 +125,7 @@ def build_reweighter(
     labels, weighting = classifier.labels, classifier.weighting
     if isinstance(labels, str) and labels == "auto":
         labels = "mended" if weighting is None else None
-    return MetaReweighter(
+    reweighter = MetaReweighter(
         module,
         criterion,
         labels=_part("labels", labels, LABELS, sizes, options("labels")),
@@ -134,6 +134,9 @@ def build_reweighter(
         dynamics=dynamics,
         **more,
     )
+    # The ways to take a score differ in rounding: chosen by the clock, no two fits would be alike.
+    reweighter._chooses = False
+    return reweighter
 
 
 def _part(

@@ -28,7 +28,7 @@ class OwnRandom:
         """Let PyTorch's global streams be these ones, and put them back at the end."""
         kind = self.device.type
         elsewhere: Any = None if kind == "cpu" else torch.get_device_module(self.device)
-        index = self.device.index
+        index: Any = self.device.index
         if index is None and elsewhere is not None and hasattr(elsewhere, "current_device"):
             index = elsewhere.current_device()
         devices = [] if elsewhere is None else [index or 0]

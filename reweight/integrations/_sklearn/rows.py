@@ -1,5 +1,6 @@
 """From what scikit-learn's users have to tensors, and what is wrong with it."""
 
+# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 from typing import Any
@@ -133,7 +134,7 @@ def _at(places: np.ndarray[Any, Any], count: int, *, cloned: bool) -> np.ndarray
 
 def warn_of_classes(classes: np.ndarray[Any, Any], y: Tensor, y_trusted: Tensor) -> None:
     """Warn of classes that no trusted row has."""
-    missing = sorted(set(y.unique().tolist()) - set(y_trusted.unique().tolist()))
+    missing = sorted(set(y.tolist()) - set(y_trusted.tolist()))
     if missing:
         names = ", ".join(repr(name) for name in classes[missing][:5].tolist())
         warn(

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from reweight._warnings import warn
 from reweight.errors import NonFiniteError
 from reweight.integrations._sklearn.batches import ShuffledBatches
+from reweight.integrations._sklearn.given import Given
 from reweight.integrations._sklearn.random import OwnRandom
+from reweight.integrations._sklearn.rows import as_inputs
 from reweight.meta_reweighter import MetaReweighter
 from reweight.paired import paired
 
@@ -26,11 +27,15 @@ class Training:
         module: What is trained.
         optimizer: Of its parameters.
         reweighter: What weighs each batch.
-        labels: The number of the class given to each row, ``(N,)``.
-        trusted: Which rows are trusted, ``None`` where those are given beside X.
+        given: The rows of the first fit.
+        settings: The parameters of the classifier, by which all that was built.
 
     Attributes:
         history: One entry an epoch.
+        labels: The number of the class given to each row, ``(N,)``.
+        classes: The classes.
+        trusted: Which rows are trusted, ``None`` where those are given beside X.
+        judged: Whether there are any.
     """
 
     def __init__(
@@ -39,23 +44,25 @@ class Training:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         reweighter: MetaReweighter,
-        labels: Tensor,
-        trusted: np.ndarray[Any, Any] | None,
+        given: Given,
+        settings: dict[str, Any],
     ) -> None:
         self.random = random
         self.module = module
         self.optimizer = optimizer
         self.reweighter = reweighter
-        self.labels = labels
-        self.trusted = trusted
+        self.settings = settings
+        self.labels: Tensor = given.codes
+        self.classes = given.classes
+        self.trusted = given.mask
+        self.judged: bool = given.judged
         self.history: list[dict[str, float]] = []
         self._orders = [torch.Generator().manual_seed(random.seed + n) for n in (1, 2)]
         self._stands: dict[str, Any] | None = None
 
     def run(
         self,
-        x: Tensor,
-        judges: tuple[Tensor, Tensor, Tensor] | None,
+        given: Given,
         *,
         sizes: tuple[int, int],
         epochs: int,
@@ -64,8 +71,7 @@ class Training:
         """Train for some epochs; one stopped by hand keeps what was learnt until then.
 
         Args:
-            x: The inputs of all rows.
-            judges: Inputs, labels and rows of the trusted ones, if there are any.
+            given: The rows.
             sizes: The most rows of a batch, and of a trusted batch.
             epochs: How many passes over the rows that are weighed.
             say: Told how each epoch went.
@@ -73,8 +79,16 @@ class Training:
         Raises:
             KeyboardInterrupt: If it is stopped before anything was learnt.
         """
-        weighed = np.ones(len(x), bool) if self.trusted is None else ~self.trusted
-        rows = torch.as_tensor(np.flatnonzero(weighed))
+        with self.random():
+            self._run(given, sizes, epochs, say)
+
+    def _run(
+        self, given: Given, sizes: tuple[int, int], epochs: int, say: Callable[[str], None]
+    ) -> None:
+        x = as_inputs(given.x, self.module)
+        judges = given.trusted(x, self.module)
+        weighed = torch.ones(len(x)) if self.trusted is None else torch.tensor(~self.trusted)
+        rows = weighed.nonzero().flatten()
         device = self.random.device
         noisy = ShuffledBatches(x, self.labels, rows, sizes[0], self._orders[0], device)
         trusted: Iterable[Any] = [None]
@@ -95,8 +109,8 @@ class Training:
             if not self.reweighter.dynamics.times_seen.any():
                 raise
             warn(
-                f"fit was stopped by hand in epoch {len(self.history) + 1} of {done + epochs}; what "
-                f"was learnt until then is kept, and fit with warm_start=True goes on from it."
+                f"fit was stopped by hand in epoch {len(self.history) + 1} of {done + epochs}; "
+                f"what was learnt until then is kept, and fit with warm_start=True goes on."
             )
         finally:
             self.optimizer.zero_grad()
