@@ -49,7 +49,7 @@ def small() -> nn.Module:
 @pytest.mark.usefixtures("same_way")
 def test_it_is_the_loop_of_the_readme_bit_for_bit(recipe, beside):
     x, y, _, mask, _ = toy()
-    options = dict(optimizer=torch.optim.SGD, lr=0.1, max_epochs=3, batch_size=32)
+    options = {"optimizer": torch.optim.SGD, "lr": 0.1, "max_epochs": 3, "batch_size": 32}
     clf = ReweightedClassifier(
         small(),
         weighting="sample" if recipe == "sample" else None,

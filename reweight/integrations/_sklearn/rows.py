@@ -102,7 +102,10 @@ def marked(trusted: Any, count: int, *, cloned: bool) -> np.ndarray[Any, Any]:
     else:
         mask = _at(values, count, cloned=cloned)
     if not mask.any():
-        raise ValueError("trusted marks no row of X, so nothing can judge the others.")
+        raise ValueError(
+            "trusted marks no row of X, so nothing can judge the others. In cross-validation let "
+            "every part have some: cv=StratifiedKFold(5, shuffle=True)."
+        )
     if mask.all():
         raise ValueError(
             "trusted marks every row of X, so there is none to weigh: train on them as ever."
