@@ -72,7 +72,7 @@ def test_a_mask_goes_through_pipelines_grid_search_and_cross_validation():
     given = {"params": {"trusted": MASK}, "error_score": "raise"}
     assert len(cross_val_score(quick(), X, Y, cv=folds, **given)) == 3
     with pytest.raises(ValueError, match=r"StratifiedKFold\(5, shuffle=True\)"):
-        cross_val_score(quick(), X, Y, cv=StratifiedKFold(5), **given)
+        cross_val_score(quick(), X, Y, cv=StratifiedKFold(3), **given)
 
 
 def test_places_are_refused_where_they_would_be_of_other_rows():
