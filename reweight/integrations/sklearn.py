@@ -3,26 +3,28 @@
 # mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from reweight.errors import check_number, check_whole
-from reweight.integrations._sklearn import params, results
+from reweight.integrations._sklearn import results
 from reweight.integrations._sklearn.fitting import begun, taken_up
 from reweight.integrations._sklearn.given import given_rows
 from reweight.integrations._sklearn.network import MLP
+from reweight.integrations._sklearn.params import PrefixedParams, check_names
 from reweight.integrations._sklearn.rows import as_inputs, on_the_cpu
 from reweight.integrations._sklearn.training import Training
 
 __all__ = ["MLP", "ReweightedClassifier"]
 
 
-class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ReweightedClassifier(ClassifierMixin, PrefixedParams):  # type: ignore[misc]
     """Train a module on labels of which some are wrong, judged by a few rows that are right.
 
     With skorch's conventions: a module class, and its arguments as ``module__hidden=32``. What
@@ -82,7 +84,7 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         >>> wrong = np.arange(300) >= 240
         >>> y[wrong] = np.where(y[wrong] == "yes", "no", "yes")
         >>> clf = ReweightedClassifier(lr=0.01, random_state=0).fit(X, y, trusted=trusted)
-        >>> clf.sample_weight_[wrong].mean() < clf.sample_weight_[~wrong].mean()
+        >>> bool(clf.sample_weight_[wrong].mean() < clf.sample_weight_[~wrong].mean())
         True
     """
 
@@ -119,31 +121,9 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
-        params.check_names(options, self)
+        check_names(options, self)
         for name, value in options.items():
             setattr(self, name, value)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return all parameters by name, those with a prefix among them."""
-        more = {name: value for name, value in vars(self).items() if params.prefix_of(name)}
-        return {**super().get_params(deep=deep), **more}
-
-    def set_params(self, **parameters: Any) -> Self:
-        """Set parameters by name, such as ``module__hidden``; what is learnt stays.
-
-        Raises:
-            ValueError: If one is not known.
-        """
-        more = {name: parameters[name] for name in parameters if params.prefix_of(name)}
-        super().set_params(**{k: v for k, v in parameters.items() if k not in more})
-        for name, value in more.items():
-            setattr(self, name, value)
-        return self
-
-    def __sklearn_clone__(self) -> Self:
-        clone: Self = super().__sklearn_clone__()
-        clone._is_clone = True
-        return clone
 
     def fit(
         self,
@@ -227,3 +207,31 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         likeliest = self.predict_proba(X).argmax(axis=1)
         found: np.ndarray[Any, Any] = self.classes_[likeliest]
         return found
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        images: Any = None,
+        texts: Any = None,
+        title: str = "Label issues",
+        worst: int = 24,
+    ) -> Path:
+        """Write one HTML file that shows the labels that look wrong.
+
+        Args:
+            path: The file; it is replaced whole.
+            images: The picture of each row of X, as for :meth:`~reweight.TrainingDynamics.report`.
+            texts: The text of each row, likewise.
+            title: The heading.
+            worst: How many rows are shown.
+
+        Returns:
+            The path.
+        """
+        check_is_fitted(self, "module_")
+        names = [str(name) for name in self.classes_.tolist()]
+        table = self.dynamics_.find_label_issues(self._training.labels, class_names=names)
+        return self.dynamics_.report(
+            path, table, images=images, texts=texts, title=title, worst=worst
+        )

@@ -237,3 +237,32 @@ def test_batches_hold_each_row_once_and_leave_no_rest():
         assert all(torch.equal(a.squeeze(1), c.float()) for a, _, c in found)
         assert all(torch.equal(b, c) for _, b, c in found)
     assert not torch.equal(passes[0][0][2], passes[1][0][2])
+
+
+class Accelerator:
+    """The random numbers of another device: a count of what was drawn."""
+
+    def __init__(self):
+        self.state = 100
+
+    def manual_seed(self, seed):
+        self.state = seed
+
+    def get_rng_state(self):
+        return self.state
+
+    def set_rng_state(self, state):
+        self.state = state
+
+
+def test_the_stream_of_another_device_goes_on_and_is_put_back(monkeypatch):
+    module = Accelerator()
+    monkeypatch.setattr(torch, "get_device_module", lambda _: module)
+    random = OwnRandom(7, torch.device("cuda"))
+    seen = []
+    for _ in range(2):
+        with random():
+            seen.append(module.state)
+            module.state += 1
+        assert module.state == 100
+    assert seen == [7, 8]

@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 
 
 class OwnRandom:
@@ -15,38 +14,39 @@ class OwnRandom:
 
     Args:
         seed: Where they begin.
-        device: Where the module is.
+        device: Where the module is; the CPU's stream is always one of them.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.seed: int = seed
         self.device: torch.device = device
-        self._states: tuple[Tensor, Tensor | None] | None = None
+        self._states: list[Any] | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Let PyTorch's global streams be these ones, and put them back at the end."""
-        kind = self.device.type
-        elsewhere: Any = None if kind == "cpu" else torch.get_device_module(self.device)
-        index: Any = self.device.index
-        if index is None and elsewhere is not None and hasattr(elsewhere, "current_device"):
-            index = elsewhere.current_device()
-        devices = [] if elsewhere is None else [index or 0]
-        on_it = getattr(elsewhere, "device", None)
-        with (
-            torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind),
-            nullcontext() if on_it is None else on_it(index),
-        ):
-            if self._states is None:
-                torch.default_generator.manual_seed(self.seed)
-                if elsewhere is not None:
-                    elsewhere.manual_seed(self.seed)
-            else:
-                torch.set_rng_state(self._states[0])
-                if self._states[1] is not None and elsewhere is not None:
-                    elsewhere.set_rng_state(self._states[1])
+        streams: list[Any] = [torch.random]
+        chosen: Any = nullcontext()
+        if self.device.type != "cpu":
+            module = torch.get_device_module(self.device)
+            streams.append(module)
+            if self.device.index is not None and hasattr(module, "device"):
+                chosen = module.device(self.device)  # else it is the current one
+        with chosen:
+            before = [stream.get_rng_state() for stream in streams]
             try:
+                if self._states is None:
+                    torch.default_generator.manual_seed(self.seed)
+                    for stream in streams[1:]:
+                        stream.manual_seed(self.seed)
+                else:
+                    _put_back(streams, self._states)
                 yield
             finally:
-                other = None if elsewhere is None else elsewhere.get_rng_state()
-                self._states = (torch.get_rng_state(), other)
+                self._states = [stream.get_rng_state() for stream in streams]
+                _put_back(streams, before)
+
+
+def _put_back(streams: list[Any], states: list[Any]) -> None:
+    for stream, state in zip(streams, states, strict=True):
+        stream.set_rng_state(state)
