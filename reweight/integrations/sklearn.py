@@ -30,7 +30,7 @@ class ReweightedClassifier(ClassifierMixin, PrefixedParams):  # type: ignore[mis
     With skorch's conventions: a module class, and its arguments as ``module__hidden=32``. What
     labels count, and what they should be, is learnt while it trains, by default as the README
     does: ``MendedLabels`` and a trusted coefficient of 0.1. Fit without trusted rows is plain
-    training, with a warning; it lists label issues too, less well.
+    training, with a warning; it lists label issues too.
 
     Args:
         module: A class or function that returns an ``nn.Module`` with one logit a class, called
