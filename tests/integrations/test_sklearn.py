@@ -15,6 +15,7 @@ from reweight import MendedLabels, MetaReweighter, SampleWeights, TrainingDynami
 from reweight.integrations._sklearn.batches import ShuffledBatches
 from reweight.integrations._sklearn.random import OwnRandom
 from reweight.integrations.sklearn import MLP, ReweightedClassifier
+from tests import device
 
 NAMES = np.array(["ash", "birch", "cedar"])
 
@@ -30,12 +31,11 @@ def toy(count: int = 240, trusted: int = 48, noise: float = 0.25):
     return x, NAMES[given], NAMES[truth], np.arange(count) < trusted, wrong
 
 
-@pytest.fixture
-def same_way():
-    """The library alone would choose a way to take scores by the clock."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+@pytest.fixture(autouse=True)
+def own_device():
+    """The classifier is told its device, whichever the tests run on."""
+    with torch.device("cpu"):
+        yield
 
 
 def small() -> nn.Module:
@@ -46,7 +46,7 @@ def small() -> nn.Module:
 
 @pytest.mark.parametrize("recipe", ["mended", "sample"])
 @pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.usefixtures("same_way")
+@pytest.mark.usefixtures("one_way")
 def test_it_is_the_loop_of_the_readme_bit_for_bit(recipe, beside):
     x, y, _, mask, _ = toy()
     options = {"optimizer": torch.optim.SGD, "lr": 0.1, "max_epochs": 3, "batch_size": 32}
@@ -239,6 +239,25 @@ def test_batches_hold_each_row_once_and_leave_no_rest():
         assert all(torch.equal(a.squeeze(1), c.float()) for a, _, c in found)
         assert all(torch.equal(b, c) for _, b, c in found)
     assert not torch.equal(passes[0][0][2], passes[1][0][2])
+
+
+def test_it_trains_on_the_device_that_is_asked_for_whatever_the_default_is():
+    x, y, _, mask, _ = toy()
+    options = {"max_epochs": 2, "batch_size": 32, "random_state": 0}
+    module = nn.Linear(5, 3)
+    plain = ReweightedClassifier(module, **options).fit(x, y, trusted=mask)
+    asked = device.wanted() or torch.device("cpu")
+    with torch.device("meta"):  # on which nothing can be computed
+        moved = ReweightedClassifier(module, device=asked, **options).fit(x, y, trusted=mask)
+        built = ReweightedClassifier(device=asked, **options).fit(x, y, trusted=mask)
+        beside = ReweightedClassifier(module, device=asked, **options)
+        found = beside.fit(x[48:], y[48:], x[:48], y[:48]).predict_proba(x)
+    own = ReweightedClassifier(**options).fit(x, y, trusted=mask)
+    np.testing.assert_allclose(built.predict_proba(x), own.predict_proba(x), atol=1e-5)
+    assert next(moved.module_.parameters()).device.type == asked.type
+    np.testing.assert_allclose(moved.predict_proba(x), plain.predict_proba(x), atol=1e-5)
+    np.testing.assert_allclose(moved.sample_weight_, plain.sample_weight_, atol=1e-5)
+    np.testing.assert_allclose(found, plain.predict_proba(x), atol=1e-5)
 
 
 class Accelerator:

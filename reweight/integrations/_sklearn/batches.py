@@ -41,6 +41,6 @@ class ShuffledBatches:
         return self._count
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        order = torch.randperm(len(self._rows), generator=self.generator)
+        order = torch.randperm(len(self._rows), generator=self.generator, device="cpu")
         for rows in self._rows[order].tensor_split(self._count):
             yield self._x[rows].to(self._device), self._y[rows].to(self._device), rows

@@ -32,7 +32,8 @@ def begun(classifier: Any, given: Given) -> Training:
     random = OwnRandom(seed, device)
     with random():
         features = int(np.prod(given.x.shape[1:]))
-        module = building.build_module(classifier.module, options("module"), features, count)
+        with torch.device("cpu"):  # whichever is the default, so that weights begin alike
+            module = building.build_module(classifier.module, options("module"), features, count)
         module = module.to(device)
         criterion = building.build_criterion(classifier.criterion, options("criterion"))
         if isinstance(criterion, nn.Module):

@@ -43,11 +43,11 @@ class Given:
     def trusted(self, inputs: Tensor, module: nn.Module) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return inputs, numbers and places of the trusted rows; ``inputs`` are those of x."""
         if self.mask is not None:
-            return inputs, self.codes, torch.as_tensor(np.flatnonzero(self.mask))
+            return inputs, self.codes, torch.from_numpy(np.flatnonzero(self.mask))
         if self.judges is None:
             return None
         x, codes = self.judges
-        return rows.as_inputs(x, module), codes, torch.arange(len(x))
+        return rows.as_inputs(x, module), codes, torch.arange(len(x), device="cpu")
 
 
 def given_rows(
@@ -72,7 +72,8 @@ def given_rows(
         mask = rows.marked(trusted, len(x), cloned=getattr(classifier, "_is_clone", False))
     classes, codes, judging = rows.encoded(labels, y_judges)
     if mask is not None:
-        rows.warn_of_classes(classes, codes[torch.tensor(~mask)], codes[torch.tensor(mask)])
+        marked = torch.tensor(mask, device="cpu")
+        rows.warn_of_classes(classes, codes[~marked], codes[marked])
     elif x_judges is not None:
         rows.warn_of_classes(classes, codes, judging)
     else:

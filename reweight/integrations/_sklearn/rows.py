@@ -30,7 +30,7 @@ def as_inputs(x: np.ndarray[Any, Any], module: nn.Module) -> Tensor:
     """
     if x.dtype.kind not in "biuf":
         x = x.astype(np.float64)
-    tensor = torch.tensor(x)
+    tensor = torch.from_numpy(x.copy())
     looked_up = any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in module.modules())
     if looked_up and not tensor.is_floating_point():
         return tensor.long()
@@ -73,7 +73,7 @@ def encoded(
         raise ValueError(
             f"Classifier can't train when only one class is present: {classes.tolist()[0]!r}."
         )
-    codes = [torch.as_tensor(np.searchsorted(classes, values)) for values in both]
+    codes = [torch.from_numpy(np.searchsorted(classes, values)) for values in both]
     return classes, codes[0], codes[-1][:0] if y_trusted is None else codes[1]
 
 

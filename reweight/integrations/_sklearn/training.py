@@ -57,7 +57,7 @@ class Training:
         self.trusted = given.mask
         self.judged: bool = given.judged
         self.history: list[dict[str, float]] = []
-        self._orders = [torch.Generator().manual_seed(random.seed + n) for n in (1, 2)]
+        self._orders = [torch.Generator("cpu").manual_seed(random.seed + n) for n in (1, 2)]
         self._stands: dict[str, Any] | None = None
 
     def run(
@@ -87,8 +87,9 @@ class Training:
     ) -> None:
         x = as_inputs(given.x, self.module)
         judges = given.trusted(x, self.module)
-        weighed = torch.ones(len(x)) if self.trusted is None else torch.tensor(~self.trusted)
-        rows = weighed.nonzero().flatten()
+        rows = torch.arange(len(x), device="cpu")
+        if self.trusted is not None:
+            rows = rows[torch.from_numpy(~self.trusted)]
         device = self.random.device
         noisy = ShuffledBatches(x, self.labels, rows, sizes[0], self._orders[0], device)
         trusted: Iterable[Any] = [None]
