@@ -12,6 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from reweight.dynamics import TrainingDynamics
 from reweight.errors import check_number, check_whole
 from reweight.integrations._sklearn import results
 from reweight.integrations._sklearn.fitting import begun, taken_up
@@ -20,6 +21,7 @@ from reweight.integrations._sklearn.network import MLP
 from reweight.integrations._sklearn.params import PrefixedParams, check_names
 from reweight.integrations._sklearn.rows import as_inputs, on_the_cpu
 from reweight.integrations._sklearn.training import Training
+from reweight.meta_reweighter import MetaReweighter
 
 __all__ = ["MLP", "ReweightedClassifier"]
 
@@ -88,6 +90,16 @@ class ReweightedClassifier(ClassifierMixin, PrefixedParams):  # type: ignore[mis
         True
     """
 
+    classes_: np.ndarray[Any, Any]
+    sample_weight_: np.ndarray[Any, Any]
+    quality_: np.ndarray[Any, Any]
+    label_issues_: Any
+    module_: nn.Module
+    optimizer_: torch.optim.Optimizer
+    reweighter_: MetaReweighter
+    dynamics_: TrainingDynamics
+    history_: list[dict[str, float]]
+
     def __init__(
         self,
         module: Any = None,
@@ -107,20 +119,20 @@ class ReweightedClassifier(ClassifierMixin, PrefixedParams):  # type: ignore[mis
         verbose: int = 0,
         **options: Any,
     ) -> None:
-        self.module = module
-        self.criterion = criterion
-        self.optimizer = optimizer
-        self.lr = lr
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.trusted_batch_size = trusted_batch_size
-        self.labels = labels
-        self.weighting = weighting
-        self.trusted_coefficient = trusted_coefficient
-        self.device = device
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
+        self.module: Any = module
+        self.criterion: Any = criterion
+        self.optimizer: Any = optimizer
+        self.lr: float = lr
+        self.max_epochs: int = max_epochs
+        self.batch_size: int = batch_size
+        self.trusted_batch_size: int | None = trusted_batch_size
+        self.labels: Any = labels
+        self.weighting: Any = weighting
+        self.trusted_coefficient: float = trusted_coefficient
+        self.device: str | torch.device = device
+        self.random_state: Any = random_state
+        self.warm_start: bool = warm_start
+        self.verbose: int = verbose
         check_names(options, self)
         for name, value in options.items():
             setattr(self, name, value)

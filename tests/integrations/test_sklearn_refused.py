@@ -105,6 +105,12 @@ def test_a_warm_start_goes_on_with_the_same_rows_and_settings_alone():
         clf.fit(X, TRUTH, trusted=MASK)
     with pytest.raises(ValueError, match="goes on with the rows of the last fit"):
         clf.fit(X, Y, X[MASK], Y[MASK])
+    beside = quick(warm_start=True).fit(X, Y, X[MASK], Y[MASK]).fit(X, Y, X[MASK], Y[MASK])
+    assert len(beside.history_) == 2
+    with pytest.raises(ValueError, match="goes on with the rows of the last fit"):
+        beside.fit(X, Y, X[:40], Y[:40])
+    with pytest.raises(ValueError, match="batch_size changed since"):
+        beside.set_params(batch_size=9).fit(X, Y, X[MASK], Y[MASK])
     with pytest.raises(ValueError, match="module__hidden changed since the last fit"):
         clf.set_params(module__hidden=3).fit(X, Y, trusted=MASK)
     clf = quick(warm_start=True).fit(X, Y, trusted=MASK)

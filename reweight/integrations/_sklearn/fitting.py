@@ -16,7 +16,7 @@ from reweight.integrations._sklearn.outputs import check_outputs
 from reweight.integrations._sklearn.random import OwnRandom
 from reweight.integrations._sklearn.training import Training
 
-_EACH_FIT = {"max_epochs", "batch_size", "trusted_batch_size", "verbose", "warm_start", "lr"}
+_EACH_FIT = {"max_epochs", "lr", "verbose", "warm_start"}
 """What may change from one fit to the next that goes on with it."""
 
 
@@ -60,7 +60,12 @@ def taken_up(classifier: Any, training: Training, given: Given) -> Training:
     same = now is before if now is None or before is None else np.array_equal(now, before)
     same = same and np.array_equal(given.classes, training.classes)
     same = same and torch.equal(given.codes, training.labels)
-    if not same or given.judged != training.judged:
+    judging = None if given.judges is None else given.judges[1]
+    if judging is None or training.judging is None:
+        same = same and judging is training.judging and given.judged == training.judged
+    else:
+        same = same and torch.equal(judging, training.judging)
+    if not same:
         raise ValueError(
             "warm_start=True goes on with the rows of the last fit, of which something is "
             "remembered each; these have other labels or other trusted rows. Give the same, or set "

@@ -38,7 +38,7 @@ class MLP(nn.Module):
             parts += [nn.Linear(before, after), nn.ReLU()]
             if dropout:
                 parts.append(nn.Dropout(dropout))
-        self.layers = nn.Sequential(*parts, nn.Linear(sizes[-1], num_classes))
+        self.layers: nn.Sequential = nn.Sequential(*parts, nn.Linear(sizes[-1], num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

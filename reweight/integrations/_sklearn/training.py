@@ -36,6 +36,7 @@ class Training:
         classes: The classes.
         trusted: Which rows are trusted, ``None`` where those are given beside X.
         judged: Whether there are any.
+        judging: The numbers of the classes of those beside X.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Training:
         self.classes = given.classes
         self.trusted = given.mask
         self.judged: bool = given.judged
+        self.judging: Tensor | None = None if given.judges is None else given.judges[1]
         self.history: list[dict[str, float]] = []
         self._orders = [torch.Generator("cpu").manual_seed(random.seed + n) for n in (1, 2)]
         self._stands: dict[str, Any] | None = None
