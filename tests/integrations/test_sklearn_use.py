@@ -9,9 +9,10 @@ from torch import nn
 
 pytest.importorskip("sklearn", reason="scikit-learn is an extra of its own")
 
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -73,6 +74,17 @@ def test_a_mask_goes_through_pipelines_grid_search_and_cross_validation():
     assert len(cross_val_score(quick(), X, Y, cv=folds, **given)) == 3
     with pytest.raises(ValueError, match=r"StratifiedKFold\(5, shuffle=True\)"):
         cross_val_score(quick(), X, Y, cv=StratifiedKFold(3), **given)
+
+
+def test_metadata_routing_takes_trusted_rows_through_a_pipeline():
+    far = X * 100 + 1000
+    with config_context(enable_metadata_routing=True):
+        clf = quick().set_fit_request(X_trusted=True, y_trusted=True)
+        pipe = Pipeline([("scale", StandardScaler()), ("clf", clf)], transform_input=["X_trusted"])
+        pipe.fit(far[48:], Y[48:], X_trusted=far[:48], y_trusted=Y[:48])
+    scaled = StandardScaler().fit(far[48:]).transform(far)
+    beside = quick().fit(scaled[48:], Y[48:], scaled[:48], Y[:48])
+    assert np.array_equal(pipe[-1].sample_weight_, beside.sample_weight_)
 
 
 def test_frames_keep_their_index():
