@@ -141,8 +141,11 @@ class MetaReweighter:
         precision: Under autocast (AMP), how scores are taken: ``"full"`` without it, in passes of
             their own; ``"training"`` under it, from the training pass itself, with its fused
             attention in the trusted pass. That costs what AMP training costs, and scores then
-            carry its rounding: in bfloat16 about two digits (``python -m benchmarks.precision``).
+            carry its rounding: in bfloat16 about two digits (``python -m benchmarks.modes``).
             Without autocast both are the same.
+        timed: Whether ``method="auto"`` may choose among the exact ways by the time they take in
+            steps 2 to 9. They differ in rounding: without it two runs of the same seed are alike
+            to the bit, as they are under ``torch.use_deterministic_algorithms``.
         dynamics: Learns in each step how the training of each sample goes, and finds the labels
             that look wrong: :class:`TrainingDynamics`. It takes part in :meth:`state_dict`.
 
@@ -177,6 +180,7 @@ class MetaReweighter:
         label_scores: bool = False,
         compile: bool | str = False,  # noqa: A002 - as PyTorch has it
         precision: ScorePrecision = "full",
+        timed: bool = True,
     ) -> None:
         check_model(model)
         forward = forward_of(loss, forward)
@@ -253,7 +257,8 @@ class MetaReweighter:
         methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
         self._modes = modes_of(self._objective.module, compile, precision, methods)
         self._choice = Choice(self._objective.verdicts)
-        self._chooses = "auto" in methods and self._modes.compiled is None
+        self._timed = timed
+        self._chooses = timed and "auto" in methods and self._modes.compiled is None
         self._has_trained = False
         self._refused: Tensor | None = None
 
@@ -411,7 +416,9 @@ class MetaReweighter:
         """
         self._choice.collect()
         methods = [m for s in self.scorer.scorers if (m := getattr(s, "method", ""))]
-        return explain(self._objective.verdicts, methods, self._modes.sentences())
+        return explain(
+            self._objective.verdicts, methods, self._modes.sentences(), timed=self._timed
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a later step depends on, besides model, optimiser and random streams.

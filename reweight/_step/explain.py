@@ -12,27 +12,36 @@ from reweight._isolation.verdicts import Verdicts
 from reweight._step.choice import FIRST, LAST, cheapest, medians
 
 
-def explain(verdicts: Verdicts, methods: Sequence[str], modes: Sequence[str]) -> str:
+def explain(
+    verdicts: Verdicts, methods: Sequence[str], modes: Sequence[str], *, timed: bool = True
+) -> str:
     """Return the text.
 
     Args:
         verdicts: What has been found out about the model.
         methods: Of the scorers that take directional derivatives.
         modes: A sentence each of how scores are computed.
+        timed: Whether ways are told apart by the time they take.
     """
     lines = list(modes)
     for method in dict.fromkeys(methods):
-        lines += _of_auto(verdicts) if method == "auto" else [f'method="{method}" was asked for.']
+        lines += (
+            _of_auto(verdicts, timed=timed)
+            if method == "auto"
+            else [f'method="{method}" was asked for.']
+        )
     if methods:
         lines += _of_the_passes(verdicts)
     return "\n".join(lines)
 
 
-def _of_auto(verdicts: Verdicts) -> Iterator[str]:
+def _of_auto(verdicts: Verdicts, *, timed: bool) -> Iterator[str]:
     if verdicts.way:
         yield f"auto takes {verdicts.way}, and went on to it because: {verdicts.reason}."
     elif verdicts.chosen:
         yield f"auto stays with {verdicts.chosen}, of the ways timed in steps {FIRST} to {LAST}:"
+    elif not timed:
+        yield f"auto takes {WAYS[0]}, and times no other (timed=False)."
     elif verdicts.turns == 0:
         yield f"auto begins with {WAYS[0]}; no training step has been timed."
     elif verdicts.turns < LAST:

@@ -349,6 +349,15 @@ def test_a_method_asked_for_by_name_is_not_timed():
     assert weigh._objective.verdicts.timings == {}
 
 
+def test_who_asks_for_it_has_nothing_chosen_by_the_clock(monkeypatch):
+    watched = Watched(monkeypatch, forward=5.0)
+    case = PROBLEMS["mlp"]()
+    weigh = reweighter(case, scorer=GradientSimilarity(), timed=False)
+    train(weigh, case, 12)
+    assert watched.ways == ["forward"] * 12
+    assert "times no other (timed=False)" in weigh.explain()
+
+
 def test_deterministic_algorithms_leave_the_clock_out(monkeypatch):
     watched = Watched(monkeypatch, forward=2.0)
     case, weigh = mlp()

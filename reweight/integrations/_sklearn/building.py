@@ -125,7 +125,8 @@ def build_reweighter(
     labels, weighting = classifier.labels, classifier.weighting
     if isinstance(labels, str) and labels == "auto":
         labels = "mended" if weighting is None else None
-    reweighter = MetaReweighter(
+    more.setdefault("timed", False)  # chosen by the clock, no two fits would be alike
+    return MetaReweighter(
         module,
         criterion,
         labels=_part("labels", labels, LABELS, sizes, options("labels")),
@@ -134,9 +135,6 @@ def build_reweighter(
         dynamics=dynamics,
         **more,
     )
-    # The ways to take a score differ in rounding: chosen by the clock, no two fits would be alike.
-    reweighter._chooses = False
-    return reweighter
 
 
 def _part(
