@@ -385,8 +385,8 @@ class MetaReweighter:
             trusted: The samples that judge them.
 
         Returns:
-            The report: per scorer the agreement, which path ran, how many passes it took and why
-            it was not a cheaper one; and what the model shares, freezes, hooks or caches.
+            The report. It tells per scorer the agreement, which path ran, how many passes it took
+            and why it was not a cheaper one; and what the model shares, freezes, hooks or caches.
 
         Raises:
             RuntimeError: Under ``torch.inference_mode``.
