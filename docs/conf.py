@@ -55,13 +55,12 @@ copybutton_prompt_is_regexp = True
 nitpicky = True
 suppress_warnings = ["toc.excluded"]  # contributing.md, where there is nothing to include
 nitpick_ignore_regex = [
-    (r"py:.*", rf"({project_})(\..*)?")
-    for project_ in (
-        "accelerate cleanlab collections datasets ignite lightning lightning_fabric logging monai "
-        "nn numpy np os pathlib pd pandas peft pytorch_lightning sklearn torch torchopt transformers "
-        "trl types typing typing_extensions"
-    ).split()
-] + [
+    (
+        r"py:.*",
+        r"(accelerate|cleanlab|collections|datasets|ignite|lightning|lightning_fabric|logging|monai|"
+        r"nn|np|numpy|os|pandas|pathlib|pd|peft|pytorch_lightning|sklearn|torch|torchopt|"
+        r"transformers|trl|types|typing|typing_extensions)(\..*)?",
+    ),
     # What Python has built in, or its standard library under its short name.
     (
         r"py:(class|exc|obj|data)",

@@ -41,7 +41,8 @@ class ReweightedStep:
             of the mended labels), detached. NaN for a dropped sample.
         scores: The raw scores by scorer name, ``(C,)`` each. NaN for a dropped sample.
         trusted_loss: Scalar mean trusted loss ``L_v`` where a scorer or β needed it, else ``None``.
-        empty (bool): Whether no sample survived selection, before the ``on_empty`` policy was applied.
+        empty (bool): Whether no sample survived selection, before the ``on_empty`` policy was
+            applied.
         dropped: Positions of the noisy samples left out because they were not finite
             (``on_nonfinite="drop"``).
         counted: ``(C,)`` bool, false where a loss does not count: its target is ignored, or
