@@ -26,6 +26,7 @@ extensions = [
     "gallery",
     "public_names",
     "integrations",
+    "source_pages",
 ]
 exclude_patterns = ["_ext"]
 if not (ROOT / "CONTRIBUTING.md").exists():  # which the page consists of

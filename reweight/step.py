@@ -56,6 +56,21 @@ class ReweightedStep:
         weights_of_all: ``(N,)``, the weights of all ranks' losses that count, in the order of the
             ranks; where they were weighed together (``sync="global"``, several ranks), else
             ``None``. Those of this rank sum to its share of them.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> step = MetaReweighter(model, loss)((x, y), trusted)
+        >>> step.loss.backward()
+        >>> step.kept, list(step.scores)
+        (3, ['gradient_similarity', 'last_layer_gradient'])
+        >>> step.summary()["reweight/kept"]
+        0.75
     """
 
     loss: Tensor

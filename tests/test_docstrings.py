@@ -1,0 +1,107 @@
+"""Every public class and function shows how it is used, and what it shows is so."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import io
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import reweight
+import reweight.integrations
+
+PAGES = Path(__file__).parent.parent / "docs" / "integrations"
+PLACES = [
+    "reweight",
+    "reweight.dynamics",
+    "reweight.labels",
+    "reweight.lookahead",
+    "reweight.scorers",
+    "reweight.selectors",
+    "reweight.weightings",
+]
+INTEGRATIONS = [
+    module.name
+    for module in pkgutil.iter_modules(reweight.integrations.__path__)
+    if not module.name.startswith("_")
+]
+
+
+def public(module: ModuleType) -> dict[str, object]:
+    """Return the classes and functions of a module's ``__all__``, by their full names."""
+    found = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
+    return {
+        f"{module.__name__}.{name}": value
+        for name, value in found.items()
+        if (inspect.isclass(value) and value is not Any) or inspect.isfunction(value)
+    }
+
+
+# What is in several places is looked at once.
+NAMES = {
+    value: name
+    for place in reversed(PLACES)
+    for name, value in public(importlib.import_module(place)).items()
+}
+OBJECTS = {name: value for value, name in NAMES.items()}
+
+
+def examples(name: str, value: object) -> list[doctest.DocTest]:
+    """Return the examples of a class and its methods, or of a function, from nothing."""
+    found = doctest.DocTestFinder().find(value, name, globs={})
+    return [test for test in found if test.examples]
+
+
+def failures(tests: list[doctest.DocTest]) -> str:
+    """Run examples, and return what is to be said of those that do not show what is so."""
+    said = io.StringIO()
+    for test in tests:
+        torch.manual_seed(0)
+        runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
+        runner.run(test, out=said.write)
+    return said.getvalue()
+
+
+def check(tests: list[doctest.DocTest]) -> None:
+    if said := failures(tests):
+        pytest.fail(said, pytrace=False)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_the_examples_of_a_docstring_show_is_so(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
+    tests = examples(name, OBJECTS[name])
+    assert tests, f"{name} has no example: an 'Example:' section with lines that begin with >>>"
+    check(tests)
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_an_integration_shows_how_each_of_its_classes_is_used(name, tmp_path, monkeypatch):
+    """By examples in the docstring, or by those of its page, which ``test_docs`` runs."""
+    monkeypatch.chdir(tmp_path)
+    module = pytest.importorskip(f"reweight.integrations.{name}", reason="its framework lacks")
+    page = PAGES / f"{name}.md"
+    shown = page.read_text(encoding="utf-8") if page.exists() else ""
+    for full, value in public(module).items():
+        tests = examples(full, value)
+        assert tests or full.rpartition(".")[2] in shown, f"{full} has no example, nor has {page}"
+        check(tests)
+
+
+def test_a_wrong_example_would_be_found():
+    def sum_of_two() -> None:
+        """Add.
+
+        Example:
+            >>> 1 + 1
+            3
+        """
+
+    assert "Expected:" in failures(examples("sum_of_two", sum_of_two))
