@@ -33,9 +33,9 @@ def section(script: Path, docs: Path) -> str:
     if (docs / picture).exists():
         parts.append(f"![What {script.name} shows]({picture})")
     parts.append(
-        f":::{{dropdown}} examples/{script.name}\n"
+        f"````{{dropdown}} examples/{script.name}\n"
         f"```{{literalinclude}} ../examples/{script.name}\n"
-        f":language: python\n```\n:::"
+        f":language: python\n```\n````"
     )
     return "\n\n".join(part for part in parts if part)
 
