@@ -24,6 +24,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "gallery",
+    "prose_returns",
     "public_names",
     "integrations",
     "source_pages",
@@ -69,8 +70,7 @@ nitpick_ignore_regex = [
         r"bool|bytes|dict|float|int|list|None|object|optional|set|str|tuple|type|"
         r"[A-Z][a-z]+Error|Exception|UserWarning)",
     ),
-    # Written in private modules, without a public name: a callable, a literal, a mixture's part.
-    (r"py:class", r"LeaveOut|ScorePrecision|Term"),
+    (r"py:class", r"Term"),  # a part of a mixture, which is made by arithmetic
     # Type variables have no entry of their own.
     (r"py:.*", r"(reweight\.paired\.)?(Noisy|Trusted)"),
 ]

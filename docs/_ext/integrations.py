@@ -7,12 +7,15 @@ written when they are read, so that an integration is added by its module and it
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+LEFT_OUT = "*Its framework was not installed where these pages were built.*"
+METADATA = re.compile(r"set_\w+_request|get_metadata_routing")
 PAGES, REFERENCE = "integrations/index", "api/integrations"
 
 
@@ -47,12 +50,12 @@ def modules(root: Path) -> list[str]:
 def reference(name: str) -> str:
     """Return the part of the reference for one of them, as reStructuredText."""
     full = f"reweight.integrations.{name}"
-    head = f"{full}\n{'-' * len(full)}"
+    head = f"{name}\n{'-' * len(name)}\n\nIn ``{full}``."
     try:
         importlib.import_module(full)
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # a framework that lacks, or is broken
         logging.getLogger(__name__).info("%s is left out of the reference: %s", full, error)
-        return f"{head}\n\n*Its framework was not installed where these pages were built.*"
+        return f"{head}\n\n{LEFT_OUT}"
     return f"{head}\n\n.. automodule:: {full}\n   :members:\n   :show-inheritance:"
 
 
@@ -65,6 +68,12 @@ def _fill(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = "\n\n".join([source[0].rstrip(), *shown, ""])
 
 
+def _skip(_app: Sphinx, _what: str, name: str, value: Any, *_: Any) -> bool | None:
+    """Leave out what scikit-learn puts into its estimators, and what says nothing of a field."""
+    nothing = (getattr(value, "__doc__", None) or "").startswith("Alias for field number")
+    return True if nothing or METADATA.fullmatch(name) else None
+
+
 def _always(*_: Any) -> list[str]:
     return [PAGES, REFERENCE]
 
@@ -72,5 +81,6 @@ def _always(*_: Any) -> list[str]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Have the pages filled, and read anew in every build."""
     app.connect("source-read", _fill)
+    app.connect("autodoc-skip-member", _skip)
     app.connect("env-get-outdated", _always)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

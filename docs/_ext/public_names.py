@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,23 @@ SOURCE = re.compile(r"\]\(((?:\.\./)+reweight/[\w/]+\.py)\)")
 
 
 def public_name(target: str, documented: list[str]) -> str | None:
-    """Return the entry that ``target`` stands for, of modules' members: methods are none."""
-    name = target.rpartition(".")[2]
-    if target != name and not target.startswith("reweight."):
-        return None
+    """Return the entry that ``target`` stands for: of a member of a module, or of a class in it."""
+    names = target.split(".")
+    if names[0] == "reweight":  # whatever the modules between
+        names = [name for name in names if not name.islower()] or names[-1:]
+    wanted = ".".join(names)
     found = [
         full
         for full in documented
-        if full.rpartition(".")[2] == name and full.rpartition(".")[0].islower()
+        if full.endswith(f".{wanted}") and full.removesuffix(f".{wanted}").islower()
     ]
     return min(found, key=lambda full: (full.count("."), full), default=None)
+
+
+def is_alias(name: str) -> bool:
+    """Whether a module here has such a name for a type that is no class, and so has no entry."""
+    modules = [module for full, module in sys.modules.items() if full.startswith("reweight.")]
+    return any(not isinstance(vars(module).get(name, type), type) for module in modules)
 
 
 def _resolve(
@@ -46,7 +54,7 @@ def _resolve(
     found = public_name(target, list(objects))
     if found is None:
         private = target.startswith("reweight.") and "._" in target
-        return shown if private else None
+        return shown if private or is_alias(target) else None
     entry = objects[found]
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, shown, found)
 
