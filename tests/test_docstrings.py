@@ -55,9 +55,11 @@ NAMES = {
 OBJECTS = {name: value for value, name in NAMES.items()}
 
 
-def examples(name: str, value: object) -> list[doctest.DocTest]:
-    """Return the examples of a class and its methods, or of a function, from nothing."""
-    found = doctest.DocTestFinder().find(value, name, globs={})
+def examples(
+    name: str, value: object, names: dict[str, object] | None = None
+) -> list[doctest.DocTest]:
+    """Return the examples of a class and its methods, or of a function, which know of ``names``."""
+    found = doctest.DocTestFinder().find(value, name, globs=names or {})
     return [test for test in found if test.examples]
 
 
@@ -91,8 +93,10 @@ def test_an_integration_is_used_in_an_example_of_a_page(name):
     texts = [page.read_text(encoding="utf-8") for page in PAGES.glob("*.md")]
     assert any(full in block[1] for text in texts for block in FENCE.finditer(text)), full
     need(full)
-    for member, value in public(importlib.import_module(full)).items():
-        check(examples(member, value))
+    members = public(importlib.import_module(full))
+    names = {member.rpartition(".")[2]: value for member, value in members.items()}
+    for member, value in members.items():
+        check(examples(member, value, names))
 
 
 def test_a_wrong_example_would_be_found():
