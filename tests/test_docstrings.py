@@ -16,8 +16,13 @@ import torch
 
 import reweight
 import reweight.integrations
+from tests import device
 from tests.compatibility.frameworks import need
 from tests.test_docs import FENCE
+
+pytestmark = pytest.mark.skipif(
+    device.wanted() is not None, reason="examples show what is printed of tensors on a CPU"
+)
 
 PAGES = Path(__file__).parent.parent / "docs" / "integrations"
 PLACES = [
