@@ -17,7 +17,7 @@ import reweight.lookahead
 import reweight.typing
 
 for needed in ("furo", "myst_parser", "sphinx", "sphinx_copybutton", "sphinx_design"):
-    pytest.importorskip(needed, reason="the site is built with the extra 'docs'")
+    pytest.importorskip(needed, reason="what builds the site is in requirements/development.txt")
 
 ROOT = Path(__file__).parent.parent
 PUBLIC = [
