@@ -7,6 +7,7 @@ import importlib
 import inspect
 import io
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +19,12 @@ import reweight
 import reweight.integrations
 from tests import device
 from tests.compatibility.frameworks import need
-from tests.test_docs import FENCE
 
 pytestmark = pytest.mark.skipif(
     device.wanted() is not None, reason="examples show what is printed of tensors on a CPU"
 )
 
+FLAGS = re.DOTALL | re.MULTILINE
 PAGES = Path(__file__).parent.parent / "docs" / "integrations"
 PLACES = [
     "reweight",
@@ -96,7 +97,10 @@ def test_an_integration_is_used_in_an_example_of_a_page(name):
     """Which ``test_docs`` runs; so are what examples its docstrings have."""
     full = f"reweight.integrations.{name}"
     texts = [page.read_text(encoding="utf-8") for page in PAGES.glob("*.md")]
-    assert any(full in block[1] for text in texts for block in FENCE.finditer(text)), full
+    blocks = [
+        block for text in texts for block in re.findall(r"^```python\n(.*?)^```$", text, FLAGS)
+    ]
+    assert any(full in block for block in blocks), f"no page has an example of {full}"
     need(full)
     members = public(importlib.import_module(full))
     names = {member.rpartition(".")[2]: value for member, value in members.items()}
