@@ -293,8 +293,8 @@ class MetaReweighter:
             >>> from torch import nn
             >>> from reweight import MetaReweighter
             >>> paper = MetaReweighter.paper(nn.Linear(4, 2), nn.CrossEntropyLoss(reduction="none"))
-            >>> paper.scorer, paper.selector
-            (0.5 * gradient_similarity + 0.5 * last_layer_gradient, Rectify())
+            >>> paper.scorer.names(), paper.selector
+            (['gradient_similarity', 'last_layer_gradient'], Rectify())
         """
         own = {
             "scorer",

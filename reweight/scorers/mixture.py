@@ -78,8 +78,8 @@ class Scorer(_Arithmetic):
         ...
         ...     def __call__(self, context):
         ...         return context.losses.neg().exp()
-        >>> 0.7 * GradientSimilarity() + 0.3 * Confidence()
-        0.7 * gradient_similarity + 0.3 * confidence
+        >>> (0.7 * GradientSimilarity() + 0.3 * Confidence()).names()
+        ['gradient_similarity', 'confidence']
     """
 
     name: str = ""
@@ -198,8 +198,9 @@ class Mixture(_Arithmetic):
 
     Example:
         >>> from reweight import GradientSimilarity, LastLayerGradient, LossMagnitude
-        >>> GradientSimilarity() / LastLayerGradient() + LossMagnitude()
-        1 * gradient_similarity / last_layer_gradient + 1 * loss_magnitude
+        >>> mixture = GradientSimilarity() / LastLayerGradient() + LossMagnitude()
+        >>> mixture.names()
+        ['gradient_similarity', 'last_layer_gradient', 'loss_magnitude']
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
@@ -310,8 +311,8 @@ def as_scorer(function: Callable[[ScoringContext], Tensor]) -> Scorer:
         >>> from reweight import GradientSimilarity, as_scorer
         >>> def confidence(context):
         ...     return context.losses.neg().exp()
-        >>> GradientSimilarity() + as_scorer(confidence)
-        1 * gradient_similarity + 1 * confidence
+        >>> (GradientSimilarity() + as_scorer(confidence)).names()
+        ['gradient_similarity', 'confidence']
     """
     if isinstance(function, Scorer):
         return function
