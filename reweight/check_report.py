@@ -23,6 +23,16 @@ class ScorerCheck:
         reason: Why it was not a cheaper way; empty for the cheapest.
         refused: What was raised, where the scorer does not go on this model; empty otherwise.
         note: What to know about the comparison.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import LossMagnitude, MetaReweighter
+        >>> model, loss = nn.Linear(4, 3), nn.CrossEntropyLoss(reduction="none")
+        >>> batch = torch.randn(6, 4), torch.randint(3, (6,))
+        >>> first = MetaReweighter(model, loss, scorer=LossMagnitude()).check(batch).scorers[0]
+        >>> first.name, first.call, first.agrees
+        ('loss_magnitude', 'step', True)
     """
 
     name: str

@@ -12,15 +12,67 @@ BatchName = Literal["noisy", "trusted"]
 
 
 class UnknownParametersError(ValueError):
-    """The losses depend on parameters that no score would take into account."""
+    """The losses depend on parameters that no score would take into account.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, UnknownParametersError
+        >>> encoder, head = nn.Linear(4, 8), nn.Linear(8, 3)
+        >>> reweighter = MetaReweighter(head, nn.CrossEntropyLoss(reduction="none"))
+        >>> batch = encoder(torch.randn(6, 4)), torch.randint(3, (6,))  # outside of the model
+        >>> try:
+        ...     reweighter(batch, batch)
+        ... except UnknownParametersError:
+        ...     print("give the reweighter one module that holds both")
+        give the reweighter one module that holds both
+    """
 
 
 class UnguardedWriteError(RuntimeError):
-    """A pass wrote into a tensor of the model's that it could not be kept from."""
+    """A pass wrote into a tensor of the model's that it could not be kept from.
+
+    Example:
+        >>> import itertools
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, UnguardedWriteError
+        >>> class Shrinking(nn.Linear):
+        ...     def __init__(self):
+        ...         super().__init__(4, 3)
+        ...         self.aliases = itertools.repeat(self.weight.detach())  # out of reach
+        ...
+        ...     def forward(self, x):
+        ...         next(self.aliases).mul_(0.9)
+        ...         return super().forward(x)
+        >>> reweighter = MetaReweighter(Shrinking(), nn.CrossEntropyLoss(reduction="none"))
+        >>> batch = torch.randn(6, 4), torch.randint(3, (6,))
+        >>> try:
+        ...     reweighter(batch, batch)
+        ... except UnguardedWriteError:
+        ...     print("write into self.weight itself")
+        write into self.weight itself
+    """
 
 
 class NotCompilableError(RuntimeError):
-    """The model, or what is asked of it, does not go as compiled graphs (``compile=``)."""
+    """The model, or what is asked of it, does not go as compiled graphs (``compile=``).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, NotCompilableError
+        >>> model = nn.Linear(4, 3)
+        >>> hook = model.register_forward_hook(lambda module, inputs, output: None)
+        >>> loss = nn.CrossEntropyLoss(reduction="none")
+        >>> reweighter = MetaReweighter(model, loss, compile="eager")
+        >>> batch = torch.randn(6, 4), torch.randint(3, (6,))
+        >>> try:
+        ...     reweighter(batch, batch)
+        ... except NotCompilableError as error:
+        ...     print(error.reason)
+        the model has hooks, which a graph leaves out
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -34,7 +86,26 @@ class NotCompilableError(RuntimeError):
 
 
 class UnrepeatableError(RuntimeError):
-    """Two passes of one batch, from one state, gave different losses."""
+    """Two passes of one batch, from one state, gave different losses.
+
+    Example:
+        >>> import random
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, UnrepeatableError
+        >>> class Jittered(nn.Linear):
+        ...     system = random.SystemRandom()  # of which nobody can put back the state
+        ...
+        ...     def forward(self, x):
+        ...         return super().forward(x + self.system.random())
+        >>> reweighter = MetaReweighter(Jittered(4, 3), nn.CrossEntropyLoss(reduction="none"))
+        >>> batch = torch.randn(6, 4), torch.randint(3, (6,))
+        >>> try:
+        ...     reweighter(batch, batch)
+        ... except UnrepeatableError:
+        ...     print("scores would be of another forward pass than the loss")
+        scores would be of another forward pass than the loss
+    """
 
 
 class NonFiniteError(ValueError):
@@ -45,6 +116,18 @@ class NonFiniteError(ValueError):
         what: What was not finite: ``"loss"`` or the name of a score.
         batch: The batch they are in: ``"noisy"`` or ``"trusted"``.
         count: How many samples that batch has.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, NonFiniteError
+        >>> batch = torch.randn(4, 3), torch.tensor([0.0, 1.0, float("nan"), 0.0])
+        >>> reweighter = MetaReweighter(nn.Linear(3, 1), lambda out, y: (out[:, 0] - y) ** 2)
+        >>> try:
+        ...     reweighter(batch, (batch[0][:2], batch[1][:2]))
+        ... except NonFiniteError as error:
+        ...     print(error.what, error.batch, error.indices)
+        loss noisy [2]
     """
 
     def __init__(self, indices: list[int], what: str, batch: BatchName, count: int) -> None:
@@ -65,7 +148,16 @@ class NonFiniteError(ValueError):
 
 
 class OtherRankError(RuntimeError):
-    """Another rank has raised an error in this step, so that none can make it."""
+    """Another rank has raised an error in this step, so that none can make it.
+
+    Example:
+        >>> from reweight import OtherRankError
+        >>> try:
+        ...     raise OtherRankError  # as a step does on all ranks but the one at fault
+        ... except OtherRankError as error:
+        ...     print(str(error)[:45])
+        another rank has raised an error in this step
+    """
 
     def __init__(self) -> None:
         super().__init__(

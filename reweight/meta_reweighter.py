@@ -157,6 +157,22 @@ class MetaReweighter:
             distributed model, or if a gradient, or the rows of all ranks, are needed of one that
             FSDP or DeepSpeed has split, or for ``compile=`` without a scorer that takes
             derivatives in forward mode.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> reweighter = MetaReweighter(model, loss)
+        >>> step = reweighter((x, y), trusted)
+        >>> step.loss.backward()
+        >>> optimizer.step()
+        >>> (step.weights > 0).tolist()
+        [True, False, True, True]
     """
 
     def __init__(
@@ -277,6 +293,13 @@ class MetaReweighter:
 
         Raises:
             TypeError: If an option would change the method.
+
+        Example:
+            >>> from torch import nn
+            >>> from reweight import MetaReweighter
+            >>> paper = MetaReweighter.paper(nn.Linear(4, 2), nn.CrossEntropyLoss(reduction="none"))
+            >>> paper.scorer.names(), paper.selector
+            (['gradient_similarity', 'last_layer_gradient'], Rectify())
         """
         own = {
             "scorer",
@@ -390,8 +413,8 @@ class MetaReweighter:
             trusted: The samples that judge them.
 
         Returns:
-            The report: per scorer the agreement, which path ran, how many passes it took and why
-            it was not a cheaper one; and what the model shares, freezes, hooks or caches.
+            The report. It tells per scorer the agreement, which path ran, how many passes it took
+            and why it was not a cheaper one; and what the model shares, freezes, hooks or caches.
 
         Raises:
             RuntimeError: Under ``torch.inference_mode``.

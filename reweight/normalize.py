@@ -19,8 +19,14 @@ def normalize(scores: Tensor) -> Tensor:
         scores: Finite scores of any shape, any real dtype.
 
     Returns:
-        Weights of the same shape, in float32 or wider: non-negative, summing to 1 over *all*
-        elements, or all zero when no score is positive.
+        Weights of the same shape, in float32 or wider. They are not negative and sum to 1 over
+        *all* elements, or are all zero when no score is positive.
+
+    Example:
+        >>> import torch
+        >>> from reweight import normalize
+        >>> normalize(torch.tensor([3.0, -2.0, 1.0]))
+        tensor([0.7500, 0.0000, 0.2500])
     """
     positive = at_least_float32(scores).clamp(min=0) + 0.0  # no weight is -0.0
     if positive.numel() == 0:

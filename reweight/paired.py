@@ -18,6 +18,14 @@ class Paired(Generic[Noisy, Trusted]):
     """Pairs ``(noisy batch, trusted batch)``, one pass over the noisy loader an iteration.
 
     See :func:`paired`, which makes one.
+
+    Example:
+        >>> from reweight import paired
+        >>> batches = paired(["a", "b", "c"], ["x", "y"])  # loaders, as a rule
+        >>> len(batches), list(batches)
+        (3, [('a', 'x'), ('b', 'y'), ('c', 'x')])
+        >>> list(batches)[0]  # the trusted ones go on from where they were
+        ('a', 'y')
     """
 
     def __init__(self, noisy_loader: Iterable[Noisy], trusted_loader: Iterable[Trusted]) -> None:
@@ -167,6 +175,18 @@ def paired(
     Raises:
         TypeError: If one is an iterator, which ends for good, or cannot be iterated over.
         ValueError: If both are one object; while iterating, if the trusted loader is empty.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from reweight import paired
+        >>> noisy = DataLoader(TensorDataset(torch.randn(20, 4)), batch_size=4, shuffle=True)
+        >>> trusted = DataLoader(TensorDataset(torch.randn(6, 4)), batch_size=3, shuffle=True)
+        >>> batches = paired(noisy, trusted)
+        >>> for epoch in range(2):
+        ...     shapes = {(x.shape[0], v.shape[0]) for (x,), (v,) in batches}
+        >>> shapes
+        {(4, 3)}
     """
     return Paired(noisy_loader, trusted_loader)
 

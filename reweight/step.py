@@ -43,7 +43,8 @@ class ReweightedStep:
             of the mended labels), detached. NaN for a dropped sample.
         scores: The raw scores by scorer name, ``(C,)`` each. NaN for a dropped sample.
         trusted_loss: Scalar mean trusted loss ``L_v`` where a scorer or β needed it, else ``None``.
-        empty: Whether no sample survived selection, before the ``on_empty`` policy was applied.
+        empty (bool): Whether no sample survived selection, before the ``on_empty`` policy was
+            applied.
         dropped: Positions of the noisy samples left out because they were not finite
             (``on_nonfinite="drop"``).
         counted: ``(C,)`` bool, false where a loss does not count: its target is ignored, or
@@ -57,6 +58,21 @@ class ReweightedStep:
         weights_of_all: ``(N,)``, the weights of all ranks' losses that count, in the order of the
             ranks; where they were weighed together (``sync="global"``, several ranks), else
             ``None``. Those of this rank sum to its share of them.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> step = MetaReweighter(model, loss)((x, y), trusted)
+        >>> step.loss.backward()
+        >>> step.kept, list(step.scores)
+        (3, ['gradient_similarity', 'last_layer_gradient'])
+        >>> step.summary()["reweight/kept"]
+        0.75
     """
 
     loss: Tensor

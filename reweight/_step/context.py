@@ -49,6 +49,20 @@ class ScoringContext:
             scorer that was asked for them has given them.
         no_label_scores: Why there are none.
         later: What is asked of the device once the step is computed.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> def agreement(context):  # GradientSimilarity(), written out
+        ...     return context.directional_derivative(context.trusted_gradient())
+        >>> step = MetaReweighter(model, loss, scorer=agreement)((x, y), trusted)
+        >>> (step.weights > 0).tolist()
+        [True, False, True, True]
     """
 
     def __init__(

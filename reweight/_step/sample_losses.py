@@ -27,6 +27,19 @@ class SampleLosses:
         logits: ``(C, K, *S)`` or ``(C, *S, K)``.
         labels: Class indices, ``(C, *S)``; -100: none. Of a language model shift both yourself:
             ``logits[:, :-1]`` and ``labels[:, 1:]``.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, SampleLosses
+        >>> def forward(model, batch):
+        ...     logits = model(batch["pixels"])
+        ...     losses = nn.functional.cross_entropy(logits, batch["label"], reduction="none")
+        ...     return SampleLosses(losses, logits=logits, labels=batch["label"])
+        >>> reweighter = MetaReweighter(nn.Linear(4, 3), forward=forward, label_scores=True)
+        >>> batch = {"pixels": torch.randn(8, 4), "label": torch.randint(3, (8,))}
+        >>> reweighter(batch, batch).label_scores.shape
+        torch.Size([8, 3])
     """
 
     losses: Tensor

@@ -27,6 +27,25 @@ class LabelIssue(NamedTuple):
         label_quality: 0 to 1, below 0.5 for an issue; NaN if never seen.
         is_label_issue: Whether the label looks wrong.
         parts: What that is made of, by name.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, TrainingDynamics
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> dynamics = TrainingDynamics(len(x))
+        >>> reweighter = MetaReweighter(model, loss, dynamics=dynamics)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> for _ in range(10):
+        ...     optimizer.zero_grad()
+        ...     reweighter((x, y), trusted, ids=torch.arange(4)).loss.backward()
+        ...     optimizer.step()
+        >>> worst = next(iter(dynamics.find_label_issues()))
+        >>> worst.id, worst.given_label, worst.suggested_label, worst.parts["times_seen"]
+        (1, 0, 1, 10)
     """
 
     id: int
@@ -52,6 +71,31 @@ class LabelIssues:
         is_label_issue: ``(M,)`` bool.
         parts: By name, ``(M,)`` each: what that is made of.
         class_names: The names of the classes, to be shown; files hold numbers.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, TrainingDynamics
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> dynamics = TrainingDynamics(len(x))
+        >>> reweighter = MetaReweighter(model, loss, dynamics=dynamics)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> for _ in range(10):
+        ...     optimizer.zero_grad()
+        ...     reweighter((x, y), trusted, ids=torch.arange(4)).loss.backward()
+        ...     optimizer.step()
+        >>> issues = dynamics.find_label_issues()
+        >>> issues.num_issues, issues.id[issues.is_label_issue]
+        (1, tensor([1]))
+        >>> mended = y.clone()
+        >>> mended[issues.id] = issues.suggested_label
+        >>> mended
+        tensor([1, 1, 0, 0])
+        >>> issues.to_csv("issues.csv").name
+        'issues.csv'
     """
 
     id: Tensor

@@ -116,7 +116,7 @@ class Remembered:
 
     @property
     def mean_weight(self) -> Tensor:
-        """The mean of the relative weights: 1 is a share like the average's."""
+        """The mean of the relative weights; 1 is a share like the average's."""
         return self._mean("weight", self._seen)
 
     @property

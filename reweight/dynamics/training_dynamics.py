@@ -44,6 +44,27 @@ class TrainingDynamics(Remembered):
 
     Raises:
         ValueError: If ``num_samples`` is no integer of at least 1, or ``max_bytes`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, TrainingDynamics
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> dynamics = TrainingDynamics(len(x))
+        >>> reweighter = MetaReweighter(model, loss, dynamics=dynamics)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> for _ in range(10):
+        ...     optimizer.zero_grad()
+        ...     reweighter((x, y), trusted, ids=torch.arange(4)).loss.backward()
+        ...     optimizer.step()
+        >>> issues = dynamics.find_label_issues(class_names=["below", "above"])
+        >>> [(row.id, row.suggested_label) for row in issues if row.is_label_issue]
+        [(1, 1)]
+        >>> dynamics.report("issues.html", issues, texts=[str(row.item()) for row in x]).exists()
+        True
     """
 
     def find_label_issues(

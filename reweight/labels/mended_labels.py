@@ -47,6 +47,21 @@ class MendedLabels(RememberedLabels):
 
     Raises:
         ValueError: If one is out of range, or more memory than ``max_gib`` would be taken.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MendedLabels, MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> labels = MendedLabels(len(x), num_classes=2)
+        >>> reweighter = MetaReweighter(model, loss, labels=labels, trusted_coefficient=0.1)
+        >>> for _ in range(5):
+        ...     reweighter((x, y), trusted, ids=torch.arange(4)).loss.backward()
+        >>> (labels.trust > 0.5).tolist()
+        [True, False, True, True]
     """
 
     def __init__(

@@ -24,6 +24,14 @@ class RememberedLabels:
 
     Attributes:
         needs: What it has to be told of each sample, and below which number that must be.
+
+    Example:
+        >>> from reweight import MendedLabels, SoftLabels
+        >>> from reweight.labels import RememberedLabels
+        >>> issubclass(MendedLabels, RememberedLabels) and issubclass(SoftLabels, RememberedLabels)
+        True
+        >>> SoftLabels(3, num_classes=4).probabilities[0]  # nothing is known yet
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
 
     def __init__(

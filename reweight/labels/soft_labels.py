@@ -39,6 +39,21 @@ class SoftLabels(RememberedLabels):
 
     Raises:
         ValueError: If one is out of range, or more memory than ``max_gib`` would be taken.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, SoftLabels
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> labels = SoftLabels(len(x), num_classes=2)
+        >>> reweighter = MetaReweighter(model, loss, labels=labels)
+        >>> for _ in range(5):
+        ...     reweighter((x, y), trusted, ids=torch.arange(4)).loss.backward()
+        >>> labels.suggested
+        tensor([1, 1, 0, 0])
     """
 
     def __init__(

@@ -34,6 +34,19 @@ class LiveOptimizer:
     Raises:
         TypeError: If it is of another class.
         ValueError: If it is a wrapper, and what it holds has only some of its parameters.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import GradientSimilarity, MetaReweighter
+        >>> model, loss = nn.Linear(4, 3), nn.CrossEntropyLoss(reduction="none")
+        >>> noisy, trusted = [(torch.randn(6, 4), torch.randint(3, (6,))) for _ in range(2)]
+        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        >>> scorer = GradientSimilarity(lookahead=optimizer)
+        >>> scorer.lookahead
+        LiveOptimizer(AdamW)
+        >>> MetaReweighter(model, loss, scorer=scorer)(noisy, trusted).weights.shape
+        torch.Size([6])
     """
 
     def __init__(self, optimizer: Any) -> None:

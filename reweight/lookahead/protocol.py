@@ -12,7 +12,25 @@ from reweight._isolation.objective import Parameters
 
 
 class Lookahead(Protocol):
-    """An optimiser as a differentiable function."""
+    """An optimiser as a differentiable function.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import GradientSimilarity, MetaReweighter
+        >>> model, loss = nn.Linear(4, 3), nn.CrossEntropyLoss(reduction="none")
+        >>> noisy, trusted = [(torch.randn(6, 4), torch.randint(3, (6,))) for _ in range(2)]
+        >>> class SignedSGD:  # one of your own
+        ...     def start(self, parameters):
+        ...         return None
+        ...
+        ...     def update(self, parameters, gradients, state):
+        ...         moved = {n: p - torch.tanh(1e3 * gradients[n]) for n, p in parameters.items()}
+        ...         return moved, state
+        >>> scorer = GradientSimilarity(lookahead=SignedSGD())
+        >>> MetaReweighter(model, loss, scorer=scorer)(noisy, trusted).weights.shape
+        torch.Size([6])
+    """
 
     def start(self, parameters: dict[str, nn.Parameter]) -> Any:
         """Return the optimiser state before the first virtual step on the model's parameters."""
@@ -36,6 +54,14 @@ class Linearization:
         point: θ̂(0) by parameter name.
         moved: Whether θ̂(0) differs from θ (momentum or weight decay move it): a scalar, which
             is not waited for.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight.lookahead import SGD, linearize
+        >>> near = linearize(SGD(lr=0.5), {"weight": nn.Parameter(torch.ones(2))})
+        >>> near.pull_back({"weight": torch.tensor([1.0, -2.0])})  # α ∇L_v
+        {'weight': tensor([ 0.5000, -1.0000])}
     """
 
     point: Parameters
@@ -65,7 +91,17 @@ class Linearization:
 
 
 def linearize(lookahead: Lookahead, parameters: dict[str, nn.Parameter]) -> Linearization:
-    """Linearise ``lookahead`` at the model's ``parameters`` and zero gradient."""
+    """Linearise ``lookahead`` at the model's ``parameters`` and zero gradient.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight.lookahead import as_lookahead, linearize
+        >>> weight = nn.Parameter(torch.ones(2))
+        >>> decaying = as_lookahead(torch.optim.SGD([weight], lr=0.1, weight_decay=0.5))
+        >>> linearize(decaying, {"weight": weight}).point  # where weight decay alone leads
+        {'weight': tensor([0.9500, 0.9500])}
+    """
     start = {name: p.detach() for name, p in parameters.items()}
     gradients = {name: torch.zeros_like(p, requires_grad=True) for name, p in start.items()}
     with torch.enable_grad():

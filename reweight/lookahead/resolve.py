@@ -26,6 +26,12 @@ def as_lookahead(value: LookaheadLike) -> Lookahead:
     Raises:
         TypeError: If it is none of these.
         ValueError: If a wrapper's optimiser has only some of the wrapper's parameters.
+
+    Example:
+        >>> from torch import nn, optim
+        >>> from reweight.lookahead import as_lookahead
+        >>> as_lookahead(None), as_lookahead(optim.Adam(nn.Linear(2, 1).parameters()))
+        (SGD(lr=1.0), LiveOptimizer(Adam))
     """
     if value is None:
         return SGD()

@@ -15,6 +15,12 @@ class SGD:
 
     Raises:
         ValueError: If ``lr`` is not positive.
+
+    Example:
+        >>> from reweight import GradientSimilarity
+        >>> from reweight.lookahead import SGD
+        >>> GradientSimilarity(lookahead=SGD(lr=0.1)).lookahead
+        SGD(lr=0.1)
     """
 
     def __init__(self, lr: float = 1.0) -> None:

@@ -16,6 +16,16 @@ class TorchOptLookahead:
         optimizer: ``torchopt.sgd(...)``, ``torchopt.adam(...)`` or any other
             ``torchopt.base.GradientTransformation``. For Adam and its kin give ``eps_root > 0``:
             at zero gradient the derivative of their square root is infinite without it.
+
+    Example:
+        >>> import torch, torchopt
+        >>> from torch import nn
+        >>> from reweight import GradientSimilarity, MetaReweighter
+        >>> model, loss = nn.Linear(4, 3), nn.CrossEntropyLoss(reduction="none")
+        >>> noisy, trusted = [(torch.randn(6, 4), torch.randint(3, (6,))) for _ in range(2)]
+        >>> scorer = GradientSimilarity(lookahead=torchopt.adam(lr=1e-3, eps_root=1e-8))
+        >>> MetaReweighter(model, loss, scorer=scorer)(noisy, trusted).weights.shape
+        torch.Size([6])
     """
 
     def __init__(self, optimizer: Any) -> None:

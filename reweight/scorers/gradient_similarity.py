@@ -113,6 +113,23 @@ class GradientSimilarity(Scorer):
             with another method, if ``renew_every`` or ``averaging`` is out of range, or is used
             with ``"unrolled"``. When called: if there is no trusted batch.
         FloatingPointError: When called, if the trusted gradient is not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import GradientSimilarity, MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> step = MetaReweighter(model, loss, scorer=GradientSimilarity())((x, y), trusted)
+        >>> (step.scores["gradient_similarity"] > 0).tolist()
+        [True, False, True, True]
+        >>> own = torch.autograd.grad(loss(model(x[:1]), y[:1]).sum(), model.weight)[0]
+        >>> trusted_loss = loss(model(trusted[0]), trusted[1]).mean()
+        >>> theirs = torch.autograd.grad(trusted_loss, model.weight)[0]
+        >>> torch.allclose(step.scores["gradient_similarity"][0].float(), (own * theirs).sum())
+        True
     """
 
     before_training_pass = True

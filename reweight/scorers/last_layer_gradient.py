@@ -48,6 +48,19 @@ class LastLayerGradient(Scorer):
         ValueError: When called, if the model has no such layer, or no layer with trainable
             parameters ran; or, with weights per element, for a map of more than 1,024 elements of
             which some do not depend on the layer's output at one position alone.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import LastLayerGradient, MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> step = MetaReweighter(model, loss, scorer=LastLayerGradient())((x, y))
+        >>> gradient = torch.autograd.grad(loss(model(x[:1]), y[:1]).sum(), model.weight)[0]
+        >>> torch.allclose(step.scores["last_layer_gradient"][0], gradient.norm())
+        True
     """
 
     differentiates = True

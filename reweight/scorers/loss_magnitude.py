@@ -15,6 +15,18 @@ class LossMagnitude(Scorer):
 
     The simplest measure of informativeness, as in hard-example mining. On noisy labels the
     largest losses are often the wrong labels: mix it with a measure of trust.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import LossMagnitude, MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> step = MetaReweighter(model, loss, scorer=LossMagnitude())((x, y))
+        >>> bool(step.weights.argmax() == step.losses.argmax())
+        True
     """
 
     signed = False

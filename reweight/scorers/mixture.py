@@ -70,6 +70,16 @@ class Scorer(_Arithmetic):
         signed: Whether a score says, by its sign, if the sample helps or harms. Only such scores
             can be summed over a training.
         knows_label_scores: Whether it can give the score under every label.
+
+    Example:
+        >>> from reweight import GradientSimilarity, Scorer
+        >>> class Confidence(Scorer):
+        ...     signed = False
+        ...
+        ...     def __call__(self, context):
+        ...         return context.losses.neg().exp()
+        >>> (0.7 * GradientSimilarity() + 0.3 * Confidence()).names()
+        ['gradient_similarity', 'confidence']
     """
 
     name: str = ""
@@ -190,6 +200,12 @@ class Mixture(_Arithmetic):
 
     Raises:
         ValueError: If a coefficient is negative or not finite.
+
+    Example:
+        >>> from reweight import GradientSimilarity, LastLayerGradient, LossMagnitude
+        >>> mixture = GradientSimilarity() / LastLayerGradient() + LossMagnitude()
+        >>> mixture.names()
+        ['gradient_similarity', 'last_layer_gradient', 'loss_magnitude']
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
@@ -295,6 +311,13 @@ def as_scorer(function: Callable[[ScoringContext], Tensor]) -> Scorer:
 
     Raises:
         TypeError: If it is not callable.
+
+    Example:
+        >>> from reweight import GradientSimilarity, as_scorer
+        >>> def confidence(context):
+        ...     return context.losses.neg().exp()
+        >>> (GradientSimilarity() + as_scorer(confidence)).names()
+        ['gradient_similarity', 'confidence']
     """
     if isinstance(function, Scorer):
         return function
@@ -307,5 +330,12 @@ def as_scorer(function: Callable[[ScoringContext], Tensor]) -> Scorer:
 
 
 def as_mixture(scorer: Any) -> Mixture:
-    """Return ``scorer`` as a mixture, of one term where it is a single scorer."""
+    """Return ``scorer`` as a mixture, of one term where it is a single scorer.
+
+    Example:
+        >>> from reweight import Uniform
+        >>> from reweight.scorers import as_mixture
+        >>> as_mixture(Uniform()).names()
+        ['uniform']
+    """
     return scorer if isinstance(scorer, Mixture) else Mixture([Term(1.0, as_scorer(scorer))])

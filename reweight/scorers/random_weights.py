@@ -20,6 +20,18 @@ class RandomWeights(Scorer):
 
     Args:
         seed: Seed of the generator.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, RandomWeights
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> step = MetaReweighter(model, loss, scorer=RandomWeights(seed=1))((x, y))
+        >>> bool(step.weights.min() >= 0), round(float(step.weights.sum()), 4)
+        (True, 1.0)
     """
 
     signed = False

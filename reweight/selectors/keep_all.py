@@ -6,7 +6,14 @@ from torch import Tensor
 
 
 class KeepAll:
-    """Return the weights as they are."""
+    """Return the weights as they are.
+
+    Example:
+        >>> import torch
+        >>> from reweight import KeepAll
+        >>> KeepAll()(torch.tensor([0.5, 0.3, 0.2]))
+        tensor([0.5000, 0.3000, 0.2000])
+    """
 
     def __call__(self, weights: Tensor) -> Tensor:
         """Return ``weights``, of any shape, unchanged."""

@@ -25,6 +25,14 @@ class Rectify:
 
     Raises:
         ValueError: If ``threshold`` is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> from reweight import Rectify
+        >>> Rectify()(torch.tensor([0.5, 0.3, 0.2]))  # 1/3 and more stay
+        tensor([0.5000, 0.0000, 0.0000])
+        >>> Rectify(0.25)(torch.tensor([0.5, 0.3, 0.2]))
+        tensor([0.5000, 0.3000, 0.0000])
     """
 
     def __init__(self, threshold: float | None = None) -> None:

@@ -17,6 +17,14 @@ class TopK:
 
     Raises:
         ValueError: If ``k`` is neither.
+
+    Example:
+        >>> import torch
+        >>> from reweight import TopK
+        >>> TopK(1)(torch.tensor([0.2, 0.5, 0.3]))
+        tensor([0.0000, 0.5000, 0.0000])
+        >>> TopK(0.5)(torch.tensor([0.2, 0.5, 0.3]))  # half of three, rounded up
+        tensor([0.0000, 0.5000, 0.3000])
     """
 
     def __init__(self, k: int | float) -> None:

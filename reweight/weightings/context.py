@@ -44,6 +44,20 @@ class WeightingContext:
         ids: ``(N,)`` int64, the row of the data set each comes from, or ``None``.
         groups: ``(N,)`` int64, its source, or ``None``.
         training: Whether the step trains; one that only scores must not leave a trace.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> def small_losses(context):
+        ...     return (context.losses <= context.losses.median()).float() * (context.score > 0)
+        >>> step = MetaReweighter(model, loss, weighting=small_losses)((x, y), trusted)
+        >>> float(step.weights.sum()), float(step.weights[1])
+        (1.0, 0.0)
     """
 
     losses: Tensor

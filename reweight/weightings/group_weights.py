@@ -19,6 +19,21 @@ class GroupWeights(RememberedLogits):
 
     Raises:
         ValueError: If there is no group, or two have one name, or ``rate`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import GroupWeights, MetaReweighter
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> weighting = GroupWeights(["nurse", "crowd"])
+        >>> reweighter = MetaReweighter(model, loss, weighting=weighting)
+        >>> reweighter((x, y), trusted, groups=torch.tensor([0, 1, 0, 1])).loss.backward()
+        >>> by_name = weighting.by_name()
+        >>> by_name["nurse"] > by_name["crowd"]
+        True
     """
 
     rows: ClassVar[Literal["ids", "groups"]] = "groups"

@@ -22,6 +22,21 @@ class SampleWeights(RememberedLogits):
 
     Raises:
         ValueError: If one is out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, SampleWeights
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> weighting = SampleWeights(len(x))
+        >>> reweighter = MetaReweighter(model, loss, weighting=weighting)
+        >>> for _ in range(5):
+        ...     reweighter((x, y), trusted, ids=torch.arange(4)).loss.backward()
+        >>> (weighting.weights > 0.5).tolist()
+        [True, False, True, True]
     """
 
     rows: ClassVar[Literal["ids", "groups"]] = "ids"

@@ -50,6 +50,21 @@ class WeightNet(LogitWeighting):
     Raises:
         TypeError: If ``module`` is no module, or a feature neither name nor function.
         ValueError: If a setting is out of range or missing, or ``module`` has nothing to train.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, WeightNet
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> weighting = WeightNet(features=["loss", "class"], num_classes=2)
+        >>> reweighter = MetaReweighter(model, loss, weighting=weighting)
+        >>> for _ in range(3):
+        ...     reweighter((x, y), trusted).loss.backward()
+        >>> sum(p.numel() for p in weighting.module.parameters())  # two layers, of three features
+        81
     """
 
     def __init__(

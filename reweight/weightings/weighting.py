@@ -25,6 +25,26 @@ class Weighting:
         relative: Whether what it returns is divided by its sum.
         needs_label_scores: Whether ``context.label_scores`` is to be there, where they are known.
         learns: Whether :meth:`learn` does something. What it learns it learns of all ranks.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from reweight import MetaReweighter, Weighting
+        >>> x = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]])
+        >>> y = torch.tensor([1, 0, 0, 0])  # 1 where x > 0, but for the second, which is wrong
+        >>> trusted = torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0])
+        >>> model, loss = nn.Linear(1, 2, bias=False), nn.CrossEntropyLoss(reduction="none")
+        >>> class WarmedUp(Weighting):
+        ...     learns, steps = True, 0
+        ...
+        ...     def learn(self, context):
+        ...         self.steps += 1
+        ...
+        ...     def __call__(self, context):
+        ...         return context.mixed if self.steps > 2 else torch.ones_like(context.losses)
+        >>> reweighter = MetaReweighter(model, loss, weighting=WarmedUp())
+        >>> [reweighter((x, y), trusted).kept for _ in range(4)]
+        [4, 4, 3, 3]
     """
 
     needs: Mapping[str, int | None] = {}
@@ -42,7 +62,13 @@ class Weighting:
 
 
 class LogitWeighting(Weighting):
-    """Weights proportional to the sigmoid of logits, so that several add up: ``A + B``."""
+    """Weights proportional to the sigmoid of logits, so that several add up: ``A + B``.
+
+    Example:
+        >>> from reweight import SampleWeights, WeightNet
+        >>> SampleWeights(100) + WeightNet(num_samples=100)
+        SampleWeights(100, rate=1, prior=2) + WeightNet(features=['remembered_loss'], rate=0.01)
+    """
 
     needs_signed = True
     learns = True
@@ -147,6 +173,14 @@ def as_weighting(weighting: Any) -> Weighting:
 
     Raises:
         TypeError: If it is not callable.
+
+    Example:
+        >>> import torch
+        >>> from reweight.weightings import as_weighting
+        >>> def by_score(context):
+        ...     return torch.sigmoid(context.score)
+        >>> as_weighting(by_score)
+        by_score
     """
     if isinstance(weighting, Weighting):
         return weighting
@@ -160,5 +194,14 @@ def as_weighting(weighting: Any) -> Weighting:
 
 
 def part_of(weighting: Weighting) -> object:
-    """Return what may keep a state: the weighting, or the callable it was made of."""
+    """Return what may keep a state: the weighting, or the callable it was made of.
+
+    Example:
+        >>> from reweight import PerBatch
+        >>> from reweight.weightings import as_weighting, part_of
+        >>> part_of(PerBatch())
+        PerBatch()
+        >>> part_of(as_weighting(max)) is max
+        True
+    """
     return weighting.function if isinstance(weighting, _Function) else weighting
