@@ -42,6 +42,7 @@ class ReweightCallback(Callback):
         self._loaded: Mapping[str, Any] | None = None
         self._kept: list[Tensor] = []
         self._stepped = False
+        self._stood: dict[str, Any] | None = None
 
     @property
     def state_key(self) -> str:
@@ -67,6 +68,10 @@ class ReweightCallback(Callback):
         if self._reweighter is not None and state is None:  # a further fit goes on
             state = self._reweighter.state_dict()
         wrapped: nn.Module = trainer.strategy.model
+        if getattr(pl_module, "_compiler_ctx", None) is not None:
+            # Lightning has taken a compiled module apart, of which it keeps this. What is made
+            # here is never called; it says that the training pass is compiled.
+            wrapped = torch.compile(wrapped, backend="eager")
         options = dict(pl_module.configure_reweighter())
         self._reweighter = MetaReweighter(wrapped, forward=_Losses(pl_module), **options)
         if state is not None:
@@ -74,14 +79,20 @@ class ReweightCallback(Callback):
         self._loaded = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        """Refuse loaders that give every rank the same samples.
+        """Look at a pair of loaders: whether it divides samples among ranks, and where it stood.
 
         Raises:
-            ValueError: If they are so.
+            ValueError: If every rank would be given the same samples.
         """
-        loader = trainer.train_dataloader
-        if trainer.world_size > 1 and isinstance(loader, Paired):
+        loader, stood = trainer.train_dataloader, self._stood
+        self._stood = None
+        if not isinstance(loader, Paired):
+            return
+        if trainer.world_size > 1:
             refuse_undivided(loader, trainer.world_size)
+        if stood is not None and _has_length(loader):
+            # Lightning does so in the middle of an epoch alone, and would begin both loaders anew.
+            loader.load_state_dict(stood)
 
     def note(self, step: ReweightedStep) -> None:
         """Remember how many samples of a step were kept, until an optimiser moves."""
@@ -116,17 +127,20 @@ class ReweightCallback(Callback):
         return bool((done + 1) % every == 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the reweighter's state."""
-        return {} if self._reweighter is None else self._reweighter.state_dict()
+        """Return the state of the reweighter, and of a pair of loaders."""
+        if self._reweighter is None:
+            return {}
+        return {"reweighter": self._reweighter.state_dict(), "paired": _where(self.module.trainer)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a state, for the reweighter that is there or the one to be built."""
         if not state_dict:
             return
+        self._stood = state_dict["paired"]
         if self._reweighter is None:
-            self._loaded = state_dict
+            self._loaded = state_dict["reweighter"]
         else:
-            self._reweighter.load_state_dict(state_dict)
+            self._reweighter.load_state_dict(state_dict["reweighter"])
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Say so where a fit is resumed without what was remembered."""
@@ -146,6 +160,27 @@ class _Losses:
     def __call__(self, model: nn.Module, batch: Any) -> Any:  # noqa: ARG002
         # Lightning runs the training step inside the wrapper's forward: not through it again.
         return self.module.sample_losses(batch)
+
+
+def _where(trainer: Any) -> dict[str, Any] | None:
+    """Return where a pair of loaders stands; ``None`` if the trainer has none."""
+    loader = trainer.train_dataloader
+    if not isinstance(loader, Paired):
+        return None
+    state = loader.state_dict()
+    if state["noisy"] is not None and trainer.is_last_batch:
+        # Lightning counts batches, and does not ask for one more to hear that there is none.
+        state = {**state, "noisy": {**state["noisy"], "ended": True}}
+    return state
+
+
+def _has_length(loader: Paired[Any, Any]) -> bool:
+    """Whether Lightning does not fetch a batch ahead, before anything can be told to the pair."""
+    try:
+        len(loader)
+    except TypeError:
+        return False
+    return True
 
 
 def refuse_undivided(loader: Paired[Any, Any], ranks: int) -> None:
