@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +17,13 @@ from reweight.step import ReweightedStep
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
-elif find_spec("lightning") and ("pytorch_lightning" not in sys.modules or "lightning" in sys.modules):
-    from lightning.pytorch import Callback
-else:
+elif "pytorch_lightning" in sys.modules and "lightning" not in sys.modules:
     from pytorch_lightning import Callback
+else:
+    try:
+        from lightning.pytorch import Callback
+    except ModuleNotFoundError:
+        from pytorch_lightning import Callback
 
 KEY = "reweighter"
 """Under which name its state is in a checkpoint."""

@@ -17,6 +17,8 @@ from tests.compatibility.frameworks import need
 need("lightning")
 
 from lightning.pytorch import LightningModule, Trainer  # noqa: E402
+from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402, F401
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402, F401
 
 from reweight.integrations.lightning import ReweightedModule  # noqa: E402
 

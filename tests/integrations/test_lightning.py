@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from reweight import GradientSimilarity, GroupWeights, Rectify, paired
+from reweight import GradientSimilarity, GroupWeights, paired
 from tests.integrations import lightning_modules as m
 from tests.integrations.lightning_modules import Classifier, plain_loop, trainer
 
-LightningModule, Trainer = m.LightningModule, m.Trainer
+ReweightedModule = m.ReweightedModule
 HARMFUL = {"selector": torch.zeros_like, "trusted_coefficient": 0.0}  # as if nothing agreed
+
+
+CSVLogger, ModelCheckpoint = m.CSVLogger, m.ModelCheckpoint
 
 
 def same(model: nn.Module, other: nn.Module) -> None:
@@ -203,3 +208,176 @@ def test_a_run_resumed_from_a_checkpoint_is_the_one_that_never_stopped(tmp_path,
     same_steps(resumed.taken, whole.taken[len(stopped.taken) :])
     mine, other = (r.reweighter.weighting.state_dict() for r in (resumed, whole))
     torch.testing.assert_close(mine, other, rtol=0, atol=0)
+
+
+def test_a_run_resumed_in_the_middle_of_an_epoch_is_the_one_that_never_stopped(tmp_path):
+    def made() -> Any:
+        return paired(*m.loaders(shuffle=True).values())
+
+    whole, stopped, resumed = Classifier(), Classifier(), Classifier()
+    torch.manual_seed(5)
+    trainer(max_epochs=3).fit(whole, made())
+    torch.manual_seed(5)
+    saves = ModelCheckpoint(tmp_path, "sixth", every_n_train_steps=6)
+    trainer(enable_checkpointing=True, callbacks=[saves], max_steps=6, max_epochs=3).fit(
+        stopped, made()
+    )
+    random = torch.get_rng_state()
+    second, loader = trainer(max_epochs=3), made()
+    torch.set_rng_state(random)
+    second.fit(resumed, loader, ckpt_path=tmp_path / "sixth.ckpt", weights_only=True)
+    assert (len(stopped.taken), len(resumed.taken)) == (6, 6)
+    same(resumed.net, whole.net)
+    same_steps(resumed.taken, whole.taken[6:])
+
+
+def test_a_second_fit_goes_on_from_what_is_remembered():
+    model, first = Classifier(), trainer(max_epochs=1)
+    first.fit(model, m.loaders())
+    remembered = model.reweighter.weighting.state_dict()
+    first.fit_loop.max_epochs = 1  # nothing is left to do
+    first.fit(model, m.loaders())
+    torch.testing.assert_close(model.reweighter.weighting.state_dict(), remembered)
+    assert len(model.taken) == 4
+
+
+class ByGroups(Classifier):
+    """Batches that are mappings tell ids and groups by themselves."""
+
+    def batch_ids(self, noisy: Any) -> Any:
+        return ReweightedModule.batch_ids(self, noisy)
+
+    def sample_losses(self, batch: Any) -> Tensor:
+        if isinstance(batch, dict):
+            batch = batch["x"], batch["y"]
+        return m.losses(self, batch)
+
+
+class Named(torch.utils.data.Dataset[Any]):
+    def __init__(self) -> None:
+        self.data = m.data()[0]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        x, y, i = self.data[index]
+        return {"x": x, "y": y, "ids": i, "groups": index % 4}
+
+
+def test_ids_and_groups_of_a_mapping_reach_the_reweighter():
+    weighting = m.SampleWeights(m.COUNT) + GroupWeights(4)
+    model = ByGroups(weighting=weighting)
+    noisy = torch.utils.data.DataLoader(Named(), 6)
+    trainer(max_epochs=1).fit(model, {"noisy": noisy, "trusted": m.loaders()["trusted"]})
+    twin = m.network()
+    optimizer = m.sgd(twin)
+    plain = m.MetaReweighter(twin, forward=m.losses, **{**m.options(), "weighting": weighting})
+    for (x, y, ids), trusted in m.pairs(1):
+        step = plain((x, y), trusted, ids=ids, groups=ids % 4)
+        step.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    same(model.net, twin)
+
+
+class Lookahead(Classifier):
+    def configure_reweighter(self) -> dict[str, Any]:
+        return {"scorer": GradientSimilarity("forward", lookahead=self.optimizers())}
+
+
+def test_the_optimiser_of_the_fit_may_be_the_lookahead():
+    model = Lookahead()
+    trainer(max_epochs=1).fit(model, m.loaders())
+    twin = m.network()
+    optimizer = m.sgd(twin)
+    scorer = GradientSimilarity("forward", lookahead=optimizer)
+    plain = m.MetaReweighter(twin, forward=m.losses, scorer=scorer)
+    for noisy, trusted in m.pairs(1):
+        plain(noisy, trusted).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    same(model.net, twin)
+
+
+@pytest.mark.parametrize("kind", [Classifier, Manual])
+def test_the_summary_is_logged_once_every_so_many_steps(tmp_path, kind):
+    model, logger = kind(), CSVLogger(tmp_path)
+    asked = []
+    model.log_dict = lambda *args, **kwargs: asked.append(args) or kind.log_dict(
+        model, *args, **kwargs
+    )
+    trainer(logger=logger, log_every_n_steps=3).fit(model, m.loaders())
+    with Path(logger.log_dir, "metrics.csv").open() as file:
+        logged = [row for row in csv.DictReader(file) if row["reweight/loss"]]
+    expected = [float(step.loss) for step in (model.taken[2], model.taken[5])]
+    assert [float(row["reweight/loss"]) for row in logged] == pytest.approx(expected)
+    assert [float(row["reweight/kept"]) for row in logged] == [1.0, 1.0]
+    assert len(asked) == 2
+
+
+class Validated(Classifier):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.seen: list[tuple[bool, bool, float]] = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        loss = m.losses(self, batch).mean()
+        self.seen.append((self.training, torch.is_grad_enabled(), float(loss)))
+
+
+def test_validation_is_left_alone():
+    model = Validated()
+    fit = trainer(num_sanity_val_steps=1)
+    fit.fit(model, m.loaders(), m.loaders()["trusted"])
+    same(model.net, plain_loop(m.pairs(2))[0])
+    assert len(model.taken) == 8
+    assert [flags for *flags, _ in model.seen] == [[False, False]] * 7
+    model.seen.clear()
+    fit.validate(model, m.loaders()["trusted"], verbose=False)
+    with torch.no_grad():
+        model.net.eval()
+        expected = [float(m.losses(model, b).mean()) for b in m.loaders()["trusted"]]
+    assert [loss for *_, loss in model.seen] == expected
+    assert len(model.taken) == 8
+
+
+ALONE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "lightning":
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Hidden())
+from tests.compatibility.frameworks import need
+need("torchmetrics")
+from reweight.integrations.lightning import ReweightedModule
+import pytorch_lightning as L, torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+class Model(ReweightedModule, L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 2)
+    def sample_losses(self, batch):
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1], reduction="none")
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+loader = lambda: DataLoader(TensorDataset(torch.randn(8, 3), torch.arange(8) % 2), 4)
+model = Model()
+before = model.net.weight.clone()
+L.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False).fit(
+    model, {"noisy": loader(), "trusted": loader()})
+assert not torch.equal(model.net.weight, before)
+assert "lightning" not in sys.modules
+print("trained", model.reweighter.scorer)
+"""
+
+
+def test_it_works_where_pytorch_lightning_alone_is_installed():
+    pytest.importorskip("pytorch_lightning", reason="pytorch_lightning is not installed")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "trained" in done.stdout
