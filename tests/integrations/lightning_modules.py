@@ -106,7 +106,7 @@ def trainer(**given: Any) -> Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    return Trainer(accelerator="cpu", devices=1, **{"max_epochs": 2, **quiet, **given})
+    return Trainer(accelerator="cpu", **{"devices": 1, "max_epochs": 2, **quiet, **given})
 
 
 def plain_loop(
