@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch import nn
+from torch.utils.data import RandomSampler, SequentialSampler
 
 from reweight._warnings import warn
+from reweight.integrations._resting import Resting
 from reweight.meta_reweighter import MetaReweighter
 from reweight.paired import Paired
-from reweight.step import ReweightedStep
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -42,8 +42,7 @@ class ReweightCallback(Callback):
         self.module: Any = module
         self._reweighter: MetaReweighter | None = None
         self._loaded: Mapping[str, Any] | None = None
-        self._kept: list[Tensor] = []
-        self._stepped = False
+        self.resting: Resting = Resting()
         self._stood: dict[str, Any] | None = None
 
     @property
@@ -73,7 +72,8 @@ class ReweightCallback(Callback):
         if getattr(pl_module, "_compiler_ctx", None) is not None:
             # Lightning has taken a compiled module apart, of which it keeps this. What is made
             # here is never called; it says that the training pass is compiled.
-            wrapped = torch.compile(wrapped, backend="eager")
+            compiled: Any = torch.compile(wrapped, backend="eager")
+            wrapped = compiled
         options = dict(pl_module.configure_reweighter())
         self._reweighter = MetaReweighter(wrapped, forward=_Losses(pl_module), **options)
         if state is not None:
@@ -96,27 +96,9 @@ class ReweightCallback(Callback):
             # Lightning does so in the middle of an epoch alone, and would begin both loaders anew.
             loader.load_state_dict(stood)
 
-    def note(self, step: ReweightedStep) -> None:
-        """Remember how many samples of a step were kept, until an optimiser moves."""
-        if self._stepped:
-            self._kept.clear()
-        self._stepped = False
-        kept = step.kept_by_all
-        self._kept.append(step.weights.count_nonzero() if kept is None else kept.detach())
-
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:  # noqa: ARG002
-        """Let an optimiser that has nothing to learn from leave all parameters where they are.
-
-        Momentum and weight decay would move them. The gradients are those of all ranks here.
-        """
-        self._stepped = True
-        if not self._kept or int(torch.stack([k.long() for k in self._kept]).min()) > 0:
-            return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if not any(_nonzero(gradient) for gradient in gradients):
-            for p in parameters:
-                p.grad = None
+        """Let an optimiser that has nothing to learn from stay where it is."""
+        self.resting.before(optimizer)
 
     def logs_now(self, trainer: Any) -> bool:
         """Whether the trainer logs in this step."""
@@ -191,18 +173,12 @@ def refuse_undivided(loader: Paired[Any, Any], ranks: int) -> None:
     Raises:
         ValueError: If it is so.
     """
-    noisy = loader._loaders[0]
-    if isinstance(noisy, DataLoader) and isinstance(
-        noisy.sampler, RandomSampler | SequentialSampler
-    ):
+    sampler = getattr(loader._loaders[0], "sampler", None)
+    divides_nothing = isinstance(sampler, RandomSampler | SequentialSampler)
+    if divides_nothing:
         raise ValueError(
             f"every one of {ranks} ranks would train on all noisy samples, for Lightning cannot "
             f'give a DistributedSampler to loaders inside paired(). Pass {{"noisy": noisy_loader, '
             f'"trusted": trusted_loader}} to trainer.fit, or give the noisy loader its own '
             f"sampler=DistributedSampler(dataset)."
         )
-
-
-def _nonzero(gradient: Tensor) -> bool:
-    values = gradient.coalesce().values() if gradient.is_sparse else gradient
-    return bool(values.any())

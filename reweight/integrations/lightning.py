@@ -5,8 +5,8 @@ Works with the package ``lightning`` and with ``pytorch_lightning``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,15 @@ _REASON = (
     "a step takes scores eagerly beside the compiled training pass. Leave fullgraph=True out, or "
     "compile the network inside the module: self.net = torch.compile(self.net, fullgraph=True)"
 )
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _eager(function: F) -> F:
+    """Keep a function out of what ``torch.compile`` compiles around it."""
+    disable: Any = torch.compiler.disable
+    kept_out: F = disable(function, reason=_REASON)
+    return kept_out
 
 
 class ReweightedModule:
@@ -132,7 +141,7 @@ class ReweightedModule:
 
     # The training step may be compiled around it (torch.compile(module)). Scoring passes must
     # be eager, and what the losses call (self(x)) stays compiled all the same.
-    @torch.compiler.disable(reason=_REASON)
+    @_eager
     def reweight(
         self, batch: Any, trusted: Any = None, *, ids: Any = None, groups: Any = None
     ) -> ReweightedStep:
@@ -164,7 +173,7 @@ class ReweightedModule:
             groups=self.batch_groups(noisy) if groups is None else groups,
         )
         callback = _callback_of(self)
-        callback.note(step)
+        callback.resting.note(step)
         if callback.logs_now(_trainer_of(self)):
             log: Any = self
             log.log_dict(step.summary(), on_step=True, on_epoch=False)
@@ -181,7 +190,11 @@ class ReweightedModule:
         given = [*given] if isinstance(given, list | tuple) else [given]
         known = _of(_trainer_of(self))
         # One that is there already goes on: Lightning asks anew for every fit and validation.
-        return given if known is not None and known.module is self else [*given, ReweightCallback(self)]
+        return (
+            given
+            if known is not None and known.module is self
+            else [*given, ReweightCallback(self)]
+        )
 
 
 def _trainer_of(module: Any) -> Any:

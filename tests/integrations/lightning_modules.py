@@ -19,6 +19,8 @@ need("lightning")
 from lightning.pytorch import LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402, F401
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402, F401
+from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402, F401
+from lightning.pytorch.strategies import DDPStrategy  # noqa: E402, F401
 
 from reweight.integrations.lightning import ReweightedModule  # noqa: E402
 

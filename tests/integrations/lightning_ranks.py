@@ -15,11 +15,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 from reweight import MetaReweighter, paired
 from tests.integrations import lightning_modules as m
 
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 
-
-class Here(LightningEnvironment):
+class Here(m.LightningEnvironment):
     """The ranks as they are."""
 
     @property
@@ -47,7 +44,7 @@ class Here(LightningEnvironment):
 
 def fit(model: Any, loaders: Any, strategy: dict[str, Any] | None = None, **given: Any) -> Any:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    ddp = DDPStrategy(
+    ddp = m.DDPStrategy(
         cluster_environment=Here(), process_group_backend="gloo", **(strategy or {})
     )
     trainer = m.trainer(strategy=ddp, devices=2, **given)
@@ -66,7 +63,9 @@ def state(model: torch.nn.Module) -> bytes:
 def batches() -> Any:
     noisy, trusted = m.data()
     parts = [(noisy, 3), (trusted, 2)]
-    return paired(*[DataLoader(d, n, sampler=DistributedSampler(d, shuffle=False)) for d, n in parts])
+    return paired(
+        *[DataLoader(d, n, sampler=DistributedSampler(d, shuffle=False)) for d, n in parts]
+    )
 
 
 class SelectorOfRank:
@@ -100,7 +99,7 @@ def compared(manual: bool, strategy: dict[str, Any], **given: Any) -> dict[str, 
     from tests.integrations.test_lightning import Manual
 
     class Every(Manual):
-        def training_step(self, batch: Any, batch_idx: int) -> None:
+        def training_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
             self.manual_backward(self.reweight(batch).loss)
             self.optimizers().step()
             self.optimizers().zero_grad()

@@ -91,7 +91,7 @@ def test_bf16_mixed_is_the_plain_loop_under_autocast():
 def test_a_compiled_module_trains_compiled_and_scores_eagerly():
     runs = []
 
-    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:  # noqa: ARG001
         def run(*args: Any) -> Any:
             runs.append(len(args))
             return graph(*args)
@@ -163,7 +163,7 @@ class TwoOptimizers(Classifier):
         self.automatic_optimization = False
         self.other = nn.Linear(5, 1)
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         first, second = self.optimizers()
         for optimizer, loss in (
             (second, self.other(batch["trusted"][0]).square().mean()),
@@ -304,8 +304,8 @@ def test_the_optimiser_of_the_fit_may_be_the_lookahead():
 def test_the_summary_is_logged_once_every_so_many_steps(tmp_path, kind):
     model, logger = kind(), CSVLogger(tmp_path)
     asked = []
-    model.log_dict = lambda *args, **kwargs: asked.append(args) or kind.log_dict(
-        model, *args, **kwargs
+    model.log_dict = lambda *args, **kwargs: (
+        asked.append(args) or kind.log_dict(model, *args, **kwargs)
     )
     trainer(logger=logger, log_every_n_steps=3).fit(model, m.loaders())
     with Path(logger.log_dir, "metrics.csv").open() as file:
@@ -321,7 +321,7 @@ class Validated(Classifier):
         super().__init__(**given)
         self.seen: list[tuple[bool, bool, float]] = []
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         loss = m.losses(self, batch).mean()
         self.seen.append((self.training, torch.is_grad_enabled(), float(loss)))
 
