@@ -23,6 +23,15 @@ _REASON = (
     "compile the network inside the module: self.net = torch.compile(self.net, fullgraph=True)"
 )
 
+_NO_TRUSTED = (
+    "This step had no trusted batch. Train on it beside the noisy one: "
+    'trainer.fit(model, {"noisy": noisy_loader, "trusted": trusted_loader}), or on '
+    "paired(noisy_loader, trusted_loader)."
+)
+_NO_IDS = (
+    "This step had neither ids nor groups. They are what batch_ids(noisy) and batch_groups(noisy) "
+    "return: override them, or have noisy batches be dicts with ids or groups in them."
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -166,12 +175,16 @@ class ReweightedModule:
         noisy = batch
         if trusted is None:
             noisy, trusted = _split(batch, _trainer_of(self).train_dataloader)
-        step = self.reweighter(
-            noisy,
-            trusted,
-            ids=self.batch_ids(noisy) if ids is None else ids,
-            groups=self.batch_groups(noisy) if groups is None else groups,
-        )
+        ids = self.batch_ids(noisy) if ids is None else ids
+        groups = self.batch_groups(noisy) if groups is None else groups
+        try:
+            step = self.reweighter(noisy, trusted, ids=ids, groups=groups)
+        except ValueError as error:
+            if trusted is None:
+                error.add_note(_NO_TRUSTED)
+            if ids is None and groups is None:
+                error.add_note(_NO_IDS)
+            raise
         callback = _callback_of(self)
         callback.resting.note(step)
         if callback.logs_now(_trainer_of(self)):
@@ -202,7 +215,13 @@ def _trainer_of(module: Any) -> Any:
 
 
 def _callback_of(module: Any) -> ReweightCallback:
-    known = _of(_trainer_of(module))
+    try:
+        known = _of(_trainer_of(module))
+    except RuntimeError as error:  # Lightning's, of a module without a trainer
+        raise RuntimeError(
+            f"{type(module).__name__} has no reweighter before trainer.fit, which builds it on the "
+            f"model as the strategy has wrapped it."
+        ) from error
     if known is None or known.module is not module:
         raise RuntimeError(
             f"the trainer does not know the reweighter of {type(module).__name__}. If "

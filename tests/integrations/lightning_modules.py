@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402, F401
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402, F401
 from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402, F401
 from lightning.pytorch.strategies import DDPStrategy  # noqa: E402, F401
+from lightning.pytorch.utilities import CombinedLoader  # noqa: E402, F401
 
 from reweight.integrations.lightning import ReweightedModule  # noqa: E402
 
