@@ -118,7 +118,8 @@ class ReweightCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a state, for the reweighter that is there or the one to be built."""
-        if not state_dict:
+        # A checkpoint to be tested or validated is no reason to forget what a fit has learnt.
+        if not state_dict or not self.module.trainer.training:
             return
         self._stood = state_dict["paired"]
         if self._reweighter is None:

@@ -17,6 +17,7 @@ from reweight import (
     paired,
 )
 from reweight.step import ReweightedStep
+from tests.integrations import accelerate_ranks as ranks
 
 accelerate = pytest.importorskip("accelerate", reason="accelerate is in the extra accelerate")
 integration = pytest.importorskip("reweight.integrations.accelerate")
@@ -82,6 +83,8 @@ class Run:
         self.model, self.optimizer, self.batches, self.reweighter = prepared
         self.steps: list[ReweightedStep] = []
         self.moved: list[bool] = []
+        self.ids: list[list[int]] = []
+        self.trusted: list[float] = []
 
     def epoch(self, most: int = 100) -> None:
         for number, ((x, y, ids), trusted) in enumerate(self.batches, start=1):
@@ -91,6 +94,8 @@ class Run:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             self.steps.append(step)
+            self.ids.append(ids.tolist())
+            self.trusted.append(float(trusted[0].sum()))
             self.moved.append(self.accelerator.sync_gradients)
             if number == most:
                 break
@@ -232,3 +237,18 @@ def test_a_run_resumed_from_a_checkpoint_is_the_one_that_never_stopped(tmp_path,
         assert torch.equal(mine, other)
     remembered = (run.reweighter.weighting.state_dict() for run in (resumed, whole))
     torch.testing.assert_close(*remembered, rtol=0, atol=0)
+
+
+def test_two_ranks_divide_the_samples_and_resume_where_they_stood(two_ranks, tmp_path):
+    first, second = two_ranks(ranks.trained, str(tmp_path / "state"), 1, 1)
+    for found in (first, second):
+        assert (found["count"], found["wrapped"]) == (2, "DistributedDataParallel")
+        assert found["resumed"] == found["whole"] == first["whole"]
+        assert found["stopped"] != found["whole"]
+        for what in ("steps", "ids", "trusted"):
+            assert found[f"stopped {what}"] + found[f"resumed {what}"] == found[f"whole {what}"]
+    epoch = len(first["whole ids"]) // 2
+    ids = [i for found in (first, second) for batch in found["whole ids"][:epoch] for i in batch]
+    assert set(ids) == set(range(COUNT))
+    assert len(ids) <= COUNT + 6  # the last batch is filled up, so that both have as many
+    assert first["whole trusted"] != second["whole trusted"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import subprocess
 import sys
@@ -239,6 +240,25 @@ def test_a_second_fit_goes_on_from_what_is_remembered():
     first.fit(model, m.loaders())
     torch.testing.assert_close(model.reweighter.weighting.state_dict(), remembered)
     assert len(model.taken) == 4
+
+
+def test_testing_an_earlier_checkpoint_forgets_nothing(tmp_path):
+    model, fit = WithATest(), trainer(max_epochs=1)
+    fit.fit(model, m.loaders())
+    fit.save_checkpoint(tmp_path / "early.ckpt")
+    early = copy.deepcopy(model.reweighter.weighting.state_dict())
+    fit.fit_loop.max_epochs = 3
+    fit.fit(model, m.loaders())
+    late = copy.deepcopy(model.reweighter.weighting.state_dict())
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(early, late)
+    fit.test(model, m.loaders()["trusted"], ckpt_path=tmp_path / "early.ckpt", weights_only=True)
+    torch.testing.assert_close(model.reweighter.weighting.state_dict(), late)
+
+
+class WithATest(Classifier):
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        pass
 
 
 class ByGroups(Classifier):
