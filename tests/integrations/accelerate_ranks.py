@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 
-def _as_launched() -> None:
+@contextmanager
+def _as_launched() -> Iterator[None]:
     """Set what accelerate's launcher tells every process."""
+    before = dict(os.environ)
     rank, count = str(dist.get_rank()), str(dist.get_world_size())
     os.environ.update(
         {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         | {"MASTER_ADDR": "localhost", "MASTER_PORT": "29400", "ACCELERATE_USE_CPU": "true"}
     )
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def parameters(model: torch.nn.Module) -> bytes:
@@ -25,9 +34,9 @@ def parameters(model: torch.nn.Module) -> bytes:
     return file.getvalue()
 
 
+@_as_launched()
 def trained(folder: str, accumulate: int, stop: int) -> dict[str, Any]:
     """Train two epochs, whole and stopped after some steps of the second and resumed."""
-    _as_launched()
     from tests.integrations.test_accelerate import Run, afresh_now
 
     found: dict[str, Any] = {}
@@ -51,4 +60,5 @@ def trained(folder: str, accumulate: int, stop: int) -> dict[str, Any]:
         found[f"{name} trusted"] = run.trusted
         found["wrapped"] = type(run.model).__name__
         found["count"] = run.accelerator.num_processes
+    afresh_now()
     return found

@@ -42,7 +42,13 @@ class Here(m.LightningEnvironment):
         pass
 
 
-def fit(model: Any, loaders: Any, strategy: dict[str, Any] | None = None, **given: Any) -> Any:
+def fit(
+    model: Any,
+    loaders: Any,
+    strategy: dict[str, Any] | None = None,
+    ckpt_path: str | None = None,
+    **given: Any,
+) -> Any:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     ddp = m.DDPStrategy(
         cluster_environment=Here(), process_group_backend="gloo", **(strategy or {})
@@ -50,7 +56,7 @@ def fit(model: Any, loaders: Any, strategy: dict[str, Any] | None = None, **give
     trainer = m.trainer(strategy=ddp, devices=2, **given)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.fit(model, loaders)
+        trainer.fit(model, loaders, ckpt_path=ckpt_path)
     return trainer
 
 
@@ -118,6 +124,15 @@ def compared(manual: bool, strategy: dict[str, Any], **given: Any) -> dict[str, 
 def keeping_nothing(never: tuple[int, ...], sync: str) -> dict[str, Any]:
     selector = SelectorOfRank(never)
     return compared(False, {}, selector=selector, trusted_coefficient=0.0, sync=sync)
+
+
+def resumed(path: str) -> tuple[bytes, bytes]:
+    """Return how a run ends that never stopped, and one that did after its first epoch."""
+    whole, stopped, again = m.Classifier(), m.Classifier(), m.Classifier()
+    fit(whole, batches())
+    fit(stopped, batches(), max_epochs=1).save_checkpoint(path)
+    fit(again, batches(), ckpt_path=path)
+    return state(whole.net), state(again.net)
 
 
 def with_a_dict_of_loaders() -> list[int]:

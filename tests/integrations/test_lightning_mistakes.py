@@ -100,6 +100,4 @@ def test_a_checkpoint_that_knows_nothing_of_weights_gives_a_warning(tmp_path):
     first.fit(Unweighted(), m.loaders()["noisy"])
     first.save_checkpoint(tmp_path / "plain.ckpt")
     with pytest.warns(UserWarning, match="no state of a reweighter"):
-        trainer(max_epochs=2).fit(
-            Classifier(), m.loaders(), ckpt_path=tmp_path / "plain.ckpt", weights_only=True
-        )
+        trainer(max_epochs=2).fit(Classifier(), m.loaders(), ckpt_path=tmp_path / "plain.ckpt")

@@ -56,6 +56,11 @@ def test_all_ranks_weigh_as_one(two_ranks):
     assert same(first["mine"], second["mine"], buffers=False)
 
 
+def test_ranks_resume_where_they_stood(two_ranks, tmp_path):
+    for whole, again in two_ranks(r.resumed, str(tmp_path / "first.ckpt")):
+        assert same(again, whole, buffers=False)
+
+
 def test_lightning_divides_the_loaders_of_a_dict(two_ranks):
     first, second = two_ranks(r.with_a_dict_of_loaders)
     assert sorted(first + second) == list(range(24))
