@@ -213,7 +213,8 @@ def test_a_run_resumed_from_a_checkpoint_is_the_one_that_never_stopped(tmp_path,
     torch.testing.assert_close(mine, other, rtol=0, atol=0)
 
 
-def test_a_run_resumed_in_the_middle_of_an_epoch_is_the_one_that_never_stopped(tmp_path):
+@pytest.mark.parametrize("stop", [4, 6], ids=["after its last batch", "in its middle"])
+def test_a_run_resumed_within_an_epoch_is_the_one_that_never_stopped(tmp_path, stop):
     def made() -> Any:
         return paired(*m.loaders(shuffle=True).values())
 
@@ -221,27 +222,39 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_is_the_one_that_never_stopped(t
     torch.manual_seed(5)
     trainer(max_epochs=3).fit(whole, made())
     torch.manual_seed(5)
-    saves = ModelCheckpoint(tmp_path, "sixth", every_n_train_steps=6)
-    trainer(enable_checkpointing=True, callbacks=[saves], max_steps=6, max_epochs=3).fit(
+    saves = ModelCheckpoint(tmp_path, "last", every_n_train_steps=stop)
+    trainer(enable_checkpointing=True, callbacks=[saves], max_steps=stop, max_epochs=3).fit(
         stopped, made()
     )
     random = torch.get_rng_state()
     second, loader = trainer(max_epochs=3), made()
     torch.set_rng_state(random)
-    second.fit(resumed, loader, ckpt_path=tmp_path / "sixth.ckpt")
-    assert (len(stopped.taken), len(resumed.taken)) == (6, 6)
+    second.fit(resumed, loader, ckpt_path=tmp_path / "last.ckpt")
+    assert (len(stopped.taken), len(resumed.taken)) == (stop, 12 - stop)
     same(resumed.net, whole.net)
-    same_steps(resumed.taken, whole.taken[6:])
+    same_steps(resumed.taken, whole.taken[stop:])
 
 
-def test_a_second_fit_goes_on_from_what_is_remembered():
-    model, first = Classifier(), trainer(max_epochs=1)
-    first.fit(model, m.loaders())
-    remembered = model.reweighter.weighting.state_dict()
-    first.fit_loop.max_epochs = 1  # nothing is left to do
-    first.fit(model, m.loaders())
-    torch.testing.assert_close(model.reweighter.weighting.state_dict(), remembered)
-    assert len(model.taken) == 4
+class Remembering(Classifier):
+    """Notes what is remembered when a fit begins."""
+
+    def on_train_start(self) -> None:
+        self.at_start = copy.deepcopy(self.reweighter.weighting.state_dict())
+
+
+def test_a_second_fit_goes_on_from_what_is_remembered_and_a_new_trainer_does_not():
+    model, fit = Remembering(), trainer(max_epochs=1)
+    fit.fit(model, m.loaders())
+    fresh = model.at_start
+    remembered = copy.deepcopy(model.reweighter.weighting.state_dict())
+    fit.fit_loop.max_epochs = 2
+    fit.fit(model, m.loaders())
+    torch.testing.assert_close(model.at_start, remembered)
+    assert len(model.taken) == 8
+    trainer(max_epochs=1).fit(model, m.loaders())
+    torch.testing.assert_close(model.at_start, fresh)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(fresh, remembered)
 
 
 def test_testing_an_earlier_checkpoint_forgets_nothing(tmp_path):
