@@ -131,3 +131,17 @@ def plain_loop(
                 optimizer.step()
             optimizer.zero_grad()
     return model, steps
+
+
+def same(model: nn.Module, other: nn.Module) -> None:
+    mine, others = model.state_dict(), other.state_dict()
+    assert mine.keys() == others.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, others[name]), name
+
+
+def same_steps(steps: Any, others: Any) -> None:
+    assert len(steps) == len(others) > 0
+    for step, other in zip(steps, others, strict=True):
+        assert torch.equal(step.weights, other.weights)
+        assert torch.equal(step.loss, other.loss)

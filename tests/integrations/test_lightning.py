@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import subprocess
 import sys
@@ -15,27 +14,13 @@ from torch import Tensor, nn
 
 from reweight import GradientSimilarity, GroupWeights, paired
 from tests.integrations import lightning_modules as m
-from tests.integrations.lightning_modules import Classifier, plain_loop, trainer
+from tests.integrations.lightning_modules import Classifier, plain_loop, same, same_steps, trainer
 
 ReweightedModule = m.ReweightedModule
 HARMFUL = {"selector": torch.zeros_like, "trusted_coefficient": 0.0}  # as if nothing agreed
 
 
-CSVLogger, ModelCheckpoint = m.CSVLogger, m.ModelCheckpoint
-
-
-def same(model: nn.Module, other: nn.Module) -> None:
-    mine, others = model.state_dict(), other.state_dict()
-    assert mine.keys() == others.keys()
-    for name, value in mine.items():
-        assert torch.equal(value, others[name]), name
-
-
-def same_steps(steps: Any, others: Any) -> None:
-    assert len(steps) == len(others) > 0
-    for step, other in zip(steps, others, strict=True):
-        assert torch.equal(step.weights, other.weights)
-        assert torch.equal(step.loss, other.loss)
+CSVLogger = m.CSVLogger
 
 
 def test_weights_and_parameters_are_those_of_the_plain_loop():
@@ -186,94 +171,6 @@ def test_another_optimiser_moves_though_nothing_is_kept():
     trainer().fit(model, m.loaders())
     assert torch.equal(model.net[0].weight, m.network()[0].weight)
     assert not torch.equal(model.other.weight, before)
-
-
-@pytest.mark.parametrize("kind", ["dict", "paired"])
-def test_a_run_resumed_from_a_checkpoint_is_the_one_that_never_stopped(tmp_path, kind):
-    def made() -> Any:
-        return m.loaders() if kind == "dict" else paired(*m.loaders(shuffle=True).values())
-
-    whole, stopped, resumed = Classifier(), Classifier(), Classifier()
-    torch.manual_seed(5)
-    trainer(max_epochs=4).fit(whole, made())
-    torch.manual_seed(5)
-    first = trainer(max_epochs=2)
-    first.fit(stopped, made())
-    first.save_checkpoint(tmp_path / "last.ckpt")
-    torch.load(tmp_path / "last.ckpt", weights_only=True)  # nothing in it but plain containers
-    random = torch.get_rng_state()
-    torch.manual_seed(99)
-    second = trainer(max_epochs=4)
-    loader = made()
-    torch.set_rng_state(random)
-    second.fit(resumed, loader, ckpt_path=tmp_path / "last.ckpt")
-    same(resumed.net, whole.net)
-    same_steps(resumed.taken, whole.taken[len(stopped.taken) :])
-    mine, other = (r.reweighter.weighting.state_dict() for r in (resumed, whole))
-    torch.testing.assert_close(mine, other, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("stop", [4, 6], ids=["after its last batch", "in its middle"])
-def test_a_run_resumed_within_an_epoch_is_the_one_that_never_stopped(tmp_path, stop):
-    def made() -> Any:
-        return paired(*m.loaders(shuffle=True).values())
-
-    whole, stopped, resumed = Classifier(), Classifier(), Classifier()
-    torch.manual_seed(5)
-    trainer(max_epochs=3).fit(whole, made())
-    torch.manual_seed(5)
-    saves = ModelCheckpoint(tmp_path, "last", every_n_train_steps=stop)
-    trainer(enable_checkpointing=True, callbacks=[saves], max_steps=stop, max_epochs=3).fit(
-        stopped, made()
-    )
-    random = torch.get_rng_state()
-    second, loader = trainer(max_epochs=3), made()
-    torch.set_rng_state(random)
-    second.fit(resumed, loader, ckpt_path=tmp_path / "last.ckpt")
-    assert (len(stopped.taken), len(resumed.taken)) == (stop, 12 - stop)
-    same(resumed.net, whole.net)
-    same_steps(resumed.taken, whole.taken[stop:])
-
-
-class Remembering(Classifier):
-    """Notes what is remembered when a fit begins."""
-
-    def on_train_start(self) -> None:
-        self.at_start = copy.deepcopy(self.reweighter.weighting.state_dict())
-
-
-def test_a_second_fit_goes_on_from_what_is_remembered_and_a_new_trainer_does_not():
-    model, fit = Remembering(), trainer(max_epochs=1)
-    fit.fit(model, m.loaders())
-    fresh = model.at_start
-    remembered = copy.deepcopy(model.reweighter.weighting.state_dict())
-    fit.fit_loop.max_epochs = 2
-    fit.fit(model, m.loaders())
-    torch.testing.assert_close(model.at_start, remembered)
-    assert len(model.taken) == 8
-    trainer(max_epochs=1).fit(model, m.loaders())
-    torch.testing.assert_close(model.at_start, fresh)
-    with pytest.raises(AssertionError):
-        torch.testing.assert_close(fresh, remembered)
-
-
-def test_testing_an_earlier_checkpoint_forgets_nothing(tmp_path):
-    model, fit = WithATest(), trainer(max_epochs=1)
-    fit.fit(model, m.loaders())
-    fit.save_checkpoint(tmp_path / "early.ckpt")
-    early = copy.deepcopy(model.reweighter.weighting.state_dict())
-    fit.fit_loop.max_epochs = 3
-    fit.fit(model, m.loaders())
-    late = copy.deepcopy(model.reweighter.weighting.state_dict())
-    with pytest.raises(AssertionError):
-        torch.testing.assert_close(early, late)
-    fit.test(model, m.loaders()["trusted"], ckpt_path=tmp_path / "early.ckpt")
-    torch.testing.assert_close(model.reweighter.weighting.state_dict(), late)
-
-
-class WithATest(Classifier):
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        pass
 
 
 class ByGroups(Classifier):
