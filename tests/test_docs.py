@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.compatibility.frameworks import need
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "integrations").glob("*.md")),
 ]
+FRAMEWORKS = {"loggers": "tensorboard"}
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
@@ -24,6 +27,8 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
     ids=lambda page: page.name,
 )
 def test_the_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    if page.parent.name == "integrations":
+        need(FRAMEWORKS.get(page.stem, page.stem))
     monkeypatch.chdir(tmp_path)  # some write files
     text = page.read_text(encoding="utf-8")
     names: dict[str, object] = {}
