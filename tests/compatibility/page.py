@@ -30,7 +30,7 @@ AREAS = {
 }
 WORDS = ("warned of", "refused")
 LONG = 100
-PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "timm", "monai")
+PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "lightning", "timm", "monai")
 INTRODUCTION = """\
 # Compatibility
 
