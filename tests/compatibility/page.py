@@ -30,7 +30,16 @@ AREAS = {
 }
 WORDS = ("warned of", "refused")
 LONG = 100
-PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "lightning", "timm", "monai")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "peft",
+    "accelerate",
+    "lightning",
+    "timm",
+    "monai",
+)
 INTRODUCTION = """\
 # Compatibility
 
@@ -38,7 +47,8 @@ What was tried, and with which result. *Exact* means that the scores equal those
 one backward pass a sample, to rounding; where another way than the cheapest is taken, it is named.
 *As in training*: it happens once a step, in the training pass, and never while scoring.
 *Warned of*: it runs, and the library says once what looks wrong, in the words given. *Refused*: the
-library raises an error that says what to do, in the words given. DeepSpeed, Megatron and Lightning
+library raises an error that says what to do, in the words given. *As the plain loop*: a framework's
+training gives the weights and parameters of a plain loop. DeepSpeed and Megatron
 were tried by stand-ins that look like theirs. This page is written by `make compatibility`, from
 the tests that passed; `MetaReweighter.check` tells the same of a model of your own.
 """

@@ -145,6 +145,9 @@ def test_weights_and_parameters_are_those_of_the_plain_loop(shuffle):
     same(run, *plain(2, shuffle=shuffle))
 
 
+@pytest.mark.compatibility(
+    "framework", "accelerate, prepare(), accumulated gradients", "as the plain loop"
+)
 def test_accumulation_ends_with_the_noisy_loader_and_not_with_the_trusted_one():
     """Of 5 noisy batches; the trusted loader ends after every second."""
     run = Run(accumulate=3)
@@ -239,6 +242,7 @@ def test_a_run_resumed_from_a_checkpoint_is_the_one_that_never_stopped(tmp_path,
     torch.testing.assert_close(*remembered, rtol=0, atol=0)
 
 
+@pytest.mark.compatibility("framework", "accelerate, prepare(), two ranks", "as the plain loop")
 def test_two_ranks_divide_the_samples_and_resume_where_they_stood(two_ranks, tmp_path):
     first, second = two_ranks(ranks.trained, str(tmp_path / "state"), 1, 1)
     for found in (first, second):

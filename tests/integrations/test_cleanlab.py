@@ -83,6 +83,7 @@ def test_columns_are_those_of_the_training_in_the_order_of_the_data(training):
     assert set(worst) == set(range(WRONG))
 
 
+@pytest.mark.compatibility("framework", "cleanlab Datalab", "issues of the training in its report")
 def test_the_report_shows_them_beside_those_of_cleanlab(training, capsys):
     dynamics, given = training
     lab = Datalab({"label": [NAMES[c] for c in given]}, label_name="label")

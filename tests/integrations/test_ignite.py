@@ -94,6 +94,7 @@ def same(left: nn.Module, right: nn.Module) -> bool:
     return all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in pairs)
 
 
+@pytest.mark.compatibility("framework", "torch-ignite engines", "as the plain loop")
 @pytest.mark.parametrize("group", [1, 2])
 def test_outputs_and_parameters_are_those_of_the_plain_loop(group):
     update, model, noisy = updating(gradient_accumulation_steps=group)

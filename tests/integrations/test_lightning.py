@@ -23,6 +23,7 @@ HARMFUL = {"selector": torch.zeros_like, "trusted_coefficient": 0.0}  # as if no
 CSVLogger = m.CSVLogger
 
 
+@pytest.mark.compatibility("framework", "Lightning, automatic optimisation", "as the plain loop")
 def test_weights_and_parameters_are_those_of_the_plain_loop():
     model = Classifier()
     trainer().fit(model, m.loaders())
@@ -55,6 +56,7 @@ class Manual(Classifier):
             optimizer.zero_grad()
 
 
+@pytest.mark.compatibility("framework", "Lightning, accumulated gradients", "as the plain loop")
 @pytest.mark.parametrize("kind", [Classifier, Manual])
 def test_accumulated_gradients_are_those_of_the_plain_loop(kind):
     model = kind()
@@ -65,6 +67,7 @@ def test_accumulated_gradients_are_those_of_the_plain_loop(kind):
     same_steps(model.taken, steps)
 
 
+@pytest.mark.compatibility("framework", "Lightning, bf16-mixed", "as the plain loop")
 def test_bf16_mixed_is_the_plain_loop_under_autocast():
     model = Classifier()
     trainer(precision="bf16-mixed").fit(model, m.loaders())
@@ -74,6 +77,7 @@ def test_bf16_mixed_is_the_plain_loop_under_autocast():
     assert not torch.equal(model.net[0].weight, plain_loop(m.pairs(2))[0][0].weight)
 
 
+@pytest.mark.compatibility("framework", "Lightning, torch.compile(module)", "as the plain loop")
 def test_a_compiled_module_trains_compiled_and_scores_eagerly():
     runs = []
 
@@ -94,6 +98,9 @@ def test_a_compiled_module_trains_compiled_and_scores_eagerly():
         torch.testing.assert_close(mine, other)
 
 
+@pytest.mark.compatibility(
+    "framework", "Lightning, torch.compile(module, fullgraph=True)", "refused"
+)
 def test_a_module_compiled_as_one_graph_is_told_what_to_do():
     compiled = torch.compile(Classifier(), backend="eager", fullgraph=True)
     with pytest.raises(Exception, match="compile the network inside the module"):

@@ -21,6 +21,9 @@ from tests.counting import operators_of
 from tests.integrations.monai_runs import LOSS, assert_same, plain_loop, trainer
 
 
+@pytest.mark.compatibility(
+    "framework", "MONAI SupervisedTrainer, MetaTensors", "as the plain loop"
+)
 @pytest.mark.parametrize("meta", [False, True])
 def test_weights_and_parameters_are_those_of_the_plain_loop(meta):
     engine = trainer(meta=meta)
@@ -72,6 +75,7 @@ def test_a_compiled_network_is_trained_all_the_same():
     assert engine.state.output[0]["pred"].meta["filename_or_obj"].startswith("scan")
 
 
+@pytest.mark.compatibility("framework", "MONAI SupervisedTrainer, AMP", "as the plain loop")
 @pytest.mark.filterwarnings("ignore:.*GradScaler.*")
 def test_amp_trains_in_bfloat16_as_the_plain_loop_does_and_scores_do_not():
     engine = trainer(amp=True, amp_kwargs={"dtype": torch.bfloat16}, decollate=False)

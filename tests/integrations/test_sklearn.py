@@ -42,6 +42,7 @@ def small() -> nn.Module:
         return nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3))
 
 
+@pytest.mark.compatibility("framework", "scikit-learn estimator", "as the plain loop")
 @pytest.mark.parametrize("recipe", ["mended", "sample"])
 @pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.usefixtures("one_way")
