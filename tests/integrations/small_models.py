@@ -1,0 +1,131 @@
+"""Models, data and arguments of transformers at tiny size, made in memory."""
+
+from __future__ import annotations
+
+import random
+
+import datasets
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    DataCollatorWithPadding,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+WORDS = 30
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocabulary = {"<pad>": 0, "<unk>": 1, "</s>": 2}
+    vocabulary |= {f"w{i}": i for i in range(3, WORDS)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="</s>",
+        model_max_length=32,
+    )
+
+
+def collator():
+    return DataCollatorWithPadding(tokenizer())
+
+
+def bert(kind=BertForSequenceClassification, *, dropout=0.0, seed=0, **config):
+    torch.manual_seed(seed)
+    return kind(
+        BertConfig(
+            vocab_size=WORDS,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            **{"num_labels": 3, **config},
+        )
+    )
+
+
+def tagger(**config):
+    return bert(BertForTokenClassification, **config)
+
+
+def llama(seed=0):
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=WORDS,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+            pad_token_id=0,
+            eos_token_id=2,
+            bos_token_id=None,
+        )
+    )
+
+
+def sentences(count, seed=0, **columns):
+    """Rows of 3 to 8 words with a label in 3 classes."""
+    draw = random.Random(seed)
+    rows = [[draw.randrange(3, WORDS) for _ in range(draw.randint(3, 8))] for _ in range(count)]
+    return datasets.Dataset.from_dict(
+        {
+            "input_ids": rows,
+            "attention_mask": [[1] * len(row) for row in rows],
+            "label": [draw.randrange(3) for _ in rows],
+            **columns,
+        }
+    )
+
+
+def arguments(folder, kind=TrainingArguments, **settings):
+    settings = {
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 1,
+        "learning_rate": 0.1,
+        "optim": "sgd",
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "train_sampling_strategy": "sequential",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        **settings,
+    }
+    return kind(str(folder), **settings)
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradients of each optimiser step."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **others):
+        self.steps.append(
+            {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        )
+
+
+def gradients_of(model):
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
