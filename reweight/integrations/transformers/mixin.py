@@ -13,6 +13,7 @@ from reweight.integrations.transformers.building import Forward, Options, check_
 from reweight.integrations.transformers.checkpoint import SaveReweighter, read
 from reweight.integrations.transformers.export import exported
 from reweight.integrations.transformers.rows import GROUP, ROW, RowCollator, numbered
+from reweight.integrations.transformers.skipping import SkipEmptySteps
 from reweight.integrations.transformers.weighing import Weighing
 from reweight.meta_reweighter import MetaReweighter
 from reweight.step import ReweightedStep
@@ -122,6 +123,7 @@ class ReweightMixin(_Trainer):
         self._weighing.trusted = trusted_dataset
         self._weighing.loss_function = self.compute_loss_func
         self.add_callback(SaveReweighter(self._weighing.state_dict))
+        self.add_callback(SkipEmptySteps(self._weighing.empty))
 
     @property
     def reweighter(self) -> MetaReweighter | None:

@@ -67,6 +67,7 @@ class Weighing:
         self._batches: TrustedBatches | None = None
         self._places: list[int] | None = None
         self._own: Forward | None = None
+        self._kept: Tensor | None = None
 
     def losses(self, trainer: Any) -> Forward:
         """Return the losses that the trainer takes the mean of, as a ``forward=``."""
@@ -95,9 +96,18 @@ class Weighing:
         step = reweighter(batch, trusted, ids=rows, groups=groups)
         if rows is not None and self.seen is not None:
             self.seen.add(rows, step, batch.get("attention_mask"))
+        kept = (step.weights > 0).sum() if step.kept_by_all is None else step.kept_by_all
+        self._kept = kept if self._kept is None else self._kept + kept
         self.last = replace(step, loss=step.loss.detach())
         self.done = True
         return step.loss
+
+    def empty(self) -> bool:
+        """Whether nothing at all was to be learnt of the batches since this was last asked."""
+        kept, self._kept = self._kept, None
+        if kept is None or self.reweighter is None or self.reweighter.trusted_coefficient > 0:
+            return False
+        return int(kept) == 0
 
     def _built(
         self, trainer: Any, model: nn.Module, batch: Mapping[str, Any], *, rows: Any, groups: Any
