@@ -108,6 +108,7 @@ def arguments(folder, kind=TrainingArguments, **settings):
         "report_to": "none",
         "disable_tqdm": True,
         "use_cpu": True,
+        "bf16": False,  # by default TRL has it on
         **settings,
     }
     return kind(str(folder), **settings)

@@ -23,7 +23,7 @@ from reweight import (
     TrainingDynamics,
     Uniform,
 )
-from reweight.integrations.transformers import ReweightMixin, ReweightTrainer
+from reweight.integrations.transformers import ReweightTrainer
 from tests.integrations.small_models import (
     Gradients,
     arguments,
@@ -228,7 +228,9 @@ def test_row_numbers_reach_what_remembers_and_never_the_model(tmp_path):
 
     weighting.needs = {"ids": None}
     rows = {"input_ids": [[3 + i] for i in range(20)], "attention_mask": [[1]] * 20}
-    noisy = datasets.Dataset.from_dict({**rows, "label": [i % 3 for i in range(20)], "more": [0] * 20})
+    noisy = datasets.Dataset.from_dict(
+        {**rows, "label": [i % 3 for i in range(20)], "more": [0] * 20}
+    )
     trainer = trainer_of(
         tmp_path,
         noisy=noisy,
