@@ -1,4 +1,5 @@
 """The Hugging Face Trainer with weighted samples, against the plain loop."""
+# ruff: noqa: E402 - what is missing is skipped before it is imported
 
 from __future__ import annotations
 
@@ -24,14 +25,16 @@ from reweight import (
     Uniform,
 )
 from reweight.integrations.transformers import ReweightTrainer
-from tests.integrations.small_models import (
+from tests.integrations.tiny_transformers import (
     Gradients,
     arguments,
     bert,
     collator,
+    gpt,
     gradients_of,
     llama,
     sentences,
+    t5,
     tagger,
 )
 
@@ -198,21 +201,47 @@ def test_tokens_are_weighed_as_in_the_plain_loop(tmp_path, model, labels, shift,
     assert (trainer.last_step.weights.dim() == 2) == (granularity == "element")
 
 
-@pytest.mark.parametrize(("model", "labels"), [(tagger, tags), (llama, list)], ids=["tags", "next"])
-def test_equal_weights_of_tokens_train_as_the_trainer_does(tmp_path, model, labels):
-    settings = {"learning_rate": 0.1, "num_train_epochs": 2}
+def numbers(_):
+    return 0.5
+
+
+def several(_):
+    return [1.0, 0.0, 1.0]
+
+
+KINDS = {
+    "a label a token": (tagger, tags),
+    "the next token": (llama, list),
+    "the next token, of GPT-2": (gpt, list),
+    "an answer": (t5, list),
+    "a number": (lambda: bert(num_labels=1), numbers),
+    "several labels": (lambda: bert(problem_type="multi_label_classification"), several),
+}
+
+
+@pytest.mark.parametrize(("model", "labels"), KINDS.values(), ids=KINDS)
+def test_equal_weights_train_on_the_mean_that_the_model_itself_returns(tmp_path, model, labels):
     noisy = labelled(12, labels)
-    plain = Trainer(model(), arguments(tmp_path, **settings), Padded(), train_dataset=noisy)
-    weighted = ReweightTrainer(
+    collate = Padded() if labels in (tags, list) else collator()
+    trainer = ReweightTrainer(
         model(),
-        arguments(tmp_path, **settings),
-        Padded(),
+        arguments(tmp_path),
+        collate,
         train_dataset=noisy,
         reweighter={"scorer": Uniform(), "granularity": "element"},
     )
-    expected = weights_after(plain)
-    for name, value in weights_after(weighted).items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
+    trainer.train()
+    plain = model().train()
+    for start in range(0, 12, 4):
+        plain(**collate([noisy[i] for i in range(start, start + 4)])).loss.backward()
+        gradients = gradients_of(plain)
+        with torch.no_grad():
+            for name, parameter in plain.named_parameters():
+                if name in gradients:
+                    parameter -= 0.1 * gradients[name]
+    for name, value in plain.named_parameters():
+        found = trainer.model.get_parameter(name)
+        torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-6)
 
 
 def test_row_numbers_reach_what_remembers_and_never_the_model(tmp_path):
@@ -240,8 +269,9 @@ def test_row_numbers_reach_what_remembers_and_never_the_model(tmp_path):
     trainer.train()
     words = [(batch["input_ids"][:, 0] - 3).tolist() for batch in batches]
     assert [ids for ids in told if ids in words] == told
-    assert sorted(sum(told, [])) == list(range(20))
-    assert sum(told, []) != list(range(20))  # shuffled
+    every = [row for ids in told for row in ids]
+    assert sorted(every) == list(range(20))
+    assert every != list(range(20))  # shuffled
     assert {key for batch in batches for key in batch} == {"input_ids", "attention_mask", "labels"}
 
 
@@ -329,7 +359,7 @@ def test_evaluation_is_the_trainers_own(tmp_path):
 
 
 def test_a_loss_function_of_ones_own_is_weighed_and_evaluated_by_its_mean(tmp_path):
-    def smooth_l1(outputs, labels, num_items_in_batch=None):
+    def smooth_l1(outputs, labels, num_items_in_batch=None):  # noqa: ARG001
         wanted = F.one_hot(labels, 3).float()
         return F.smooth_l1_loss(outputs.logits, wanted, reduction="none").mean(-1)
 
@@ -507,7 +537,7 @@ def test_weights_of_tokens_are_exported_as_lists_in_the_order_of_the_row(tmp_pat
 
     held = {}
 
-    def by_word(context):  # in the order of the losses that count
+    def by_word(context):  # noqa: ARG001 - in the order of the losses that count
         return held["words"]
 
     def forward(model, batch):

@@ -1,4 +1,5 @@
 """TRL's SFTTrainer and DPOTrainer with weighted samples."""
+# ruff: noqa: E402 - what is missing is skipped before it is imported
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from reweight import GradientSimilarity, MetaReweighter, SampleWeights, Uniform
 from reweight.integrations.transformers import ReweightMixin
-from tests.integrations.small_models import (
+from tests.integrations.tiny_transformers import (
     WORDS,
     Gradients,
     arguments,

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
-class SaveReweighter(TrainerCallback):  # type: ignore[misc]
+class SaveReweighter(TrainerCallback):
     """Write a state into the folder of each checkpoint, when the Trainer has written its own.
 
     Args:
@@ -30,7 +30,7 @@ class SaveReweighter(TrainerCallback):  # type: ignore[misc]
         **others: Any,  # noqa: ARG002
     ) -> None:
         """Write it, under a temporary name first, so that no half of a file is ever found."""
-        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        folder = Path(args.output_dir or ".") / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         # A search over hyperparameters has folders of its own, and resumes from none of them.
         if args.save_only_model or not folder.is_dir():
             return

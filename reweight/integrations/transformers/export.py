@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import datasets
-
-from reweight.integrations.transformers.rows import WithColumns
+from reweight.integrations.transformers.rows import WithColumns, has_columns
 from reweight.integrations.transformers.weighing import Weighing
 from reweight.labels import MendedLabels
 from reweight.weightings import SampleWeights
@@ -44,7 +42,7 @@ def exported(weighing: Weighing, column: str) -> Any:
         values = [None if math.isnan(w) else w for w in reweighter.labels.trust.tolist()]
     else:
         values = list(seen.by_row())
-    if not isinstance(given, datasets.Dataset):
+    if not has_columns(given):
         return WithColumns(given, {column: values})
     if column in given.column_names:
         raise ValueError(

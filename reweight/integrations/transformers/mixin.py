@@ -114,7 +114,7 @@ class ReweightMixin(_Trainer):
             kwargs["eval_dataset"] = eval_dataset
         super().__init__(*args, **kwargs)
         if beside:
-            prepared = dict(self.eval_dataset)
+            prepared: dict[str, Any] = {**self.eval_dataset}  # type: ignore[dict-item]
             trusted_dataset = prepared.pop(_TRUSTED)
             alone = None if eval_dataset is None else prepared.get("eval")
             self.eval_dataset = prepared if isinstance(eval_dataset, dict) else alone
@@ -173,24 +173,26 @@ class ReweightMixin(_Trainer):
         """
         folder = resume_from_checkpoint
         if folder is True:
-            folder = get_last_checkpoint(self.args.output_dir)
+            latest: Any = get_last_checkpoint
+            folder = latest(self.args.output_dir)
         self._weighing.loaded = read(folder, self.args) if folder else None
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_train_dataloader(self) -> Any:
         """Return the trainer's loader, whose batches carry row numbers and groups besides."""
-        collator, columns = self.data_collator, None
-        if self.args.remove_unused_columns:
-            self._set_signature_columns_if_needed()
-            columns = self._signature_columns
-            self._signature_columns = [*(columns or ()), ROW, GROUP]
-        self.data_collator = RowCollator(collator)
+        trainer: Any = self
+        collator, columns = trainer.data_collator, None
+        if trainer.args.remove_unused_columns:  # ours would be among them
+            trainer._set_signature_columns_if_needed()
+            columns = trainer._signature_columns
+            trainer._signature_columns = [*columns, ROW, GROUP]
+        trainer.data_collator = RowCollator(collator)
         try:
             return super().get_train_dataloader()
         finally:
-            self.data_collator = collator
+            trainer.data_collator = collator
             if columns is not None:
-                self._signature_columns = columns
+                trainer._signature_columns = columns
 
     def training_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002
         """Do the trainer's step with the weighted loss.
@@ -219,7 +221,12 @@ class ReweightMixin(_Trainer):
         return loss
 
     def compute_loss(
-        self, model: nn.Module, inputs: Any, return_outputs: bool = False, **kwargs: Any
+        self,
+        model: nn.Module,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Return the weighted loss in a training step, the trainer's own anywhere else.
 
@@ -227,7 +234,13 @@ class ReweightMixin(_Trainer):
             ValueError: If outputs are asked for in a training step.
         """
         if not self._weighing.weighs:
-            return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+            return super().compute_loss(
+                model,
+                inputs,
+                return_outputs=return_outputs,
+                num_items_in_batch=num_items_in_batch,
+                **kwargs,
+            )
         if return_outputs:
             raise ValueError(
                 "compute_loss(return_outputs=True) in a training step: the weighted loss comes "

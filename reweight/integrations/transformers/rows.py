@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-import datasets
 from torch.utils.data import Dataset, IterableDataset
 
 ROW = "reweight_row"
@@ -67,15 +66,14 @@ def numbered(dataset: Any, group_column: str | None) -> tuple[Any, list[str] | N
         ValueError: If a column has the name of ours, or there is no such group column.
         TypeError: If groups are wanted of an iterable data set.
     """
-    if isinstance(dataset, (IterableDataset, datasets.IterableDataset)):
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         if group_column is not None:
             raise TypeError(
                 "group_column= needs a train_dataset with a length, and this one can only be "
                 "iterated over."
             )
         return dataset, None
-    # A transform replaces what columns hold when rows are read: ours would not be among them.
-    if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
+    if not has_columns(dataset):
         copies = {} if group_column is None else {GROUP: group_column}
         return WithColumns(dataset, {ROW: range(len(dataset))}, copies), None
     taken = {ROW, GROUP} & set(dataset.column_names)
@@ -91,6 +89,15 @@ def numbered(dataset: Any, group_column: str | None) -> tuple[Any, list[str] | N
     return dataset.add_column(ROW, list(range(len(dataset)))), names
 
 
+def has_columns(dataset: Any) -> bool:
+    """Return whether it is one of the package datasets, to which columns can be added.
+
+    Not where a transform replaces what its columns hold: ours would not be in what it returns.
+    """
+    named = all(hasattr(dataset, name) for name in ("add_column", "column_names", "features"))
+    return named and dataset.format["type"] != "custom"
+
+
 def _groups_of(dataset: Any, column: str) -> tuple[list[int], list[str] | None]:
     if column not in dataset.column_names:
         raise ValueError(
@@ -99,7 +106,7 @@ def _groups_of(dataset: Any, column: str) -> tuple[list[int], list[str] | None]:
         )
     values = list(dataset.with_format(None)[column])
     feature = dataset.features[column]
-    if isinstance(feature, datasets.ClassLabel):
+    if type(feature).__name__ == "ClassLabel":
         return values, list(feature.names)
     if all(isinstance(value, str) for value in values):
         names = list(dict.fromkeys(values))

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
-class SkipEmptySteps(TrainerCallback):  # type: ignore[misc]
+class SkipEmptySteps(TrainerCallback):
     """Take the gradients away before such a step, so that momentum and decay move nothing either.
 
     A gradient of zero is not enough for that: an optimiser leaves alone what has none at all.

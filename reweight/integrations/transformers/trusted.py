@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
 from reweight._isolation.random_state import RandomState
@@ -87,3 +88,14 @@ class TrustedBatches:
             put_back(own_streams(self.loader), state["generators"])
         finally:
             before.restore()
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """Return a batch on a device: dicts, lists and tuples of tensors; anything else as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, device) for key, value in batch.items()}
+    if type(batch) in (list, tuple):
+        return type(batch)(moved(value, device) for value in batch)
+    return batch

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from reweight.integrations.transformers.building import (
@@ -22,7 +21,7 @@ from reweight.integrations.transformers.losses import ModelLosses
 from reweight.integrations.transformers.pairs import with_reference
 from reweight.integrations.transformers.rows import GROUP, ROW
 from reweight.integrations.transformers.seen import SeenWeights
-from reweight.integrations.transformers.trusted import TrustedBatches
+from reweight.integrations.transformers.trusted import TrustedBatches, moved
 from reweight.meta_reweighter import MetaReweighter
 from reweight.step import ReweightedStep
 
@@ -86,7 +85,7 @@ class Weighing:
         reweighter = self._built(trainer, model, batch, rows=rows, groups=groups)
         trusted = None
         if self._batches is not None:
-            trusted = dict(send_to_device(next(self._batches), trainer.args.device))
+            trusted = moved(next(self._batches), trainer.args.device)
             trusted.pop(ROW, None)
             trusted.pop(GROUP, None)
             if pairs:
@@ -116,8 +115,7 @@ class Weighing:
         if found is None or found.model is not model:
             if found is not None:
                 self._refuse_memories_of(found)
-            self._own = None
-            found = build(self.options, model, lambda: self.losses(trainer))
+            found = self._build(trainer, model)
             args = trainer.args
             packed = bool(getattr(args, "packing", False) or getattr(args, "padding_free", False))
             check_needs(
@@ -140,6 +138,10 @@ class Weighing:
             state, self.loaded = self.loaded, None
             self._load(found, state)
         return found
+
+    def _build(self, trainer: Any, model: nn.Module) -> MetaReweighter:
+        self._own = None
+        return build(self.options, model, lambda: self.losses(trainer))
 
     def _refuse_memories_of(self, before: MetaReweighter) -> None:
         remembers = (before.weighting.learns, before.labels, before.dynamics)

@@ -1,4 +1,5 @@
 """Models, data and arguments of transformers at tiny size, made in memory."""
+# ruff: noqa: ARG002 - callbacks are called by name
 
 from __future__ import annotations
 
@@ -11,9 +12,13 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     DataCollatorWithPadding,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
     TrainerCallback,
     TrainingArguments,
 )
@@ -76,6 +81,43 @@ def llama(seed=0):
             pad_token_id=0,
             eos_token_id=2,
             bos_token_id=None,
+        )
+    )
+
+
+def gpt():
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=WORDS,
+            n_positions=32,
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            attn_pdrop=0.0,
+            embd_pdrop=0.0,
+            resid_pdrop=0.0,
+            pad_token_id=0,
+            eos_token_id=2,
+            bos_token_id=2,
+        )
+    )
+
+
+def t5():
+    torch.manual_seed(0)
+    return T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=WORDS,
+            d_model=16,
+            d_kv=8,
+            d_ff=32,
+            num_layers=1,
+            num_heads=2,
+            dropout_rate=0.0,
+            pad_token_id=0,
+            eos_token_id=2,
+            decoder_start_token_id=0,
         )
     )
 
