@@ -187,6 +187,11 @@ def test_rows_and_groups_that_are_not_known(tmp_path):
             group_column="source",
             reweighter={"weighting": GroupWeights(["nurse"])},
         ).train()
+    rows = [dict(row, source="nurse") for row in sentences(8)]
+    with pytest.raises(TypeError, match="must hold integers"):
+        trainer_of(tmp_path, train_dataset=rows, group_column="source").train()
+    with pytest.raises(ValueError, match="is not in item"):
+        trainer_of(tmp_path, train_dataset=rows, group_column="hospital").train()
     with pytest.raises(ValueError, match="must be below 5"):
         trainer_of(tmp_path, reweighter={"weighting": SampleWeights(5)}).train()
 

@@ -149,6 +149,20 @@ def test_packed_tokens_are_weighed_and_packed_samples_refused(tmp_path):
         sft(tmp_path, settings=settings, reweighter=remembering).train()
 
 
+def test_tokens_without_padding_are_weighed_and_rows_then_not_known(tmp_path):
+    settings = {"padding_free": True, "max_length": None}
+    element = {"granularity": "element"}
+    trainer = sft(tmp_path, settings=settings, reweighter=element)
+    trainer.train()
+    assert trainer.last_step.weights.shape[0] == 1
+    with pytest.raises(ValueError, match="rows are not known"):
+        sft(
+            tmp_path, settings=settings, reweighter={**element, "weighting": SampleWeights(12)}
+        ).train()
+    with pytest.raises(ValueError, match=r"granularity.*element"):
+        sft(tmp_path, settings=settings).train()
+
+
 def test_sft_remembers_rows_as_they_were_given(tmp_path):
     trainer = sft(
         tmp_path,

@@ -163,7 +163,8 @@ def check_needs(
         raise ValueError(
             "what this reweighter remembers is by row, and rows are not known: "
             + (
-                "packing makes new rows of the data set's. Set packing=False."
+                "packing makes new rows of the data set's. Set packing=False and "
+                "padding_free=False."
                 if packed
                 else "the train_dataset has no length, or was replaced after the trainer was made."
             )

@@ -259,7 +259,7 @@ class ReweightMixin(_Trainer):
 def _with_trusted(
     given: Any, trusted: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    settings = kwargs.get("args", args[1] if len(args) > 1 else None)
+    settings = next((a for a in (kwargs.get("args"), *args) if hasattr(a, "eval_strategy")), None)
     if (
         given is None
         and str(getattr(settings, "eval_strategy", "no")).split(".")[-1].lower() != "no"

@@ -136,7 +136,7 @@ class RowCollator:
         aside: dict[str, list[int]] = {}
         for key in (ROW, GROUP):
             if isinstance(features[0], Mapping) and key in features[0]:
-                aside[key] = [int(feature[key]) for feature in features]
+                aside[key] = _whole(key, [feature[key] for feature in features])
         if aside:
             features = [{k: v for k, v in f.items() if k not in aside} for f in features]
         batch = self.collator(features)
@@ -148,3 +148,15 @@ class RowCollator:
         for key, values in aside.items():
             batch[key] = values
         return batch
+
+
+def _whole(key: str, values: list[Any]) -> list[int]:
+    try:
+        return [int(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"group_column= must hold integers where the train_dataset is not one of the package "
+            f"datasets; it holds {values[0]!r}. Number the groups, as GroupWeights does."
+            if key == GROUP
+            else f"{key} must hold integers; it holds {values[0]!r}."
+        ) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from reweight.integrations.transformers.building import (
@@ -79,6 +80,8 @@ class Weighing:
         """Return the weighted loss of a batch."""
         batch = dict(inputs)
         rows, groups = batch.pop(ROW, None), batch.pop(GROUP, None)
+        if self._packs(trainer):
+            rows = groups = None  # of what is packed no row of the batch is one of the data set
         pairs = trl_kind(self.owner) == "DPOTrainer"
         if pairs:
             batch = with_reference(trainer, batch)
@@ -116,14 +119,12 @@ class Weighing:
             if found is not None:
                 self._refuse_memories_of(found)
             found = self._build(trainer, model)
-            args = trainer.args
-            packed = bool(getattr(args, "packing", False) or getattr(args, "padding_free", False))
             check_needs(
                 found,
                 trusted=self.trusted is not None,
                 rows=rows is not None,
                 groups=groups is not None,
-                packed=packed and trl_kind(self.owner) == "SFTTrainer",
+                packed=self._packs(trainer),
             )
             if isinstance(self._own, ModelLosses):
                 self._own.check(trainer.accelerator.unwrap_model(model), batch)
@@ -152,6 +153,11 @@ class Weighing:
                 "reweighter= as a function model -> MetaReweighter that makes all of it anew."
             )
 
+    def _packs(self, trainer: Any) -> bool:
+        """Whether SFTTrainer puts several samples into one row of a batch."""
+        asked = any(getattr(trainer.args, name, False) for name in ("packing", "padding_free"))
+        return asked and trl_kind(self.owner) == "SFTTrainer"
+
     def _stream(self, trainer: Any) -> TrustedBatches:
         args = trainer.args
         # The Trainer's own way from a data set to batches: its collator, its unused columns gone.
@@ -163,7 +169,7 @@ class Weighing:
             self.batch_size or args.per_device_train_batch_size,
             seed + args.process_index,  # each rank draws its own
             num_workers=args.dataloader_num_workers,
-            pin_memory=made.pin_memory,
+            pin_memory=made.pin_memory and torch.accelerator.is_available(),
         )
 
     def state_dict(self) -> dict[str, Any] | None:
