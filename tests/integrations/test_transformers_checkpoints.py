@@ -30,8 +30,9 @@ from tests.integrations.weighing_trainer import (
 )
 
 
-def test_a_run_that_is_resumed_equals_one_that_was_never_stopped(tmp_path):
-    def make(epochs=2):
+@pytest.mark.parametrize("stopped", [3, 5], ids=["in an epoch", "at its end"])
+def test_a_run_that_is_resumed_equals_one_that_was_never_stopped(tmp_path, stopped):
+    def make():
         return trainer_of(
             tmp_path,
             bert(dropout=0.1),
@@ -44,8 +45,8 @@ def test_a_run_that_is_resumed_equals_one_that_was_never_stopped(tmp_path):
             },
             settings={
                 "save_strategy": "steps",
-                "save_steps": 3,
-                "num_train_epochs": epochs,
+                "save_steps": stopped,
+                "num_train_epochs": 2,
                 "gradient_accumulation_steps": 2,
                 "per_device_train_batch_size": 3,
                 "train_sampling_strategy": "random",
@@ -55,9 +56,10 @@ def test_a_run_that_is_resumed_equals_one_that_was_never_stopped(tmp_path):
         )
 
     whole, resumed = make(), make()
-    expected = weights_after(whole)  # 5 steps an epoch: the third is in the midst of one
-    assert not list(tmp_path.glob("checkpoint-3/*.tmp"))
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    expected = weights_after(whole)  # 5 steps an epoch
+    folder = tmp_path / f"checkpoint-{stopped}"
+    assert not list(folder.glob("*.tmp"))
+    resumed.train(resume_from_checkpoint=str(folder))
     for name, value in resumed.model.named_parameters():
         assert torch.equal(value, expected[name]), name
     parts = [trainer.reweighter for trainer in (whole, resumed)]

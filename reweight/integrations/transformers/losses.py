@@ -145,10 +145,15 @@ class ModelLosses:
         return SampleLosses(losses.reshape(labels.shape), counted, logits, labels)
 
     @torch.no_grad()
-    def check(self, model: nn.Module, batch: Mapping[str, Any]) -> None:
+    def check(self, model: nn.Module, batch: Mapping[str, Any], *, mixed: bool) -> None:
         """Compare the mean of these losses with the loss that the model itself returns.
 
         One forward pass in evaluation mode, which draws no random numbers and moves no buffers.
+
+        Args:
+            model: Not wrapped, but for mixed precision.
+            batch: The first one.
+            mixed: Whether its passes run in half precision.
 
         Raises:
             ValueError: If the model trains on something else, such as classes of unequal weight or
@@ -162,14 +167,14 @@ class ModelLosses:
             for module, mode in modes:
                 module.training = mode
         own = outputs["loss"] if isinstance(outputs, dict) and "loss" in outputs else None
-        if not isinstance(own, Tensor) or not bool(own.isfinite()):
-            return  # a custom model that returns no loss, or a batch in which nothing counts
-        logits = outputs["logits"]
+        logits = outputs["logits"] if own is not None else None
+        if not isinstance(own, Tensor) or logits is None or not bool(own.isfinite()):
+            return  # a model that returns no loss or no logits, or a batch in which nothing counts
         plain = replace(self, smoothing=0.0)
         found = plain.of_logits(logits, batch.get("labels"), batch.get("shift_labels"))
         counted = found.losses if found.counted is None else found.losses[found.counted]
         mean, own = float(counted.mean()), float(own)
-        exact = logits.dtype in (torch.float32, torch.float64)
+        exact = not mixed and logits.dtype in (torch.float32, torch.float64)
         if abs(mean - own) > (1e-3 if exact else 3e-2) * max(abs(own), 1e-2):
             raise ValueError(
                 f"{type(model).__name__} says that its loss on the first batch is {own:.6g}, and "

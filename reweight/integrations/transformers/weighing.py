@@ -127,7 +127,8 @@ class Weighing:
                 packed=self._packs(trainer),
             )
             if isinstance(self._own, ModelLosses):
-                self._own.check(trainer.accelerator.unwrap_model(model), batch)
+                mixed = trainer.accelerator.mixed_precision != "no"
+                self._own.check(trainer.accelerator.unwrap_model(model), batch, mixed=mixed)
             if self.names is not None:
                 self._places = places(self.names, found.weighting)
             if self.trusted is not None and self._batches is None:
