@@ -265,3 +265,30 @@ def test_dpo_of_adapters_takes_the_model_without_them_as_the_reference(tmp_path)
 def test_other_losses_of_pairs_are_refused(tmp_path, settings):
     with pytest.raises(ValueError, match=f"sigmoid DPO loss alone.*{next(iter(settings))}"):
         dpo(tmp_path, ref_model=llama(5), settings=settings).train()
+
+
+def test_adapters_in_half_precision_with_checkpoints_have_the_scores_of_full_precision(tmp_path):
+    need("peft")
+    from peft import LoraConfig
+
+    def step_of(scorer, **settings):
+        torch.manual_seed(0)
+        adapters = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="gaussian")
+        trainer = sft(
+            tmp_path,
+            settings={"max_steps": 1, **settings},
+            reweighter={"scorer": scorer},
+            peft_config=adapters,
+        )
+        trainer.train()
+        return trainer.last_step
+
+    half = {"bf16": True, "gradient_checkpointing": True}
+    plain = step_of(GradientSimilarity(), gradient_checkpointing=False)
+    found = step_of(GradientSimilarity(), **half)
+    assert plain.scores["gradient_similarity"].abs().min() > 0
+    torch.testing.assert_close(
+        found.scores["gradient_similarity"], plain.scores["gradient_similarity"], rtol=1e-3, atol=0
+    )
+    with pytest.raises(RuntimeError, match=r"Set reweighter=.*GradientSimilarity\(\)"):
+        step_of(None, **half)

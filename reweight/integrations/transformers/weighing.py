@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from reweight.integrations.transformers.building import (
     Forward,
@@ -24,6 +25,7 @@ from reweight.integrations.transformers.rows import GROUP, ROW
 from reweight.integrations.transformers.seen import SeenWeights
 from reweight.integrations.transformers.trusted import TrustedBatches, moved
 from reweight.meta_reweighter import MetaReweighter
+from reweight.scorers import LastLayerGradient
 from reweight.step import ReweightedStep
 
 _VERSION = 1
@@ -95,7 +97,17 @@ class Weighing:
                 trusted = with_reference(trainer, trusted)
         if groups is not None and self._places is not None:
             groups = [self._places[group] for group in groups]
-        step = reweighter(batch, trusted, ids=rows, groups=groups)
+        try:
+            step = reweighter(batch, trusted, ids=rows, groups=groups)
+        except CheckpointError as error:
+            if not any(isinstance(s, LastLayerGradient) for s in reweighter.scorer.scorers):
+                raise
+            raise RuntimeError(
+                "LastLayerGradient, which the default scorer divides by, has to go back to a "
+                "layer inside a part that is checkpointed (as adapters are), and under mixed "
+                "precision that part does not run again as it ran. Set reweighter="
+                '{"scorer": GradientSimilarity()}, or gradient_checkpointing=False.'
+            ) from error
         if rows is not None and self.seen is not None:
             self.seen.add(rows, step, batch.get("attention_mask"))
         kept = (step.weights > 0).sum() if step.kept_by_all is None else step.kept_by_all
