@@ -97,16 +97,20 @@ def test_groups_go_by_their_names(tmp_path):
     assert by_name["crowd"] != 0.5
     assert by_name["nurse"] != 0.5
 
-    numbers = trainer_of(
-        tmp_path,
-        noisy=sentences(28, source=[2 if s == "nurse" else 0 for s in sources]),
-        group_column="source",
-        reweighter={"weighting": GroupWeights(3)},
-    )
-    numbers.train()
-    assert list(numbers.reweighter.weighting.by_name().values()) == pytest.approx(
-        list(by_name.values()), abs=1e-5
-    )
+    labels = sentences(28, source=sources).class_encode_column("source")
+    numbers = sentences(28, source=[2 if s == "nurse" else 0 for s in sources])
+    for noisy, groups in ((labels, ["nurse", "crowd"]), (numbers, 3)):
+        trainer = trainer_of(
+            tmp_path,
+            noisy=noisy,
+            group_column="source",
+            reweighter={"weighting": GroupWeights(groups)},
+        )
+        trainer.train()
+        found = trainer.reweighter.weighting.by_name()
+        for name, number in (("crowd", "0"), ("nurse", "2")):
+            value = found[name if name in found else number]
+            assert value == pytest.approx(by_name[name], abs=1e-5)
 
 
 def test_what_is_remembered_becomes_a_column(tmp_path):
