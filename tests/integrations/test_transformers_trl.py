@@ -184,6 +184,18 @@ def test_sft_remembers_rows_as_they_were_given(tmp_path):
     assert sorted(first) == moved
 
 
+@pytest.mark.parametrize("held_out", [None, texts(4, seed=2)], ids=["none", "one"])
+def test_the_trusted_set_is_not_evaluated_on(tmp_path, held_out):
+    trainer = sft(tmp_path, eval_dataset=held_out)
+    assert (trainer.eval_dataset is None) == (held_out is None)
+    if held_out is not None:
+        assert len(trainer.eval_dataset) == 4
+        assert trainer.evaluate()["eval_loss"] > 0
+    else:
+        with pytest.raises(ValueError, match="no eval_dataset to evaluate on"):
+            sft(tmp_path, settings={"eval_strategy": "epoch"})
+
+
 def pair_losses(reference, beta=0.1):
     """−log σ(β · difference of log-ratios), from the words of each pair."""
 

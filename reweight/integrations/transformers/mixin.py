@@ -9,6 +9,7 @@ from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from reweight.errors import check_whole
+from reweight.integrations.transformers.beside import taken_out, with_trusted
 from reweight.integrations.transformers.building import Forward, Options, check_options
 from reweight.integrations.transformers.checkpoint import SaveReweighter, read
 from reweight.integrations.transformers.export import exported
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     _Trainer = Trainer
 else:
     _Trainer = object
-
-_TRUSTED = "reweight_trusted"
 
 
 class ReweightMixin(_Trainer):
@@ -109,21 +108,21 @@ class ReweightMixin(_Trainer):
         # prepared as it prepares any.
         beside = trusted_dataset is not None and any(c.__module__.startswith("trl.") for c in order)
         if beside:
-            kwargs["eval_dataset"] = _with_trusted(eval_dataset, trusted_dataset, args, kwargs)
+            every = (kwargs.get("args"), *args)
+            settings = next((a for a in every if hasattr(a, "eval_strategy")), None)
+            kwargs["eval_dataset"] = with_trusted(eval_dataset, trusted_dataset, settings)
         elif eval_dataset is not None:
             kwargs["eval_dataset"] = eval_dataset
         super().__init__(*args, **kwargs)
         if beside:
-            prepared: dict[str, Any] = {**self.eval_dataset}  # type: ignore[dict-item]
-            trusted_dataset = prepared.pop(_TRUSTED)
-            alone = None if eval_dataset is None else prepared.get("eval")
-            self.eval_dataset = prepared if isinstance(eval_dataset, dict) else alone
+            prepared: Any = self.eval_dataset
+            trusted_dataset, self.eval_dataset = taken_out(prepared, eval_dataset)
         if train_dataset is None and self.train_dataset is not None:
             raise TypeError("give train_dataset= by name, so that its rows can be numbered.")
         self._weighing.trusted = trusted_dataset
         self._weighing.loss_function = self.compute_loss_func
         self.add_callback(SaveReweighter(self._weighing.state_dict))
-        self.add_callback(SkipEmptySteps(self._weighing.empty))
+        self.add_callback(SkipEmptySteps(self._weighing.kept.none))
 
     @property
     def reweighter(self) -> MetaReweighter | None:
@@ -254,16 +253,3 @@ class ReweightMixin(_Trainer):
         if "loss" in logs and last is not None:
             logs = {**logs, **last.summary()}
         super().log(logs, *args, **kwargs)
-
-
-def _with_trusted(
-    given: Any, trusted: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    settings = next((a for a in (kwargs.get("args"), *args) if hasattr(a, "eval_strategy")), None)
-    if (
-        given is None
-        and str(getattr(settings, "eval_strategy", "no")).split(".")[-1].lower() != "no"
-    ):
-        raise ValueError("eval_strategy is set, and there is no eval_dataset to evaluate on.")
-    beside = given if isinstance(given, dict) else {} if given is None else {"eval": given}
-    return {**beside, _TRUSTED: trusted}

@@ -90,6 +90,28 @@ class TrustedBatches:
             before.restore()
 
 
+def stream(trainer: Any, dataset: Any, batch_size: int | None) -> TrustedBatches:
+    """Return the trusted batches of a trainer, prepared and collated as it does it.
+
+    Args:
+        trainer: A ``transformers.Trainer``.
+        dataset: The trusted one.
+        batch_size: ``None``: that of the noisy batches.
+    """
+    args = trainer.args
+    # The Trainer's own way from a data set to batches: its collator, its unused columns gone.
+    made = trainer.get_test_dataloader(dataset)
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return TrustedBatches(
+        made.dataset,
+        made.collate_fn,
+        batch_size or args.per_device_train_batch_size,
+        seed + args.process_index,  # each rank draws its own
+        num_workers=args.dataloader_num_workers,
+        pin_memory=made.pin_memory and torch.accelerator.is_available(),
+    )
+
+
 def moved(batch: Any, device: torch.device) -> Any:
     """Return a batch on a device: dicts, lists and tuples of tensors; anything else as it is."""
     if isinstance(batch, Tensor):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
@@ -23,7 +22,8 @@ from reweight.integrations.transformers.losses import ModelLosses
 from reweight.integrations.transformers.pairs import with_reference
 from reweight.integrations.transformers.rows import GROUP, ROW
 from reweight.integrations.transformers.seen import SeenWeights
-from reweight.integrations.transformers.trusted import TrustedBatches, moved
+from reweight.integrations.transformers.skipping import Kept
+from reweight.integrations.transformers.trusted import TrustedBatches, moved, stream
 from reweight.meta_reweighter import MetaReweighter
 from reweight.scorers import LastLayerGradient
 from reweight.step import ReweightedStep
@@ -48,6 +48,7 @@ class Weighing:
         names: The names of the groups, in the order of our numbers.
         loss_function: The user's ``compute_loss_func``.
         loaded: The state to go on from in the next step.
+        kept: How many samples were kept since the optimiser's last step.
         weighs: Whether a training step is under way; its loss is to be weighed.
         done: Whether it was.
     """
@@ -64,12 +65,12 @@ class Weighing:
         self.names: list[str] | None = None
         self.loss_function: Callable[..., Any] | None = None
         self.loaded: dict[str, Any] | None = None
+        self.kept = Kept()
         self.weighs = False
         self.done = False
         self._batches: TrustedBatches | None = None
         self._places: list[int] | None = None
         self._own: Forward | None = None
-        self._kept: Tensor | None = None
 
     def losses(self, trainer: Any) -> Forward:
         """Return the losses that the trainer takes the mean of, as a ``forward=``."""
@@ -110,18 +111,10 @@ class Weighing:
             ) from error
         if rows is not None and self.seen is not None:
             self.seen.add(rows, step, batch.get("attention_mask"))
-        kept = (step.weights > 0).sum() if step.kept_by_all is None else step.kept_by_all
-        self._kept = kept if self._kept is None else self._kept + kept
+        self.kept.add(step, reweighter)
         self.last = replace(step, loss=step.loss.detach())
         self.done = True
         return step.loss
-
-    def empty(self) -> bool:
-        """Whether nothing at all was to be learnt of the batches since this was last asked."""
-        kept, self._kept = self._kept, None
-        if kept is None or self.reweighter is None or self.reweighter.trusted_coefficient > 0:
-            return False
-        return int(kept) == 0
 
     def _built(
         self, trainer: Any, model: nn.Module, batch: Mapping[str, Any], *, rows: Any, groups: Any
@@ -144,7 +137,7 @@ class Weighing:
             if self.names is not None:
                 self._places = places(self.names, found.weighting)
             if self.trusted is not None and self._batches is None:
-                self._batches = self._stream(trainer)
+                self._batches = stream(trainer, self.trusted, self.batch_size)
             if rows is not None and self.seen is None:
                 self.seen = SeenWeights(len(self.given))
             self.reweighter = found
@@ -170,20 +163,6 @@ class Weighing:
         """Whether SFTTrainer puts several samples into one row of a batch."""
         asked = any(getattr(trainer.args, name, False) for name in ("packing", "padding_free"))
         return asked and trl_kind(self.owner) == "SFTTrainer"
-
-    def _stream(self, trainer: Any) -> TrustedBatches:
-        args = trainer.args
-        # The Trainer's own way from a data set to batches: its collator, its unused columns gone.
-        made = trainer.get_test_dataloader(self.trusted)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        return TrustedBatches(
-            made.dataset,
-            made.collate_fn,
-            self.batch_size or args.per_device_train_batch_size,
-            seed + args.process_index,  # each rank draws its own
-            num_workers=args.dataloader_num_workers,
-            pin_memory=made.pin_memory and torch.accelerator.is_available(),
-        )
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return what a checkpoint must hold; ``None`` before the first step."""
