@@ -58,7 +58,12 @@ def forward_mode(
     # along and cost three times as much.
     with forward_ad.dual_level(), CustomOperatorsRefused():
         derivative, losses = objective.evaluate(
-            duals, batch, partial(_unpacked, take=take_output), start, backward=bool(recorded)
+            duals,
+            batch,
+            partial(_unpacked, take=take_output),
+            start,
+            backward=bool(recorded),
+            outlives=bool(recorded),
         )
     return derivative.detach(), losses
 

@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.batches import fresh
+from reweight._isolation.checkpoints import without_checkpoints
 from reweight._isolation.containers import Containers
 from reweight._isolation.gradient_hooks import GradientHooks
 from reweight._isolation.known_leaves import KnownLeaves
@@ -215,11 +216,12 @@ class Objective:
         attention: Attention | None = None,
         standing_in: Callable[[], AbstractContextManager[None]] = nullcontext,
         full_precision: bool = False,
+        outlives: bool = False,
     ) -> T:
         """Return ``then(losses, parameters)`` at ``parameters``, leaving the model as it is.
 
-        Whatever is differentiated must be so within ``then``: a backward pass may run the model
-        again (activation checkpointing), and has to find the same parameters and buffers there.
+        Whatever is differentiated must be so within ``then``, but with ``outlives``: a backward
+        pass may run the model again (activation checkpointing), and has to find the same there.
 
         Args:
             parameters: Makes values for some or all trainable parameters, by name, for one pass
@@ -231,6 +233,8 @@ class Objective:
             backward: Whether ``then`` runs a backward pass, whose hooks are then to be run.
             attention: See :func:`~reweight._isolation.scoring_pass.scoring_pass`.
             standing_in: Makes the context in which something stands in for the model's forward.
+            outlives: Whether what ``then`` returns is differentiated after all: then no part of the
+                model is checkpointed.
             full_precision: Whether to run without autocast though scores are taken under it.
 
         Raises:
@@ -251,6 +255,7 @@ class Objective:
                     with (
                         autocast_inside_off() if precision is None else _as_it_is() as entered,
                         scoring_pass(start.random, attention=attention, eager=eager),
+                        without_checkpoints() if outlives else nullcontext(),
                         start.installed(
                             {id(start.trainable[name]): value for name, value in given.items()},
                             self.hooks,

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from reweight._isolation.checkpoints import without_reentrant_checkpoints
 from reweight._isolation.random_state import RandomState
-from reweight._isolation.reentrant import without_reentrant_checkpoints
 from reweight._torch_internals import compiler_loaded
 
 Attention = Callable[[], AbstractContextManager[None]]

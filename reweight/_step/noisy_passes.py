@@ -20,12 +20,12 @@ from reweight._derivative.per_sample import per_sample
 from reweight._derivative.ways import Method
 from reweight._isolation.autocast import Precision, autocast_inside_noticed
 from reweight._isolation.batches import fresh
+from reweight._isolation.checkpoints import reentrant_checkpoints_noticed
 from reweight._isolation.compiled import runs_compiled
 from reweight._isolation.graph_leaves import nodes_of
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.predictions import Supervised
-from reweight._isolation.reentrant import reentrant_checkpoints_noticed
 from reweight._isolation.start import Start
 from reweight._isolation.wrappers import data_parallel_wrappers, refuse_spread, several_ranks
 from reweight._last_layer.trace import LayerTrace, trace_last_layer
@@ -387,6 +387,7 @@ class NoisyPasses:
             lambda losses, _: losses,
             self.start,
             first_order=True,
+            outlives=True,
         )
 
     def _watched_parameters(self) -> frozenset[str]:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from reweight._isolation.autocast import autocast_inside_off
 from reweight._isolation.batches import fresh
+from reweight._isolation.checkpoints import without_reentrant_checkpoints
 from reweight._isolation.losses import Losses
 from reweight._isolation.objective import Parameters
-from reweight._isolation.reentrant import without_reentrant_checkpoints
 from reweight._isolation.scoring_pass import differentiable_attention
 from reweight._isolation.start import Start
 
@@ -74,10 +74,6 @@ def plain_gradients(
     """
     own = start.trainable
 
-    def run(batch: Any) -> Losses:
-        with autocast_inside_off(), without_reentrant_checkpoints(), differentiable_attention():
-            return losses_of(module, fresh(batch))
-
     def gradients(value: Tensor, *, keep: bool) -> Parameters:
         found = torch.autograd.grad(value, list(own.values()), retain_graph=keep, allow_unused=True)
         return {
@@ -86,15 +82,17 @@ def plain_gradients(
         }
 
     start.before_training()
-    try:
-        direction: Parameters = {}
-        if trusted is not None:
-            mean = run(trusted).mean()
-            direction = gradients(mean, keep=False) if mean.requires_grad else {}
+    # Backward passes too: one may run a part of the model again (activation checkpointing).
+    with autocast_inside_off(), without_reentrant_checkpoints(), differentiable_attention():
+        try:
+            direction: Parameters = {}
+            if trusted is not None:
+                mean = losses_of(module, fresh(trusted)).mean()
+                direction = gradients(mean, keep=False) if mean.requires_grad else {}
+                start.restore()
+            values = losses_of(module, fresh(noisy)).values
+            each = [gradients(loss, keep=True) for loss in values.flatten()]
+            rows = {name: torch.stack([g[name] for g in each]) for name in own}
+            return PlainGradients(rows, direction, values.detach())
+        finally:
             start.restore()
-        values = run(noisy).values
-        each = [gradients(loss, keep=True) for loss in values.flatten()]
-        rows = {name: torch.stack([g[name] for g in each]) for name in own}
-        return PlainGradients(rows, direction, values.detach())
-    finally:
-        start.restore()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.modules import module as _module
 from torch.nn.utils import parametrize
+from torch.utils import checkpoint as _checkpoint
 
 # Attributes of a module, as `vars(module)` has them.
 TENSOR_SLOTS = ("_parameters", "_buffers")
@@ -53,6 +54,19 @@ def set_scripted(module: ScriptModule, name: str, value: Tensor) -> None:
     """Put ``value`` into a slot of a TorchScript module, whatever kind of tensor stood there."""
     script: Any = module._c
     script.setattr(name, value)
+
+
+_AROUND_CHECKPOINT = "_checkpoint_without_reentrant_generator"
+
+
+def around_checkpoints() -> Callable[..., Iterator[None]] | None:
+    """Return what a checkpoint that is not reentrant makes, and goes through around its part."""
+    return getattr(_checkpoint, _AROUND_CHECKPOINT, None)
+
+
+def set_around_checkpoints(way: Callable[..., Iterator[None]]) -> None:
+    """Put ``way`` in its place."""
+    setattr(_checkpoint, _AROUND_CHECKPOINT, way)
 
 
 @contextmanager

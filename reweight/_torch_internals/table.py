@@ -171,6 +171,11 @@ _COMPILER = (
 )
 
 _MODULES = (
+    PrivateName(
+        "torch.utils.checkpoint._checkpoint_without_reentrant_generator",
+        "run no part again after its pass is over",
+        "around_checkpoints",
+    ),
     PrivateName("Module._parameters", "tell own parameters from inherited ones", "parameter_slots"),
     PrivateName("Module._buffers", "put slots back as they were", "TENSOR_SLOTS"),
     PrivateName("Module._modules", "the same", "SLOTS"),

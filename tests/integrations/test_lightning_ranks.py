@@ -18,9 +18,7 @@ def same(mine: bytes, other: bytes, buffers: bool = True, rounding: float = 0.0)
     return all(torch.allclose(a[n], b[n], rtol=0, atol=rounding) for n in names)
 
 
-@pytest.mark.compatibility(
-    "framework", "Lightning, DDP, automatic and manual", "as the plain loop"
-)
+@pytest.mark.compatibility("framework", "Lightning, DDP, automatic and manual", "as the plain loop")
 @pytest.mark.parametrize("manual", [False, True], ids=["automatic", "manual"])
 @pytest.mark.parametrize(
     "strategy",

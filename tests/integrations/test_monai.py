@@ -21,9 +21,7 @@ from tests.counting import operators_of
 from tests.integrations.monai_runs import LOSS, assert_same, plain_loop, trainer
 
 
-@pytest.mark.compatibility(
-    "framework", "MONAI SupervisedTrainer, MetaTensors", "as the plain loop"
-)
+@pytest.mark.compatibility("framework", "MONAI SupervisedTrainer, MetaTensors", "as the plain loop")
 @pytest.mark.parametrize("meta", [False, True])
 def test_weights_and_parameters_are_those_of_the_plain_loop(meta):
     engine = trainer(meta=meta)

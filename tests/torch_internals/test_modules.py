@@ -11,6 +11,7 @@ from torch.nn.modules.module import (
     register_module_full_backward_pre_hook,
 )
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from reweight import _torch_internals as internals
 from tests.torch_internals.about import about
@@ -159,3 +160,25 @@ def test_the_padding_of_a_convolution_is_as_pad_takes_it(kind, padding):
     padded = F.pad(x, internals.padding_of(layer), mode="circular")
     convolve = (F.conv1d, F.conv2d, F.conv3d)[sides - 1]
     torch.testing.assert_close(convolve(padded, layer.weight, layer.bias, dilation=2), layer(x))
+
+
+@about("torch.utils.checkpoint._checkpoint_without_reentrant_generator")
+def test_what_a_checkpoint_goes_through_can_be_replaced():
+    runs = []
+
+    def part(x):
+        runs.append(1)
+        return x.sin()
+
+    x = torch.randn(3, requires_grad=True)
+    before = internals.around_checkpoints()
+    assert before is not None
+    internals.set_around_checkpoints(lambda *_, **__: iter((None,)))
+    try:
+        out = checkpoint(part, x, use_reentrant=False)
+    finally:
+        internals.set_around_checkpoints(before)
+    out.sum().backward()
+    assert len(runs) == 1
+    checkpoint(part, x, use_reentrant=False).sum().backward()
+    assert len(runs) == 3

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointError
 
 from reweight.integrations.transformers.building import (
     Forward,
@@ -25,7 +24,6 @@ from reweight.integrations.transformers.seen import SeenWeights
 from reweight.integrations.transformers.skipping import Kept
 from reweight.integrations.transformers.trusted import TrustedBatches, moved, stream
 from reweight.meta_reweighter import MetaReweighter
-from reweight.scorers import LastLayerGradient
 from reweight.step import ReweightedStep
 
 _VERSION = 1
@@ -98,17 +96,7 @@ class Weighing:
                 trusted = with_reference(trainer, trusted)
         if groups is not None and self._places is not None:
             groups = [self._places[group] for group in groups]
-        try:
-            step = reweighter(batch, trusted, ids=rows, groups=groups)
-        except CheckpointError as error:
-            if not any(isinstance(s, LastLayerGradient) for s in reweighter.scorer.scorers):
-                raise
-            raise RuntimeError(
-                "LastLayerGradient, which the default scorer divides by, has to go back to a "
-                "layer inside a part that is checkpointed (as adapters are), and under mixed "
-                "precision that part does not run again as it ran. Set reweighter="
-                '{"scorer": GradientSimilarity()}, or gradient_checkpointing=False.'
-            ) from error
+        step = reweighter(batch, trusted, ids=rows, groups=groups)
         if rows is not None and self.seen is not None:
             self.seen.add(rows, step, batch.get("attention_mask"))
         self.kept.add(step, reweighter)

@@ -1,4 +1,4 @@
-"""Activation checkpointing of the older, reentrant kind.
+"""Activation checkpointing: of the older, reentrant kind, and none.
 
 Its backward pass runs another one inside, which fills ``.grad`` of what it finds there and of
 nothing that ``torch.autograd.grad`` asks for: parameters inside get a gradient in training and none
@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch.utils import checkpoint
+
+from reweight._torch_internals import around_checkpoints, set_around_checkpoints
 
 
 @contextmanager
@@ -68,3 +70,27 @@ def _applying(way: Callable[..., Any]) -> Iterator[None]:
     finally:
         _WAYS.pop()
         checkpoint.CheckpointFunction = before  # type: ignore[misc]
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """Let this thread run the parts of both kinds of checkpoints as they are, in the body.
+
+    For passes whose graph outlives them: a backward pass runs a checkpointed part again, and would
+    have to find the same parameters, autocast and kernels as the pass that is over.
+    """
+    before = around_checkpoints()
+    if before is None:
+        yield
+        return
+    thread = threading.get_ident()
+
+    def instead(*args: Any, **kwargs: Any) -> Iterator[None]:
+        here = threading.get_ident() == thread
+        return iter((None,)) if here else before(*args, **kwargs)
+
+    set_around_checkpoints(instead)
+    try:
+        yield
+    finally:
+        set_around_checkpoints(before)
