@@ -91,7 +91,7 @@ class ReweightIssueManager(IssueManager):  # type: ignore[misc]
     def find_issues(self, **_: Any) -> None:
         """Fill ``issues``, ``summary`` and ``info``; called by ``Datalab``."""
         found, score = self._columns, self._columns["label_quality"]
-        self.issues = pd.DataFrame(
+        self.issues: Any = pd.DataFrame(
             {
                 "is_reweight_issue": found["is_label_issue"],
                 "reweight_score": score,
@@ -100,8 +100,8 @@ class ReweightIssueManager(IssueManager):  # type: ignore[misc]
             }
         )
         seen = score[~np.isnan(score)]
-        self.summary = self.make_summary(float(seen.mean()) if len(seen) else 1.0)
-        self.info = self.collect_info()
+        self.summary: Any = self.make_summary(float(seen.mean()) if len(seen) else 1.0)
+        self.info: dict[str, Any] = self.collect_info()
 
     def collect_info(self) -> dict[str, Any]:
         """Return every measure of the issues, in the order of the data."""

@@ -14,8 +14,8 @@ class Accumulation:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self.first = True
-        self.last = True
+        self.first: bool = True
+        self.last: bool = True
         self._any = False
 
     def at(self, iteration: int, epoch_length: int | None = None) -> None:

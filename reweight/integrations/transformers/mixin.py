@@ -69,6 +69,11 @@ class ReweightMixin(_Trainer):
         trainer.train()
     """
 
+    # The trainer's own.
+    eval_dataset: Any
+    compute_loss_func: Any
+    loss_is_scaled_for_ga: bool
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         order = cls.__mro__

@@ -28,7 +28,7 @@ class WithColumns(Dataset[dict[str, Any]]):
     ) -> None:
         self.dataset = dataset
         self.columns = columns
-        self.copies = dict(copies or {})
+        self.copies: dict[str, str] = dict(copies or {})
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -63,9 +63,9 @@ class Weighing:
         self.names: list[str] | None = None
         self.loss_function: Callable[..., Any] | None = None
         self.loaded: dict[str, Any] | None = None
-        self.kept = Kept()
+        self.kept: Kept = Kept()
         self.weighs = False
-        self.done = False
+        self.done: bool = False
         self._batches: TrustedBatches | None = None
         self._places: list[int] | None = None
         self._own: Forward | None = None
