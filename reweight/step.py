@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,7 +111,8 @@ class ReweightedStep:
         ====================================  ====================================================
 
         All but ``loss`` under ``sync="global"`` are those of this rank's batch. What is of no
-        sample at all is NaN.
+        sample at all is NaN. Loggers take keys and values as they are (TensorBoard, W&B, MLflow):
+        what they would refuse in a scorer's name becomes ``_``, or goes (``<lambda>``: ``lambda``).
 
         Args:
             prefix: Before each key, so that loggers show them together.
@@ -134,9 +137,23 @@ class ReweightedStep:
         found["kept"] = mean(self.weights > 0)
         found["effective_sample_size"] = torch.where(some, total**2 / squares / number, nothing)
         found["largest_weight"] = torch.where(some, relative.max() * number / total, nothing)
-        for name, scores in self.scores.items():
+        for name, scores in zip(_plain(self.scores), self.scores.values(), strict=True):
             found[f"score/{name}/mean"] = mean(scores)
             found[f"score/{name}/negative"] = mean(scores < 0)
         values = torch.stack([value.detach().to(device, wide) for value in found.values()]).tolist()
         named = dict(zip(found, values, strict=True), dropped=float(len(self.dropped)))
         return {prefix + name: value for name, value in named.items()}
+
+
+def _plain(names: Iterable[str]) -> list[str]:
+    """Return the names in letters that every logger takes, numbered where two would be the same."""
+    found: list[str] = []
+    for name in names:
+        plain = name
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            plain = re.sub(r"_*[^A-Za-z0-9_.-]+_*", "_", name).strip("_") or "scorer"
+        same, number = plain, 2
+        while plain in found:
+            plain, number = f"{same}_{number}", number + 1
+        found.append(plain)
+    return found

@@ -1,0 +1,1 @@
+"""What `ReweightedClassifier` is made of."""
