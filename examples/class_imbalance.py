@@ -16,16 +16,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from examples._data import SHAPES, draw, save
+from examples._data import SHAPES, convnet, draw, save
 from reweight import GroupWeights, MetaReweighter, Uniform, paired
 
 
 def train(data: TensorDataset, trusted: TensorDataset, epochs: int, **settings: Any) -> nn.Module:
     """Train a small network on samples whose groups are their classes."""
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2, 2), nn.ReLU()),
-        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, len(SHAPES))),
-    )
+    model = convnet(1, len(SHAPES))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loss = nn.CrossEntropyLoss(reduction="none")
     reweighter = MetaReweighter(model, loss, trusted_coefficient=0.1, **settings)

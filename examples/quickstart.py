@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from examples._data import accuracy, moons, save
+from examples._data import accuracy, moons, moons_labelled, save
 from reweight import MendedLabels, MetaReweighter, RandomWeights, TrainingDynamics, Uniform, paired
 
 
@@ -43,10 +43,9 @@ def train(
 def main(folder: str = "runs/quickstart", count: int = 1000, epochs: int = 20) -> dict[str, float]:
     """Train four times, print a table and draw a picture; return each way's accuracy."""
     random = torch.Generator().manual_seed(0)
-    (x, truth), (good, right), test = (moons(n, random) for n in (count, 40, 2000))
-    corner = (x[:, 0] > 0.6) & (x[:, 1] < 0.1)
-    wrong = torch.rand(count, generator=random) < torch.where(corner, 0.8, 0.1)
-    labels = torch.where(wrong, 1 - truth, truth)
+    x, truth, labels = moons_labelled(count, random)
+    (good, right), test = moons(40, random), moons(2000, random)
+    wrong = labels != truth
     noisy, trusted = TensorDataset(x, labels, torch.arange(count)), TensorDataset(good, right)
     ways: dict[str, dict[str, Any]] = {
         "plain": {"scorer": Uniform()},

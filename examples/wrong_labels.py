@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from examples._data import SHAPES, draw
+from examples._data import SHAPES, convnet, draw
 from reweight import MendedLabels, MetaReweighter, TrainingDynamics, paired
 
 
@@ -28,11 +28,7 @@ def main(folder: str = "runs/wrong_labels", count: int = 2000, epochs: int = 12)
     noisy = TensorDataset(images[:count], labels, torch.arange(count))
     trusted = TensorDataset(images[count:], truth[count:])
 
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2, 2), nn.ReLU()),
-        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 64), nn.ReLU()),
-        nn.Linear(64, len(SHAPES)),
-    )
+    model = convnet(1, len(SHAPES))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     dynamics = TrainingDynamics(count)
     reweighter = MetaReweighter(

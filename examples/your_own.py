@@ -24,7 +24,7 @@ def certainty(context: ScoringContext) -> Tensor:
 
 
 class RunningMean:
-    """Weigh a sample by the running mean of its scores; saved and resumed with the reweighter."""
+    """Weigh a sample by the running mean of its scores; the reweighter saves its state."""
 
     def __init__(self, count: int) -> None:
         self.needs, self.mean = {"ids": count}, torch.full((count,), 0.5)
@@ -39,7 +39,7 @@ class RunningMean:
         return self.mean[context.ids]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what is remembered."""
+        """Return what is remembered, for the reweighter's own."""
         return {"mean": self.mean}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -58,9 +58,9 @@ def main(count: int = 1000, epochs: int = 20) -> dict[str, float]:
     (x, truth), test = moons(count, random), moons(2000, random)
     wrong = torch.rand(count, generator=random) < 0.4
     data = TensorDataset(x, torch.where(wrong, 1 - truth, truth), torch.arange(count))
-    memory, found = RunningMean(count), {}
-    own: dict[str, Any] = {"scorer": certainty, "weighting": memory, "selector": without_the_least}
-    for name, settings in {"plain": {"scorer": Uniform()}, "your own": own}.items():
+    memory, found, plain = RunningMean(count), {}, {"scorer": Uniform()}
+    own: Any = {"scorer": certainty, "weighting": memory, "selector": without_the_least}
+    for name, settings in {"plain": plain, "your own": own}.items():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -72,7 +72,7 @@ def main(count: int = 1000, epochs: int = 20) -> dict[str, float]:
                 optimizer.step()
         found[name] = accuracy(model, *test)
         print(f"accuracy, {name:8} {found[name]:6.1%}")
-    found |= {"right": float(memory.mean[~wrong].mean()), "wrong": float(memory.mean[wrong].mean())}
+    found |= {"right": memory.mean[~wrong].mean().item(), "wrong": memory.mean[wrong].mean().item()}
     print("mean weight of right labels {right:.2f}, of wrong ones {wrong:.2f}".format(**found))
     return found
 
