@@ -1,9 +1,9 @@
 """LoRA fine-tuning with a weight for each token, kept as a column of the data.
 
-The text counts by 1, 2 or 3 round a clock of 16 hours, and whoever wrote it mostly put a 12 for a
-5, and has three more such habits. Adapters (peft) on a tiny model that counts by 1 are judged by 40
-rows without errors. The picture is made of what `export_weights()` returns: wrong tokens, in red,
-end with a third of the weight of right ones. The table has the loss on rows without errors.
+The text counts by 1, 2 or 3 round a clock of 16 hours, and its writer mostly put a 12 for a 5, and
+has three more such habits. Adapters (peft) on a tiny model that counts by 1 are judged by 40 rows
+without errors. The picture is what `export_weights()` returns: wrong tokens, in red, end with a
+third of the weight of right ones. The table has the loss on rows without errors.
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -24,19 +24,18 @@ from examples._data import QUIET_TRAINER, save
 from reweight import Uniform
 from reweight.integrations.transformers import ReweightTrainer
 
-HOURS, LENGTH = 16, 20
-SIZES: Any = {"vocab_size": HOURS, "hidden_size": 32, "intermediate_size": 64}
+SIZES: Any = {"vocab_size": 16, "hidden_size": 32, "intermediate_size": 64}
 SIZES |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
 
 
 def counting(count: int, steps: list[int], wrong: float, seed: int) -> tuple[Dataset, Tensor]:
     """Return sequences, and which of their tokens are wrong, ``(count, 20)``."""
     random = torch.Generator().manual_seed(seed)
-    start = torch.randint(HOURS, (count, 1), generator=random)
+    start = torch.randint(16, (count, 1), generator=random)
     step = torch.tensor(steps)[torch.randint(len(steps), (count, 1), generator=random)]
-    right = (start + step * torch.arange(LENGTH)) % HOURS
+    right = (start + step * torch.arange(20)) % 16
     habit = (right % 4 == 1) & (torch.rand(right.shape, generator=random) < wrong)
-    text = torch.where(habit, (right + 7) % HOURS, right)
+    text = torch.where(habit, (right + 7) % 16, right)
     columns = {"input_ids": text, "labels": text, "attention_mask": torch.ones_like(text)}
     return Dataset.from_dict({name: each.tolist() for name, each in columns.items()}), habit
 
@@ -49,8 +48,9 @@ def main(folder: str = "runs/lora_tokens", count: int = 400, epochs: int = 15) -
     def trainer(model: Any, data: Dataset, epochs: int, **options: Any) -> ReweightTrainer:
         args = TrainingArguments(folder, 32, epochs, learning_rate=5e-3, **QUIET_TRAINER)
         sets = {"train_dataset": data, "trusted_dataset": trusted, "eval_dataset": test}
-        options["granularity"] = "element"
-        return ReweightTrainer(model, args, reweighter=options, **sets)
+        return ReweightTrainer(
+            model, args, reweighter={"granularity": "element", **options}, **sets
+        )
 
     torch.manual_seed(0)
     base, found = LlamaForCausalLM(LlamaConfig(**SIZES)), {}
@@ -69,9 +69,8 @@ def main(folder: str = "runs/lora_tokens", count: int = 400, epochs: int = 15) -
         print(f"{name:20} loss {found[name]:.3f}")
     weighted = tuned.export_weights()  # the first token is not predicted: its weight is 0
     text, weight = (torch.tensor(weighted[name])[:, 1:] for name in ("input_ids", "weight"))
-    for name, those in (("right", ~wrong[:, 1:]), ("wrong", wrong[:, 1:])):
-        found[name] = float(weight[those].mean())
-        print(f"mean weight of {name} tokens {found[name]:.2f}")
+    found["right"], found["wrong"] = (weight[of[:, 1:]].mean().item() for of in (~wrong, wrong))
+    print("mean weight of right tokens {right:.2f}, of wrong ones {wrong:.2f}".format(**found))
     axes = (figure := Figure(figsize=(8, 2.7))).subplots()
     figure.colorbar(axes.imshow(weight[:7], "Greens", vmin=0, vmax=3.5), label="weight")
     for row, column in (text[:7] >= 0).nonzero().tolist():

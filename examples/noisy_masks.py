@@ -1,9 +1,9 @@
 """Segmentation on masks in which lesions are missing: a weight for each mask, or each pixel.
 
-An image has a bright lesion and a dim one, which most masks leave out; 24 masks are right. A UNet of
-MONAI is trained on `DiceCELoss`, of which `per_sample` makes one value a mask, or on cross-entropy
-with `granularity="element"`. A weight a mask can but drop the mask, and gains a little; a weight a
-pixel drops what is wrong in it, as the picture shows.
+An image has a bright lesion and a dim one, which most masks leave out; 24 masks are right. MONAI's
+UNet is trained on its `DiceCELoss`, of which `per_sample` makes one value a mask, or on
+cross-entropy with `granularity="element"`. A weight a mask can but drop the mask, and gains a
+little; a weight a pixel drops what is wrong in it, as the picture shows.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def main(folder: str = "runs/noisy_masks", count: int = 300, epochs: int = 10) -
     random, found = torch.Generator().manual_seed(0), {}
     (image, truth, given), (good, right, _), test = (lesions(n, random) for n in (count, 24, 200))
     noisy, trusted = TensorDataset(image, given, torch.arange(count)), TensorDataset(good, right)
-    masks, pixels = SampleWeights(count), SampleWeights(count * 32 * 32)
+    pixels = SampleWeights(count * 32 * 32)
     by_pixel = {"granularity": "element", "scorer": GradientSimilarity(), "weighting": pixels}
     dice = per_sample(DiceCELoss(to_onehot_y=True, softmax=True))
     ways: list[tuple[str, Any, dict[str, Any]]] = [
         ("DiceCE, plain", dice, {"scorer": Uniform()}),
-        ("DiceCE, a weight a mask", dice, {"weighting": masks}),
+        ("DiceCE, a weight a mask", dice, {"weighting": SampleWeights(count)}),
         ("cross-entropy, plain", cross_entropy, {"scorer": Uniform()}),
         ("cross-entropy, a weight a pixel", cross_entropy, by_pixel),
     ]
@@ -61,14 +61,10 @@ def main(folder: str = "runs/noisy_masks", count: int = 300, epochs: int = 10) -
         found[name] = float(overlap.mean())
         print(f"{name:32} Dice {found[name]:.3f}")
     weight = pixels.weights.view(given.shape)
-    found["right"], found["wrong"] = (
-        float(weight[x].mean()) for x in (given == truth, given != truth)
-    )
+    wrong, figure = given != truth, Figure(figsize=(8, 2.3), layout="constrained")
+    found["right"], found["wrong"] = float(weight[~wrong].mean()), float(weight[wrong].mean())
     print("weight of right pixels {right:.2f}, of wrong ones {wrong:.2f}".format(**found))
-    figure, case = (
-        Figure(figsize=(8, 2.3), layout="constrained"),
-        (given != truth).sum((1, 2, 3)).argmax(),
-    )
+    case = wrong.sum((1, 2, 3)).argmax()
     shown = {"image": image, "right mask": truth, "mask given": given, "weights": weight}
     for place, (title, of) in enumerate(shown.items()):
         axes = figure.add_subplot(1, 4, place + 1, title=title)

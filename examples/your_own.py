@@ -1,9 +1,9 @@
 """A scorer, a weighting and a selector of one's own, each of a few lines.
 
-Nothing is registered or inherited. The scorer says how probable the model finds the label given,
-the weighting remembers each sample's mean score, the selector leaves out a tenth of each batch.
-No trusted sample is needed. Wrong labels end with less than half the weight of right ones; accuracy
-gains nothing by it here, where errors are random and plain training averages them out.
+The scorer says how probable the model finds the label given, the weighting remembers each sample's
+mean score, the selector leaves out a tenth of each batch; no trusted sample is needed. Wrong labels
+end with less than half the weight of right ones. Accuracy gains nothing by it here, where errors
+are random and plain training averages them out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RunningMean:
         return self.mean[context.ids]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what is remembered, for the reweighter's own."""
+        """Return what is remembered."""
         return {"mean": self.mean}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -58,9 +58,9 @@ def main(count: int = 1000, epochs: int = 20) -> dict[str, float]:
     (x, truth), test = moons(count, random), moons(2000, random)
     wrong = torch.rand(count, generator=random) < 0.4
     data = TensorDataset(x, torch.where(wrong, 1 - truth, truth), torch.arange(count))
-    memory, found, plain = RunningMean(count), {}, {"scorer": Uniform()}
+    memory, found = RunningMean(count), {}
     own: Any = {"scorer": certainty, "weighting": memory, "selector": without_the_least}
-    for name, settings in {"plain": plain, "your own": own}.items():
+    for name, settings in (("plain", {"scorer": Uniform()}), ("your own", own)):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -72,7 +72,7 @@ def main(count: int = 1000, epochs: int = 20) -> dict[str, float]:
                 optimizer.step()
         found[name] = accuracy(model, *test)
         print(f"accuracy, {name:8} {found[name]:6.1%}")
-    found |= {"right": memory.mean[~wrong].mean().item(), "wrong": memory.mean[wrong].mean().item()}
+    found["right"], found["wrong"] = (memory.mean[of].mean().item() for of in (~wrong, wrong))
     print("mean weight of right labels {right:.2f}, of wrong ones {wrong:.2f}".format(**found))
     return found
 
