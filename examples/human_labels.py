@@ -64,9 +64,9 @@ def main(
         flagged = issues.id[: issues.num_issues]
         print(f"{name:12} lists {len(flagged)}, {int(wrong[flagged].sum())} of them wrong")
         found[name] = (len(flagged), int(wrong[flagged].sum()))
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for place, issue in enumerate(issues[: issues.num_issues : issues.num_issues // 16][:16]):
-        axes = figure.add_subplot(2, 8, place + 1)
+    figure = Figure(figsize=(6.4, 3), layout="constrained")
+    for place, issue in enumerate(issues[: issues.num_issues : issues.num_issues // 12][:12]):
+        axes = figure.add_subplot(2, 6, place + 1)
         axes.imshow(images[issue.id].permute(1, 2, 0).squeeze(), "grey")
         axes.set_title(f"{names[issue.given_label]}\n→ {names[issue.suggested_label]}", size=9)
         axes.axis("off")

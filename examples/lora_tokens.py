@@ -2,7 +2,7 @@
 
 The text counts by 1, 2 or 3 round a clock of 16 hours, and its writer mostly put a 12 for a 5, and
 has three more such habits. Adapters (peft) on a tiny model that counts by 1 are judged by 40 rows
-without errors. The picture is what `export_weights()` returns: wrong tokens, in red, end with a
+without errors. The picture is what `export_weights()` returns, wrong tokens in red: they end with a
 third of the weight of right ones. The table has the loss on rows without errors.
 """
 
@@ -24,8 +24,7 @@ from examples._data import QUIET_TRAINER, save
 from reweight import Uniform
 from reweight.integrations.transformers import ReweightTrainer
 
-SIZES: Any = {"vocab_size": 16, "hidden_size": 32, "intermediate_size": 64}
-SIZES |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+SIZES: Any = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 
 
 def counting(count: int, steps: list[int], wrong: float, seed: int) -> tuple[Dataset, Tensor]:
@@ -35,31 +34,26 @@ def counting(count: int, steps: list[int], wrong: float, seed: int) -> tuple[Dat
     step = torch.tensor(steps)[torch.randint(len(steps), (count, 1), generator=random)]
     right = (start + step * torch.arange(20)) % 16
     habit = (right % 4 == 1) & (torch.rand(right.shape, generator=random) < wrong)
-    text = torch.where(habit, (right + 7) % 16, right)
-    columns = {"input_ids": text, "labels": text, "attention_mask": torch.ones_like(text)}
-    return Dataset.from_dict({name: each.tolist() for name, each in columns.items()}), habit
+    text = torch.where(habit, (right + 7) % 16, right).tolist()
+    columns = {"input_ids": text, "labels": text, "attention_mask": [[1] * 20] * count}
+    return Dataset.from_dict(columns), habit
 
 
 def main(folder: str = "runs/lora_tokens", count: int = 400, epochs: int = 15) -> dict[str, float]:
     """Train the model, then adapters in three ways; print a table, draw rows, return the table."""
-    noisy, wrong = counting(count, [1, 2, 3], 0.7, seed=0)
-    (trusted, _), (test, _) = (counting(n, [1, 2, 3], 0.0, seed=n) for n in (40, 200))
+    (noisy, wrong), by_token = counting(count, [1, 2, 3], 0.7, seed=0), {"granularity": "element"}
+    trusted, test = (counting(n, [1, 2, 3], 0.0, seed=n)[0] for n in (40, 200))
 
     def trainer(model: Any, data: Dataset, epochs: int, **options: Any) -> ReweightTrainer:
         args = TrainingArguments(folder, 32, epochs, learning_rate=5e-3, **QUIET_TRAINER)
         sets = {"train_dataset": data, "trusted_dataset": trusted, "eval_dataset": test}
-        return ReweightTrainer(
-            model, args, reweighter={"granularity": "element", **options}, **sets
-        )
+        return ReweightTrainer(model, args, reweighter={**by_token, **options}, **sets)
 
     torch.manual_seed(0)
-    base, found = LlamaForCausalLM(LlamaConfig(**SIZES)), {}
+    base, found = LlamaForCausalLM(LlamaConfig(vocab_size=16, num_attention_heads=2, **SIZES)), {}
     trainer(base, counting(800, [1], 0.0, seed=1)[0], 6, scorer=Uniform()).train()
-    ways: dict[str, dict[str, Any]] = {
-        "plain": {"scorer": Uniform()},
-        "plain + trusted loss": {"scorer": Uniform(), "trusted_coefficient": 0.1},
-        "a weight a token": {"trusted_coefficient": 0.1},
-    }
+    plain, judged = {"scorer": Uniform()}, {"trusted_coefficient": 0.1}
+    ways: Any = {"plain": plain, "plain + trusted loss": {**plain, **judged}, "weighted": judged}
     for name, options in ways.items():
         torch.manual_seed(0)
         adapters = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
@@ -67,7 +61,7 @@ def main(folder: str = "runs/lora_tokens", count: int = 400, epochs: int = 15) -
         tuned.train()
         found[name] = tuned.evaluate()["eval_loss"]
         print(f"{name:20} loss {found[name]:.3f}")
-    weighted = tuned.export_weights()  # the first token is not predicted: its weight is 0
+    weighted = tuned.export_weights()  # the first token is not predicted: no weight is its own
     text, weight = (torch.tensor(weighted[name])[:, 1:] for name in ("input_ids", "weight"))
     found["right"], found["wrong"] = (weight[of[:, 1:]].mean().item() for of in (~wrong, wrong))
     print("mean weight of right tokens {right:.2f}, of wrong ones {wrong:.2f}".format(**found))

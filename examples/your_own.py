@@ -1,9 +1,8 @@
 """A scorer, a weighting and a selector of one's own, each of a few lines.
 
 The scorer says how probable the model finds the label given, the weighting remembers each sample's
-mean score, the selector leaves out a tenth of each batch; no trusted sample is needed. Wrong labels
-end with less than half the weight of right ones. Accuracy gains nothing by it here, where errors
-are random and plain training averages them out.
+mean score, the selector leaves out a tenth of each batch; none needs a trusted sample. Wrong labels
+end with far less weight than right ones. Where errors are random, as here, accuracy gains nothing.
 """
 
 from __future__ import annotations
@@ -54,11 +53,10 @@ def without_the_least(weights: Tensor) -> Tensor:
 
 def main(count: int = 1000, epochs: int = 20) -> dict[str, float]:
     """Train plainly and with the parts above; return accuracies and mean weights."""
-    random = torch.Generator().manual_seed(0)
+    random, memory, found = torch.Generator().manual_seed(0), RunningMean(count), {}
     (x, truth), test = moons(count, random), moons(2000, random)
     wrong = torch.rand(count, generator=random) < 0.4
     data = TensorDataset(x, torch.where(wrong, 1 - truth, truth), torch.arange(count))
-    memory, found = RunningMean(count), {}
     own: Any = {"scorer": certainty, "weighting": memory, "selector": without_the_least}
     for name, settings in (("plain", {"scorer": Uniform()}), ("your own", own)):
         torch.manual_seed(0)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from examples._data import photographs
 from tests.compatibility.frameworks import need
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,7 +46,7 @@ def run(tmp_path, capsys):
 def numbers(printed: str, row: str) -> list[float]:
     """Return the numbers of the row of a table that begins so."""
     (line,) = [line for line in printed.splitlines() if line.startswith(row)]
-    return [float(word.strip("%;")) for word in line[len(row) :].split() if word[0].isdigit()]
+    return [float(word.strip("%;,")) for word in line[len(row) :].split() if word[0].isdigit()]
 
 
 def test_quickstart_shows_a_corner_mended_that_controls_leave_wrong(run):
@@ -57,7 +59,7 @@ def test_quickstart_shows_a_corner_mended_that_controls_leave_wrong(run):
 
 
 def test_mistaken_shapes_are_listed(run, tmp_path):
-    found, printed = run("human_labels", picture=True, count=1000, epochs=12)
+    found, printed = run("human_labels", picture=True, count=1600, epochs=12)
     listed, wrong = found["MendedLabels"]
     assert numbers(printed, "MendedLabels") == [listed, wrong]
     assert wrong > 0.8 * listed
@@ -65,10 +67,7 @@ def test_mistaken_shapes_are_listed(run, tmp_path):
     assert "labels look wrong" in (tmp_path / "issues.html").read_text(encoding="utf-8")
 
 
-def test_photographs_in_the_layout_of_cifar10n_are_read(run, tmp_path):
-    from examples._data import photographs
-    from PIL import Image
-
+def test_photographs_in_the_layout_of_cifar10n_are_read(tmp_path):
     colours = np.arange(5) * 50
     for number, colour in enumerate(colours):
         Image.new("RGB", (32, 32), (int(colour), 0, 0)).save(tmp_path / f"{number}.jpg")
@@ -91,7 +90,11 @@ def test_bad_rules_weigh_less_than_every_good_one(run):
     good, bad = ("keyword", "link", "length", "sender"), ("emoji", "hour")
     assert min(weights[rule] for rule in good) > 0.5 > max(weights[rule] for rule in bad)
     (learnt,) = numbers(printed, "every rule's, GroupWeights")
-    for other in ("the majority's label, plain", "every rule's label, plain", "every rule's, random"):
+    for other in (
+        "the majority's label, plain",
+        "every rule's label, plain",
+        "every rule's, random",
+    ):
         assert learnt > numbers(printed, other)[0]
 
 
@@ -103,17 +106,17 @@ def test_texts_that_a_rule_mislabels_weigh_less(run, tmp_path):
 
 
 def test_wrong_tokens_weigh_less(run):
-    found, printed = run("lora_tokens", picture=True, count=200, epochs=10)
+    found, printed = run("lora_tokens", picture=True, count=400, epochs=12)
     assert found["wrong"] < 0.6 * found["right"]
-    assert found["a weight a token"] < found["plain"]
+    assert found["weighted"] < found["plain"]
     assert "mean weight of right tokens" in printed
 
 
 def test_pixels_left_out_of_a_mask_weigh_less(run):
-    found, printed = run("noisy_masks", picture=True, count=120, epochs=8)
+    found, printed = run("noisy_masks", picture=True, count=200, epochs=10)
     assert found["wrong"] < 0.6 < 0.9 < found["right"]
     assert found["cross-entropy, a weight a pixel"] > found["cross-entropy, plain"]
-    assert numbers(printed, "DiceCE, a weight a mask Dice".removesuffix(" Dice"))
+    assert numbers(printed, "DiceCE, a weight a mask") > numbers(printed, "DiceCE, plain")
 
 
 def test_flipped_rows_of_a_table_are_listed(run):
@@ -140,15 +143,15 @@ def test_a_lightning_fit_that_is_resumed_has_seen_every_epoch(run, tmp_path):
 
 
 def test_two_ranks_resume_bit_for_bit(run):
-    rows, printed = run("amp_ddp", count=400, epochs=5)
-    assert [row["apart"] for row in rows] == [0.0, 0.0]
+    rows, printed = run("amp_ddp", count=600, epochs=8)
+    assert [apart for _, apart in rows] == [0.0, 0.0]
     assert rows[0] == rows[1]
-    assert rows[0]["wrong"] < 0.5 < rows[0]["right"]
-    assert "resumed, apart by" in printed
+    assert rows[0][0] > 0.85  # plain training: 0.8
+    assert printed.count("resumed, apart by 0.0") == 2
 
 
 def test_parts_of_ones_own_tell_right_from_wrong_labels(run):
-    found, printed = run("your_own", count=500, epochs=20)
+    found, printed = run("your_own")
     assert found["wrong"] < 0.5 * found["right"]
     assert f"{found['wrong']:.2f}" in printed
 
