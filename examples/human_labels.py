@@ -65,7 +65,7 @@ def main(
         print(f"{name:12} lists {len(flagged)}, {int(wrong[flagged].sum())} of them wrong")
         found[name] = (len(flagged), int(wrong[flagged].sum()))
     figure = Figure(figsize=(6.4, 3), layout="constrained")
-    for place, issue in enumerate(issues[: issues.num_issues : issues.num_issues // 12][:12]):
+    for place, issue in enumerate(issues[: len(flagged) : len(flagged) // 12 or 1][:12]):
         axes = figure.add_subplot(2, 6, place + 1)
         axes.imshow(images[issue.id].permute(1, 2, 0).squeeze(), "grey")
         axes.set_title(f"{names[issue.given_label]}\n→ {names[issue.suggested_label]}", size=9)

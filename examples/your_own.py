@@ -2,7 +2,7 @@
 
 The scorer says how probable the model finds the label given, the weighting remembers each sample's
 mean score, the selector leaves out a tenth of each batch; none needs a trusted sample. Wrong labels
-end with far less weight than right ones. Where errors are random, as here, accuracy gains nothing.
+end with far less weight than right ones; errors being random, plain training is right more often.
 """
 
 from __future__ import annotations
