@@ -2,7 +2,7 @@
 
 An image has a bright lesion and a dim one, which most masks leave out; 24 masks are right. MONAI's
 UNet is trained on its `DiceCELoss`, of which `per_sample` makes one value a mask, or on
-cross-entropy with `granularity="element"`. A weight a mask can but drop the mask, and gains a
+cross-entropy with `granularity="element"`. A weight a mask can but drop the mask, and gains
 little; a weight a pixel drops what is wrong in it, as the picture shows.
 """
 
