@@ -117,6 +117,7 @@ def test_pixels_left_out_of_a_mask_weigh_less(run):
     assert found["wrong"] < 0.6 < 0.9 < found["right"]
     assert found["cross-entropy, a weight a pixel"] > found["cross-entropy, plain"]
     assert found["DiceCE, a weight a mask"] > 0.8  # what it gains is too little to test
+    assert "weight of right pixels" in printed
 
 
 def test_flipped_rows_of_a_table_are_listed(run):
