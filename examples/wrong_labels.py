@@ -6,38 +6,15 @@ has checked. It takes half a minute and writes ``runs/wrong_labels/issues.html``
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from examples._data import SHAPES, convnet, draw
 from reweight import MendedLabels, MetaReweighter, TrainingDynamics, paired
-
-SHAPES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "bars")
-SIDE = 32
-
-
-def draw(shape: int, random: torch.Generator) -> Tensor:
-    """Return a shape, ``(1, 32, 32)``, somewhere, of some size, on a noisy ground."""
-    place, size, turn, light = torch.rand(4, generator=random).tolist()
-    axis = torch.linspace(-1, 1, SIDE)
-    y, x = torch.meshgrid(axis - 0.6 * (place - 0.5), axis + 0.5 * (turn - 0.5), indexing="ij")
-    angle = 0.5 * (turn - 0.5)
-    x, y = x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)
-    x, y = x / (0.45 + 0.25 * size), y / (0.45 + 0.25 * size)
-    far, wide = (x * x + y * y).sqrt(), torch.maximum(x.abs(), y.abs())
-    thin = torch.minimum(x.abs(), y.abs()) < 0.25
-    slanted = torch.minimum((x - y).abs(), (x + y).abs()) < 0.35
-    inside = (
-        *(far < 1, (far < 1) & (far > 0.6), wide < 0.9, (wide < 0.9) & (wide > 0.55)),
-        *((y < 0.8) & (x.abs() < (y + 1) / 2), thin & (far < 1), slanted & (far < 1)),
-        (wide < 0.9) & ((3 * y).round() % 2 == 0),
-    )[shape]
-    ground = 0.35 * torch.rand(SIDE, SIDE, generator=random)
-    return torch.where(inside, 0.45 + 0.5 * light, ground).unsqueeze(0)
 
 
 def main(folder: str = "runs/wrong_labels", count: int = 2000, epochs: int = 12) -> float:
@@ -51,11 +28,7 @@ def main(folder: str = "runs/wrong_labels", count: int = 2000, epochs: int = 12)
     noisy = TensorDataset(images[:count], labels, torch.arange(count))
     trusted = TensorDataset(images[count:], truth[count:])
 
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2, 2), nn.ReLU()),
-        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 64), nn.ReLU()),
-        nn.Linear(64, len(SHAPES)),
-    )
+    model = convnet(1, len(SHAPES))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     dynamics = TrainingDynamics(count)
     reweighter = MetaReweighter(
