@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # What they need is the library's own; the flagship and the benchmarks have more.
-LIBRARY_TESTS = ["-q", "-m", "not slow", "--ignore=tests/covid3d", "--ignore=tests/benchmarks"]
+LIBRARY_TESTS = [
+    *("-q", "-m", "not slow", "--ignore=tests/covid3d", "--ignore=tests/benchmarks"),
+    "--ignore=tests/examples",
+]
 
 
 class NotInstalled(Exception):  # noqa: N818 - said to the one who asked, not raised at a user

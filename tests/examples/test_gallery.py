@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from examples._data import photographs
 from tests.compatibility.frameworks import need
+
+pytest.importorskip("matplotlib", reason="matplotlib is in requirements/benchmarks.txt")
+Image = pytest.importorskip("PIL.Image", reason="pillow is in requirements/benchmarks.txt")
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPTS = sorted(p for p in (ROOT / "examples").glob("*.py") if not p.name.startswith("_"))
