@@ -77,10 +77,11 @@ def _gradients(
 ) -> tuple[list[Tensor], Tensor | None]:
     edges = [call.edge for call in trace.calls if call.edge is not None]
     shapes = [call.shape for call in trace.calls if call.shape is not None]
-    if place is not None:
+    # Asked for twice, a gradient would be copied.
+    if place is not None and place.edge not in edges:
         edges.append(place.edge)
     found = torch.autograd.grad(total, edges, retain_graph=True, allow_unused=True)
-    there = None if place is None else found[-1]
+    there = None if place is None else found[edges.index(place.edge)]
     like = next(iter(trace.parameters.values()), total)  # losses may be wider than the layer
     own = [
         torch.zeros(shape, dtype=like.dtype, device=total.device) if gradient is None else gradient
