@@ -453,7 +453,7 @@ def remembering():
     yield pytest.param(lambda: 0.5 * Counting() + 0.5 * RandomWeights(), id="mixture")
 
 
-@pytest.mark.parametrize("scorer", remembering())
+@pytest.mark.parametrize("scorer", list(remembering()))
 @pytest.mark.parametrize("which", ["noisy", "trusted", "a score"])
 def test_a_run_with_bad_samples_is_the_run_without_them(scorer, which):
     runs = []
