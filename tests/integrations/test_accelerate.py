@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from reweight import (
@@ -18,6 +18,7 @@ from reweight import (
 )
 from reweight.step import ReweightedStep
 from tests.integrations import accelerate_ranks as ranks
+from tests.integrations.every_third import EveryThird
 
 accelerate = pytest.importorskip("accelerate", reason="accelerate is in the extra accelerate")
 integration = pytest.importorskip("reweight.integrations.accelerate")
@@ -191,17 +192,6 @@ def test_where_nothing_is_kept_no_parameter_moves():
     assert all(step.kept == 0 for step in run.steps)
     for mine, before in zip(run.model.parameters(), network().parameters(), strict=True):
         assert torch.equal(mine, before)
-
-
-class EveryThird:
-    """A selector that keeps nothing in two batches of three."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, weights: Tensor) -> Tensor:
-        self.calls += 1
-        return weights if self.calls % 3 == 0 else torch.zeros_like(weights)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

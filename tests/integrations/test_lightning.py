@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reweight import GradientSimilarity, GroupWeights, paired
 from tests.integrations import lightning_modules as m
+from tests.integrations.every_third import EveryThird
 from tests.integrations.lightning_modules import Classifier, plain_loop, same, same_steps, trainer
 
 ReweightedModule = m.ReweightedModule
@@ -117,17 +118,6 @@ def test_where_nothing_is_kept_no_parameter_moves(kind):
     assert all(step.kept == 0 for step in model.taken)
     for mine, before in zip(model.net.parameters(), m.network().parameters(), strict=True):
         assert torch.equal(mine, before)
-
-
-class EveryThird:
-    """A selector that keeps nothing in two batches of three."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, weights: Tensor) -> Tensor:
-        self.calls += 1
-        return weights if self.calls % 3 == 0 else torch.zeros_like(weights)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
