@@ -9,7 +9,7 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # The imports take seconds, in which Ctrl-C should not print a traceback either.
-        from examples.covid3d.cli import main
+        from examples.covid3d.commands.cli import main
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(main())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from examples.covid3d.manifest import Entry
-from examples.covid3d.patients import patient_of
+from examples.covid3d.scans.manifest import Entry
+from examples.covid3d.scans.patients import patient_of
 
 
 def entry(name: str, patient: str | None = None, *, dataset="data", mask=True, role="") -> Entry:

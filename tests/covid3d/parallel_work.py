@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from examples.covid3d.errors import problem
+from examples.covid3d.common.errors import problem
 
 
 def note(folder: Path, name: str, seconds: float = 0.0) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from examples.covid3d.config import Config
-from examples.covid3d.files import write_nifti
-from examples.covid3d.phantoms.cohort import plan_cohort, write_patient
-from examples.covid3d.rows import ROWS
-from examples.covid3d.training import WEIGHTS
+from examples.covid3d.common.files import write_nifti
+from examples.covid3d.methods.rows import ROWS
+from examples.covid3d.run.config import Config
+from examples.covid3d.scans.phantoms.cohort import plan_cohort, write_patient
+from examples.covid3d.train.training import WEIGHTS
 
 TRAINED = [name for name, row in ROWS.items() if row.objective is not None]
 """Rows that train a student."""

@@ -1,0 +1,1 @@
+"""Segmenting test scans, measuring, reporting; and the way to nnU-Net and back."""

@@ -1,0 +1,119 @@
+"""A table that can be written as HTML, Markdown and CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+_MARKDOWN = re.compile(r"([\\|*_`<])")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell.
+
+    Attributes:
+        text: What is printed.
+        best: Whether it is the best of its column: bold in HTML and Markdown.
+        number: The number behind the text, unrounded, for the CSV; None for words.
+        spread: Its standard deviation, unrounded; None where there is none.
+    """
+
+    text: str
+    best: bool = False
+    number: float | None = None
+    spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table.
+
+    Attributes:
+        title: What it shows.
+        header: Names of the columns, all different.
+        rows: Cells, a row as long as the header.
+        note: What a reader must know to read it; may be empty.
+        grouped: Whether a first cell equal to the one above stays blank in HTML and Markdown.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    note: str = ""
+    grouped: bool = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.header)) < len(self.header):
+            raise ValueError(f"two columns of the same name in {self.header}")
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"a row of {len(row)} cells under {len(self.header)} columns")
+
+    def to_html(self) -> str:
+        """As a ``table`` element with its caption, and the note below it."""
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._printed()
+        )
+        note = f'<p class="small">{escape(self.note)}</p>' if self.note else ""
+        return (
+            f'<div class="scroll"><table><caption>{escape(self.title)}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
+        )
+
+    def to_markdown(self) -> str:
+        """As a pipe table; the title in bold above it, the note below."""
+        lines = [f"**{_markdown(self.title)}**", ""]
+        lines.append(_line(_markdown(name) for name in self.header))
+        lines.append(_line(":---" if i == 0 else "---:" for i in range(len(self.header))))
+        lines += [
+            _line(f"**{_markdown(c.text)}**" if c.best else _markdown(c.text) for c in row)
+            for row in self._printed()
+        ]
+        if self.note:
+            lines += ["", _markdown(self.note)]
+        return "\n".join(lines) + "\n"
+
+    def to_csv_rows(self) -> list[dict[str, str]]:
+        """As rows by column name, for :func:`examples.covid3d.common.files.write_csv`.
+
+        A column that holds numbers holds them unrounded, words as they are, and one in which some
+        number has a spread is followed by a column "NAME, std".
+        """
+        spread = {
+            name
+            for index, name in enumerate(self.header)
+            if any(row[index].spread is not None for row in self.rows)
+        }
+        found = []
+        for row in self.rows:
+            line: dict[str, str] = {}
+            for name, cell in zip(self.header, row, strict=True):
+                line[name] = cell.text if cell.number is None else repr(float(cell.number))
+                if name in spread:
+                    line[f"{name}, std"] = "" if cell.spread is None else repr(float(cell.spread))
+            found.append(line)
+        return found
+
+    def _printed(self) -> Iterator[tuple[Entry, ...]]:
+        above = None
+        for row in self.rows:
+            same = self.grouped and above is not None and row[0].text == above
+            yield (Entry(""), *row[1:]) if same else row
+            above = row[0].text
+
+
+def _html(cell: Entry) -> str:
+    return f"<strong>{escape(cell.text)}</strong>" if cell.best else escape(cell.text)
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def _line(cells: Iterator[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,1 @@
+"""The rows of the tables, and what their rivals consist of."""

@@ -1,0 +1,140 @@
+"""Refuses settings that cannot work, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from examples.covid3d.common.errors import problem
+
+if TYPE_CHECKING:
+    from examples.covid3d.run.config import Config
+
+_POSITIVE = (
+    "batch_size", "learning_rate", "teacher_steps", "student_steps", "teacher_epochs",
+    "student_epochs", "patience", "checkpoint_every", "validate_every", "folds", "groups", "limit",
+    "nsd_tolerance", "phantom_spacing",
+)  # fmt: skip
+_RANGES = {
+    "overlap": (0.0, 0.95),
+    "foreground": (0.0, 1.0),
+    "mixing": (0.0, 1.0),
+    "rotation": (0.0, 180.0),
+    "scaling": (0.0, 0.9),
+    "jitter": (0.0, 1.0),
+}
+_LENGTHS = {"patch": 3, "spacing": 3, "window": 2, "shares": 4, "phantoms": 4}
+# Seeds enter generators of 64 bits, multiplied.
+_LARGEST_SEED = 2**31
+
+
+def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Checks every setting.
+
+    Args:
+        config: Settings.
+        choices: What the settings that are one of a few words may be.
+
+    Raises:
+        UserError: For the first that cannot work.
+    """
+    _check_finite(config)
+    _check_network(config)
+    _check_numbers(config)
+    for name, words in choices.items():
+        if getattr(config, name) not in words:
+            raise problem(
+                _option(name),
+                f"{getattr(config, name)!r}",
+                " or ".join(words),
+                f"pass for instance {_option(name)} {words[0]}",
+            )
+
+
+def _check_finite(config: Config) -> None:
+    for name, value in vars(config).items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, float) and not math.isfinite(one):
+                raise problem(_option(name), f"{one}", "a finite number", "correct it")
+    for name, length in _LENGTHS.items():
+        if len(getattr(config, name)) != length:
+            raise problem(
+                _option(name), f"{getattr(config, name)}", f"{length} numbers", "give as many"
+            )
+
+
+def _check_network(config: Config) -> None:
+    if len(config.channels) < 2 or min(config.channels) < 1:
+        raise problem(
+            "--channels",
+            f"{config.channels}",
+            "two or more levels, each of one channel or more",
+            "pass for instance --channels 16 32 64 128 256",
+        )
+    multiple = 2 ** (len(config.channels) - 1)
+    for side in config.patch:
+        if side < 2 * multiple or side % multiple:
+            raise problem(
+                "--patch",
+                f"a side of {side} voxels",
+                f"multiples of {multiple}, at least {2 * multiple}: a network of "
+                f"{len(config.channels)} levels halves each side {len(config.channels) - 1} times",
+                f"pass for instance --patch {4 * multiple} {4 * multiple} {2 * multiple}",
+            )
+
+
+def _check_numbers(config: Config) -> None:
+    for name in _POSITIVE:
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise problem(_option(name), f"{value}", "more than 0", "raise it")
+    for name, (low, high) in _RANGES.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise problem(
+                _option(name), f"{value:g}", f"{low:g} to {high:g}", "choose within that range"
+            )
+    if min(config.spacing) <= 0:
+        raise problem(
+            "--spacing",
+            f"{config.spacing}",
+            "three lengths above 0 mm",
+            "pass --spacing 1.6 1.6 3.2",
+        )
+    if config.window[0] >= config.window[1]:
+        raise problem("--window", f"{config.window}", "a lower end below the upper", "swap the two")
+    seeds = config.seeds
+    if (
+        not seeds
+        or len(set(seeds)) < len(seeds)
+        or not 0 <= min(seeds) <= max(seeds) < _LARGEST_SEED
+    ):
+        raise problem(
+            "--seeds", f"{seeds}", "different numbers from 0 to 2^31", "pass --seeds 0,1,2"
+        )
+    axes = config.flip_axes
+    if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
+        raise problem(
+            "--flip-axes", f"{axes}", "axes 0, 1 and 2, each once", "pass --flip-axes 0 1"
+        )
+    if min(config.phantoms) < 1:
+        raise problem("phantoms", f"{config.phantoms}", "at least one for each role", "raise it")
+    if min(config.shares) < 0 or config.shares[3] == 0:
+        raise problem(
+            "--shares",
+            f"{config.shares}",
+            "four shares of 0 or more, that for testing above 0",
+            "pass for instance --shares 0.3 0.2 0.2 0.3",
+        )
+    if not config.foreground_labels or min(config.foreground_labels) < 1:
+        raise problem(
+            "--foreground-labels",
+            f"{config.foreground_labels}",
+            "one or more labels above 0 (0 is background)",
+            "pass for instance --foreground-labels 1",
+        )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

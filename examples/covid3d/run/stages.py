@@ -1,0 +1,162 @@
+"""The stages between preparation and evaluation, one unit of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from examples.covid3d.measure.inference import foreground_probability
+from examples.covid3d.measure.metrics import dice
+from examples.covid3d.methods.rows import ROWS
+from examples.covid3d.methods.rows.supervised import Supervised
+from examples.covid3d.run.config import Config
+from examples.covid3d.run.other_teacher import check_teacher, teacher_for
+from examples.covid3d.run.run_folder import RunFolder
+from examples.covid3d.scans.manifest import read_manifest
+from examples.covid3d.scans.splits import Replicate, plan
+from examples.covid3d.scans.store import write_labels
+from examples.covid3d.train.lesson import TEACHER, Lesson
+from examples.covid3d.train.training import train
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage is given.
+
+    Attributes:
+        run: The run folder, with the settings.
+        device: Where to compute.
+    """
+
+    run: RunFolder
+    device: torch.device
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.run.config
+
+    @property
+    def prepared(self) -> Path:
+        """Folder of the prepared scans."""
+        return self.run.folder("prepare")
+
+    def replicates(self) -> list[Replicate]:
+        """Every seed and fold."""
+        entries = read_manifest(self.prepared)
+        replicates = plan(entries, self.config)
+        if self.config.teacher_from is not None:
+            check_teacher(self.config, entries, replicates)
+        return replicates
+
+    def teacher_folder(self, replicate: Replicate) -> Path:
+        """Folder of a replicate's teacher: of this run, or of the run that ``teacher_from`` names.
+
+        Teachers of another run are taken by seed; a seed it has not gets that of its first.
+        """
+        other = self.config.teacher_from
+        if other is None:
+            return self.run.folder("teacher", replicate.teacher)
+        return teacher_for(Path(other), replicate.seed)
+
+    def lesson(self, replicate: Replicate, folder: Path) -> Lesson:
+        """The replicate as a training in ``folder`` sees it."""
+        return Lesson(
+            self.config,
+            self.device,
+            replicate,
+            self.prepared,
+            self.teacher_folder(replicate),
+            self.run.folder("pseudo-label", replicate.teacher),
+            folder,
+        )
+
+
+def _validator(lesson: Lesson) -> Callable[[nn.Module], float]:
+    """Mean Dice on the whole trusted scans, with little overlap to be quick."""
+    scans = lesson.trusted_scans()
+
+    def validate(model: nn.Module) -> float:
+        scores = []
+        for scan in scans:
+            probability = foreground_probability(model, scan.image, lesson.config.patch, 0.25)
+            scores.append(dice((probability > 0.5).numpy(), scan.mask))
+        return float(np.mean(scores))
+
+    return validate
+
+
+def train_teacher(context: Context, replicate: Replicate, folder: Path) -> None:
+    """Stage ``teacher``: trains on the teacher's scans with expert masks (Step 1 of Fig. 1)."""
+    lesson = context.lesson(replicate, folder)
+    config = context.config
+    if sum(other.teacher == replicate.teacher for other in context.replicates()) > 1:
+        # The trusted scans of one fold are tested in another: they must not choose a checkpoint.
+        config = dataclasses.replace(config, keep="last")
+    model = lesson.initial_network()
+    sampler = lesson.sampler(lesson.teacher_scans(), TEACHER)
+    train(
+        model,
+        Supervised(model, context.device, sampler),
+        _validator(lesson),
+        config=config,
+        length=lesson.teacher_length(),
+        folder=folder,
+        title=f"teacher {replicate.teacher}",
+    )
+
+
+def label_unlabelled(context: Context, replicates: list[Replicate], folder: Path) -> None:
+    """Stage ``pseudo-label``: a teacher labels unlabelled scans (Step 2 of Fig. 1).
+
+    Args:
+        context: Run folder and device.
+        replicates: Those that share the teacher; the scans unlabelled in any of them are labelled.
+        folder: Where to write, a folder for each scan.
+    """
+    network = context.lesson(replicates[0], folder).teacher_network()
+    scans = {
+        scan.name: scan
+        for replicate in replicates
+        for scan in context.lesson(replicate, folder).unlabelled_scans()
+    }
+    lesson = context.lesson(replicates[0], folder)
+    title = f"pseudo-label {replicates[0].teacher}"
+    for name in tqdm(sorted(scans), desc=title, unit="scan"):
+        # The mask is written last.
+        if not (folder / name / "mask.npy").exists():
+            write_labels(folder / name, lesson.label(network, scans[name]))
+
+
+def train_student(context: Context, replicate: Replicate, method: str, folder: Path) -> None:
+    """Stage ``student``: trains one row (Step 3 of Fig. 1).
+
+    Rows of a replicate that start alike start from the same state, and those that draw the same
+    kind of scans see the same batches in the same order.
+    """
+    row = ROWS[method]
+    if row.objective is None:
+        raise ValueError(f"{method} is not trained")
+    lesson = context.lesson(replicate, folder)
+    start = row.start if row.start != "student" else context.config.student_start
+    model = lesson.teacher_network() if start == "teacher" else lesson.initial_network()
+    train(
+        model,
+        row.objective(lesson, model),
+        _validator(lesson),
+        config=dataclasses.replace(
+            context.config,
+            schedule=row.schedule or context.config.schedule,
+            learning_rate=row.rate * context.config.learning_rate,
+        ),
+        length=row.length(lesson),
+        folder=folder,
+        title=f"{replicate.name} {method}",
+    )

@@ -1,0 +1,1 @@
+"""Scans and masks: readers, geometry, intensities, preparation, splits, the store; phantoms."""

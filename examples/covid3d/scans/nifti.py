@@ -1,0 +1,149 @@
+"""Reading scans and masks, with errors a user can act on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from examples.covid3d.common.errors import problem
+from examples.covid3d.scans.geometry import Grid
+
+# A tenth of a millimetre: far below a voxel, well above what float32 headers lose.
+_AFFINE_TOLERANCE = 0.1
+# What a damaged file makes nibabel raise, by and by.
+_UNREADABLE = (
+    ImageFileError, HeaderDataError, OSError, EOFError, ValueError, TypeError, OverflowError,
+    MemoryError, zlib.error,
+)  # fmt: skip
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    expected = "a 3D NIfTI volume (.nii or .nii.gz)"
+    if not path.is_file():
+        raise problem(path, "no such file", expected, "check the path and the file's name")
+    try:
+        image = nibabel.load(path)
+        if image.get_data_dtype().kind not in "iufb":
+            raise ValueError(f"voxels of type {image.get_data_dtype()}")
+        volume = np.asarray(image.dataobj, dtype=np.float32)
+    except _UNREADABLE as error:
+        raise problem(
+            path, f"cannot be read ({error})", expected, "download or export the file again"
+        ) from error
+    if volume.ndim == 4 and volume.shape[3] == 1:
+        volume = volume[..., 0]
+    if volume.ndim != 3 or 0 in volume.shape:
+        raise problem(path, f"shape {volume.shape}", expected, "export a single series")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise problem(
+            path,
+            "an affine that cannot be inverted",
+            "voxel sizes above 0 mm and three independent axes",
+            "export the file again, or set its sform",
+        )
+    x, y, z = volume.shape
+    return volume, Grid((x, y, z), affine)
+
+
+def load_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """Loads a scan on its own grid.
+
+    Args:
+        path: NIfTI file.
+
+    Returns:
+        The voxels (X, Y, Z) as stored (rescale slope and intercept applied), and where they are.
+
+    Raises:
+        UserError: If the file is missing, corrupt, not 3D, has no usable affine, or holds NaN.
+    """
+    volume, grid = _read(path)
+    if not np.isfinite(volume).all():
+        raise problem(
+            path,
+            f"{int((~np.isfinite(volume)).sum())} voxels that are NaN or infinite",
+            "finite intensities",
+            "replace them, for instance with -1000 HU (air)",
+        )
+    return volume, grid
+
+
+def load_mask(
+    path: Path,
+    image_path: Path,
+    image_grid: Grid,
+    foreground: tuple[int, ...] = (1,),
+    known: tuple[int, ...] | None = None,
+) -> NDArray[np.uint8]:
+    """Loads the lesion mask of a scan, and checks that it is on the scan's grid.
+
+    Args:
+        path: NIfTI file of labels.
+        image_path: The scan's file, named in errors.
+        image_grid: The scan's grid.
+        foreground: Labels that become 1; all others become 0.
+        known: Labels that the file may hold, beside 0 and the foreground; None means no others.
+
+    Returns:
+        Labels 0 or 1, (X, Y, Z).
+
+    Raises:
+        UserError: If the file is unusable, its shape or affine is not the scan's, it holds labels
+            that are not known, or 0 (background) or nothing is asked for as foreground.
+    """
+    if not foreground or 0 in foreground:
+        raise problem(
+            "foreground labels",
+            ", ".join(map(str, foreground)) or "none",
+            "at least one label, and not 0, which is background",
+            "choose the labels of what is to be found",
+        )
+    volume, grid = _read(path)
+    if grid.shape != image_grid.shape:
+        raise problem(
+            path,
+            f"shape {grid.shape}",
+            f"{image_grid.shape}, that of its scan {image_path}",
+            "pair it with the scan it was drawn on, or resample it to that grid",
+        )
+    # Compared at the far corner, where a difference in direction or spacing shows most.
+    corner = np.append(np.asarray(grid.shape) - 1, 1)
+    apart = max(
+        float(np.abs(grid.affine[:3, 3] - image_grid.affine[:3, 3]).max()),
+        float(np.abs((grid.affine - image_grid.affine) @ corner).max()),
+    )
+    if apart > _AFFINE_TOLERANCE:
+        raise problem(
+            path,
+            f"an affine up to {apart:.3g} mm away from that of its scan {image_path}",
+            "the same affine",
+            "copy the scan's affine if the voxels do correspond, else resample the mask",
+        )
+    labels = np.unique(volume)
+    allowed = sorted({0, *foreground, *(known or ())})
+    unknown = labels[~np.isin(labels, allowed)]
+    if unknown.size:
+        raise problem(
+            path,
+            f"labels {_listed(labels)} (not known: {_listed(unknown)})",
+            "0 (background) and 1 (lesion)"
+            if allowed == [0, 1]
+            else f"labels {_listed(allowed)}; {_listed(foreground)} as foreground",
+            "map the lesion labels to 1 and all others to 0 (a lung mask is not a lesion mask), or "
+            "set which labels are foreground and which are known",
+        )
+    return np.isin(volume, foreground).astype(np.uint8)
+
+
+def _listed(labels: Sequence[float] | NDArray[np.float32]) -> str:
+    """The first labels, for errors."""
+    shown = ", ".join(f"{label:g}" for label in labels[:8])
+    return f"{shown}{', ...' if len(labels) > 8 else ''}"

@@ -1,0 +1,160 @@
+"""What the headers of DICOM files say, read with SimpleITK."""
+
+from __future__ import annotations
+
+import importlib
+import locale
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples.covid3d.common.errors import problem
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What the header of one file says, nothing of it checked.
+
+    Attributes:
+        path: The file.
+        series: SeriesInstanceUID.
+        patient: PatientID, empty if there is none.
+        modality: ``CT`` and the like, empty if there is none.
+        size: Columns, rows, frames.
+        samples: Samples per pixel; 1 for grey values.
+        spacing: Row spacing and column spacing, mm; empty if not given.
+        orientation: Direction of a row and of a column in the patient, 6 numbers; empty if not
+            given.
+        position: Centre of the first voxel, LPS mm; empty if not given.
+    """
+
+    path: Path
+    series: str
+    patient: str
+    modality: str
+    size: tuple[int, int, int]
+    samples: int
+    spacing: tuple[float, ...]
+    orientation: tuple[float, ...]
+    position: tuple[float, ...]
+
+
+@contextmanager
+def keeping_locale() -> Iterator[None]:
+    """Puts the process's locale back: SimpleITK sets it to "C" while it works and leaves it so.
+
+    Python would then read every text file as ASCII unless told otherwise, which breaks others, such
+    as ``torch.compile``. Also a decorator.
+    """
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def simpleitk() -> Any:
+    """Imports SimpleITK, which only DICOM needs.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        return importlib.import_module("SimpleITK")
+    except ImportError as error:
+        raise problem(
+            "SimpleITK",
+            "is not installed",
+            "it, to read DICOM files",
+            'pip install "simpleitk>=2.3" (requirements/covid3d.txt has it)',
+        ) from error
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file has a suffix of DICOM files, or none of that but their mark, ``DICM``."""
+    if path.name.upper() == "DICOMDIR":
+        return False
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        # A pipe would be waited on for ever.
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def file_reader(path: Path) -> Any:
+    """A SimpleITK reader of one DICOM file, on one thread."""
+    reader = simpleitk().ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    reader.SetNumberOfThreads(1)
+    return reader
+
+
+def reason_of(error: Exception) -> str:
+    """The part of an ITK error that tells something."""
+    return str(error).strip().splitlines()[-1].split("): ")[-1] if str(error) else "unknown error"
+
+
+def _read_slice(path: Path) -> Slice:
+    """Reads a header. Raises RuntimeError if it is none of an image, ValueError at bad numbers."""
+    reader = file_reader(path)
+    reader.ReadImageInformation()
+
+    def text(key: str) -> str:
+        # Text in an undeclared character set comes with surrogates, which no file could be told.
+        value = str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
+        return value.encode("utf-8", "backslashreplace").decode().strip(" \0")
+
+    def numbers(key: str) -> tuple[float, ...]:
+        return tuple(float(part) for part in text(key).split("\\") if part.strip())
+
+    columns, rows, frames = (*reader.GetSize(), 1)[:3]
+    return Slice(
+        path,
+        text("0020|000e"),
+        text("0010|0020"),
+        text("0008|0060"),
+        (columns, rows, frames),
+        reader.GetNumberOfComponents(),
+        numbers("0028|0030"),
+        numbers("0020|0037"),
+        numbers("0020|0032"),
+    )
+
+
+@keeping_locale()
+def list_series(
+    files: Iterable[Path],
+) -> tuple[dict[str, list[Slice]], list[tuple[Path, str]]]:
+    """Groups files into series by their headers; no pixel is decoded.
+
+    Args:
+        files: DICOM files.
+
+    Returns:
+        Headers by SeriesInstanceUID, and the files that are none, with the reason.
+
+    Raises:
+        UserError: If SimpleITK is not installed.
+    """
+    found: dict[str, list[Slice]] = defaultdict(list)
+    unreadable = []
+    simpleitk()
+    for path in files:
+        try:
+            header = _read_slice(path)
+        except (RuntimeError, ValueError) as error:
+            unreadable.append((path, f"no readable DICOM image ({reason_of(error)})"))
+            continue
+        found[header.series].append(header)
+    return dict(found), unreadable

@@ -1,0 +1,48 @@
+"""A scan's voxels and checksum, whatever its format."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.covid3d.scans.dicom import read_series
+from examples.covid3d.scans.geometry import Grid
+from examples.covid3d.scans.nifti import load_image
+from examples.covid3d.scans.readers.scan import Scan
+
+
+def load_scan(scan: Scan) -> tuple[NDArray[np.float32], Grid]:
+    """Loads a scan on its own grid.
+
+    Args:
+        scan: A NIfTI file or a DICOM series.
+
+    Returns:
+        Voxels (X, Y, Z), rescale slope and intercept applied (HU for CT), and where they are, RAS+
+        millimetres.
+
+    Raises:
+        UserError: If it is unusable.
+    """
+    if scan.series is None:
+        return load_image(scan.image)
+    return read_series(scan.image, scan.series)
+
+
+def checksum_of(volume: NDArray[np.float32], grid: Grid) -> str:
+    """SHA-256 of a scan's voxels and of where they are, as hexadecimal digits.
+
+    Of what a file holds, and not of its bytes: a copy that was compressed otherwise, or brought
+    from DICOM to NIfTI, has the same.
+
+    Args:
+        volume: As loaded, (X, Y, Z).
+        grid: Its grid; positions count to a hundredth of a millimetre.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(volume).data)
+    digest.update(str(volume.shape).encode())
+    # Adding zero makes one of the two zeros.
+    digest.update((np.round(grid.affine, 2) + 0.0).tobytes())
+    return digest.hexdigest()

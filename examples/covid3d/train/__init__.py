@@ -1,0 +1,1 @@
+"""One training: batches, loss, network, schedule, loop."""

@@ -1,0 +1,205 @@
+"""What cannot work ends with status 2, one error, and what to do about it."""
+
+import dataclasses
+
+import pytest
+
+from examples.covid3d.commands import options
+from examples.covid3d.commands.cli import main
+from examples.covid3d.common.files import read_csv
+from examples.covid3d.run.config import STAGES
+from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
+from tests.covid3d.running import benchmark, files_of
+
+
+@pytest.fixture(autouse=True)
+def presets(monkeypatch, tiny):
+    """Both presets made tiny."""
+    small = dataclasses.replace(tiny, preset="small")
+    monkeypatch.setattr(options, "PRESETS", {"demo": tiny, "small": small})
+
+
+def error_of(capsys, *arguments):
+    status = main(list(map(str, arguments)))
+    said = capsys.readouterr().err
+    assert status == 2
+    assert "Traceback" not in said
+    assert said.count("error:") == 1
+    assert "To mend it" in said
+    return said
+
+
+@pytest.mark.parametrize("command", ["run", *STAGES])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--patch", "33", "32", "32"],
+        ["--teacher-steps", "0"],
+        ["--unlabelled", "somewhere"],
+        ["--device", "cuda:99"],
+        ["--device", "toaster"],
+        ["--data", "a", "--benchmark", "b"],
+        ["--seeds", "1,1"],
+        ["--data", "/nowhere/at/all"],
+        ["--preset", "small"],
+        ["--teacher-from", "/nowhere"],
+    ],
+)
+def test_options_that_cannot_work(tmp_path, capsys, command, arguments):
+    error_of(capsys, command, *arguments, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--methods", "magic"],
+        ["run", "--methods", ","],
+        ["run", "--kind", "pictures", "--data", "x"],
+        ["run", "--seeds", "a"],
+        ["run", "--preset", "huge"],
+        ["predict", "scan.nii"],
+        ["predict", "--method", "rgs"],
+        ["predict", "scan.nii", "--method", "magic"],
+        ["export-nnunet"],
+        ["import-nnunet", "x", "--fold", "one"],
+        ["dance"],
+        [],
+    ],
+)
+def test_arguments_that_do_not_parse(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_an_unknown_method_lists_those_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--methods", "magic"])
+    said = capsys.readouterr().err
+    assert "unknown method magic" in said
+    assert "rgsm-al" in said
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_stage_without_those_before_it(tmp_path, capsys, stage):
+    said = error_of(capsys, stage, "--out", tmp_path)
+    assert f"`{stage}` needs `prepare`" in said
+    assert f"python -m examples.covid3d prepare --out {tmp_path}" in said
+
+
+def test_a_student_without_its_teacher(tmp_path, capsys):
+    assert main(["prepare", "--out", str(tmp_path)]) == 0
+    said = error_of(capsys, "student", "--out", tmp_path)
+    assert "`student` needs `teacher/seed0`" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict", "x.nii", "--method", "rgs"], ["export-nnunet", "raw"], ["import-nnunet", "p"]],
+)
+def test_commands_on_a_run_that_is_not_there(tmp_path, capsys, arguments):
+    assert "config.json" in error_of(capsys, *arguments, "--out", tmp_path)
+
+
+def test_a_prediction_by_a_row_that_was_not_trained(finished, capsys):
+    out = finished[0]
+    said = error_of(capsys, "predict", out, "--method", "rgs", "--out", out)
+    assert "equal" in said
+
+
+@pytest.mark.parametrize("input_", ["gone.nii", "gone"])
+def test_a_prediction_of_nothing(finished, capsys, tmp_path, input_):
+    arguments = [tmp_path / input_, "--method", "equal", "--out", finished[0]]
+    error_of(capsys, "predict", *arguments, "--masks", tmp_path / "masks")
+
+
+def test_an_overlap_that_cannot_be(finished, capsys, tmp_path):
+    (tmp_path / "scan.nii").write_bytes(b"")
+    arguments = ["--method", "equal", "--out", finished[0], "--masks", tmp_path / "masks"]
+    said = error_of(capsys, "predict", tmp_path / "scan.nii", *arguments, "--overlap", "1.5")
+    assert "--overlap" in said
+
+
+def test_nnunet_alone_has_nothing_to_report_yet(tmp_path, capsys):
+    said = error_of(capsys, "run", "--methods", "nnunet", "--out", tmp_path / "run")
+    assert "nnunet" in said
+
+
+def test_a_missing_folder(tmp_path, capsys):
+    said = error_of(capsys, "run", "--benchmark", tmp_path / "gone", "--out", tmp_path / "run")
+    assert "no such file or folder" in said
+    assert IMAGES in said
+
+
+def test_a_scan_without_a_mask_and_a_corrupt_one_are_named_and_left_out(tmp_path, capsys):
+    data = benchmark(tmp_path / "data", 6)
+    lost = sorted((data / MASKS).iterdir())[0]
+    lost.unlink()
+    broken = sorted((data / IMAGES).iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:200])
+    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert broken.name in said.out + said.err
+    rows = read_csv(tmp_path / "run" / "prepare" / "rejected.csv")
+    assert [row["where"] for row in rows] == [str(data / IMAGES / lost.name), str(broken)]
+    assert "no mask" in rows[0]["reason"]
+    assert "To mend it" in rows[1]["reason"]
+
+
+def test_a_scan_in_both_folders_is_refused(tmp_path, capsys):
+    data = benchmark(tmp_path / "data")
+    given = ["--benchmark", data, "--unlabelled", data / IMAGES]
+    assert "expert_01" in error_of(capsys, "prepare", *given, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("where", ["", "run", "Infection_Mask/deep/run"])
+def test_an_output_folder_inside_the_data(tmp_path, capsys, where):
+    data = benchmark(tmp_path / "data")
+    before = files_of(data)
+    said = error_of(capsys, "run", "--benchmark", data, "--out", data / where)
+    assert "lies in the data" in said
+    other = ["--unlabelled", tmp_path / "data" / IMAGES, "--data", benchmark(tmp_path / "more")]
+    said = error_of(capsys, "prepare", *other, "--out", data / IMAGES / "run")
+    assert "lies in the data" in said
+    assert files_of(data) == before
+
+
+def test_an_output_folder_beside_the_data_with_a_name_that_begins_alike(tmp_path):
+    data = benchmark(tmp_path / "data")
+    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "data-run")]) == 0
+
+
+def test_no_share_for_the_teacher(tmp_path, capsys):
+    shares = ["--shares", "0", "12", "0", "4"]
+    data = benchmark(tmp_path / "data")
+    said = error_of(capsys, "prepare", "--data", data, *shares, "--out", tmp_path / "run")
+    assert "--teacher-from" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5"])
+def test_jobs_that_are_no_number(tmp_path, capsys, jobs):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--jobs", jobs, "--out", str(tmp_path)])
+    assert caught.value.code == 2
+    assert "number of 1 or more" in capsys.readouterr().err
+
+
+def test_too_many_folds(tmp_path, capsys):
+    data = benchmark(tmp_path / "data")
+    said = error_of(capsys, "run", "--data", data, "--folds", "9", "--out", tmp_path / "run")
+    assert "lower --folds" in said
+
+
+def test_a_kind_that_the_folder_is_not(tmp_path, capsys):
+    data = benchmark(tmp_path / "data", 1)
+    said = error_of(capsys, "prepare", "--data", data, "--kind", "nnunet", "--out", tmp_path / "r")
+    assert "imagesTr" in said
+
+
+@pytest.mark.parametrize("content", ["{", '{"colour": 1}', "[]", '{"seeds": ["a"]}'])
+def test_settings_that_cannot_be_read(tmp_path, capsys, content):
+    (tmp_path / "config.json").write_text(content)
+    assert "config.json" in error_of(capsys, "run", "--out", tmp_path)
