@@ -10,7 +10,7 @@ from benchmarks.gpu.filling import METHOD
 from benchmarks.gpu.measure import Found
 from benchmarks.gpu.record import Record
 from benchmarks.meta_step.failure import NOT_AVAILABLE, OUT_OF_MEMORY
-from benchmarks.meta_step.summary import Row, rows
+from benchmarks.meta_step.summary import SummaryRow, rows
 from benchmarks.meta_step.table import escaped
 from benchmarks.meta_step.timing import OUT_OF_TIME
 
@@ -35,7 +35,7 @@ class Line:
     model: str
     size: int
     batch: int
-    rows: dict[str, Row]
+    rows: dict[str, SummaryRow]
     syncs: dict[str, float]
     busy: dict[str, float]
     errors: dict[str, str]

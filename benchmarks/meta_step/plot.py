@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from benchmarks.meta_step.methods import PEERS
-from benchmarks.meta_step.summary import Measurement, Row, rows
+from benchmarks.meta_step.summary import Measurement, SummaryRow, rows
 
 # Okabe and Ito's palette, which those who see few colours tell apart.
 _OURS, _PEERS, _REFERENCE = "#0072B2", "#E69F00", "#7F7F7F"
@@ -33,13 +33,13 @@ def figure(measured: Measurement) -> Figure:
     return drawn
 
 
-def _colour(row: Row) -> str:
+def _colour(row: SummaryRow) -> str:
     if row.method in ("plain", "floor"):
         return _REFERENCE
     return _PEERS if row.method in PEERS else _OURS
 
 
-def _times(axes: Axes, found: list[Row]) -> None:
+def _times(axes: Axes, found: list[SummaryRow]) -> None:
     longest = max((row.time[2] for row in found if row.time), default=1.0)
     for position, row in enumerate(found):
         if row.time is None:
@@ -66,7 +66,7 @@ def _times(axes: Axes, found: list[Row]) -> None:
     axes.set_xlabel("time of a whole step (× plain; median, quartiles)")
 
 
-def _memory(axes: Axes, found: list[Row]) -> None:
+def _memory(axes: Axes, found: list[SummaryRow]) -> None:
     largest = max((row.tensors_ratio or 0.0 for row in found), default=0.0) or 1.0
     for position, row in enumerate(found):
         if row.tensors_ratio is None:

@@ -45,7 +45,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Row:
+class SummaryRow:
     """One method's figures; what could not be measured is ``None``.
 
     Attributes:
@@ -81,18 +81,18 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def rows(measured: Measurement) -> list[Row]:
+def rows(measured: Measurement) -> list[SummaryRow]:
     """Return a row for each method."""
     return [_row(method, measured) for method in measured.methods]
 
 
-def _row(method: str, measured: Measurement) -> Row:
+def _row(method: str, measured: Measurement) -> SummaryRow:
     own = measured.seconds.get(method)
     plain, floor = measured.seconds.get("plain"), measured.seconds.get("floor")
     peak, base = measured.peaks.get(method), measured.peaks.get("plain")
     over_floor = above(own, floor, plain) if own and floor and plain else None
     tensors, resident = (peak.tensors, peak.resident) if peak else (None, None)
-    return Row(
+    return SummaryRow(
         method,
         time=quartiles(ratios(own, plain)) if own and plain else None,
         above_floor=statistics.median(over_floor) if over_floor else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.meta_step.failure import NOT_AVAILABLE
-from benchmarks.meta_step.summary import Measurement, Row, rows
+from benchmarks.meta_step.summary import Measurement, SummaryRow, rows
 
 _HEAD = (
     "| step | time (× plain) | quartiles | above the floor | median (s) "
@@ -18,7 +18,7 @@ def markdown(measured: Measurement) -> str:
     return "\n".join([_HEAD, *map(_line, rows(measured))])
 
 
-def _line(row: Row) -> str:
+def _line(row: SummaryRow) -> str:
     low, middle, high = row.time or (None, None, None)
     spread = f"{low:.2f}–{high:.2f}" if row.time and row.method != "plain" else ""
     is_reference = row.method in ("plain", "floor")

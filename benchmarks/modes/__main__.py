@@ -13,7 +13,7 @@ from benchmarks.files import write_json, write_text
 from benchmarks.machine import describe_machine
 from benchmarks.meta_step.models import MODELS, Setup
 from benchmarks.meta_step.options import device_problem
-from benchmarks.modes.measure import Row, measure
+from benchmarks.modes.measure import ModeRow, measure
 
 
 def main(words: list[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[ModeRow]) -> str:
     """Return the rows as Markdown; times as multiples of the plain step in float32."""
     plain = rows[0].seconds or 1.0
     lines = [

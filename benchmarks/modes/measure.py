@@ -37,7 +37,7 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Row:
+class ModeRow:
     """What was measured of one mode.
 
     Attributes:
@@ -73,7 +73,7 @@ def modes() -> list[Mode]:
     return found
 
 
-def measure(setup: Setup, rounds: int, *, compiled: bool) -> list[Row]:
+def measure(setup: Setup, rounds: int, *, compiled: bool) -> list[ModeRow]:
     """Return a row for every mode, timed in turn.
 
     Args:
@@ -96,8 +96,8 @@ def _in_turn(
     problem: Problem,
     exact: Tensor,
     rounds: int,
-) -> list[Row]:
-    rows: dict[str, Row] = {}
+) -> list[ModeRow]:
+    rows: dict[str, ModeRow] = {}
     steps: dict[str, Callable[[], Tensor | None]] = {}
     for mode in wanted:
         step = _step(problem, mode)
@@ -105,11 +105,11 @@ def _in_turn(
             first = _timed(step, problem.device)
             scores = step()
         except NotCompilableError as refusal:
-            rows[mode.name] = Row(mode.name, refused=refusal.reason)
+            rows[mode.name] = ModeRow(mode.name, refused=refusal.reason)
             continue
         steps[mode.name] = step
         agreement = (None, None) if scores is None else _agreement(scores, exact)
-        rows[mode.name] = Row(mode.name, None, first, *agreement)
+        rows[mode.name] = ModeRow(mode.name, None, first, *agreement)
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():

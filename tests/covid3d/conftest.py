@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import write_nifti
-from examples.covid3d.run.config import Config
+from examples.covid3d.run.context import Context
 from examples.covid3d.run.pipeline import run_stages
-from examples.covid3d.run.stages import Context
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import write_nifti
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import Config
 from examples.covid3d.scans.phantoms.cohort import plan_cohort, write_patient
 from examples.covid3d.train.training import WEIGHTS
 
-TRAINED = [name for name, row in ROWS.items() if row.objective is not None]
+TRAINED = [name for name, row in ROWS.items() if row.recipe is not None]
 """Rows that train a student."""
 
 LOGS = ("steps.csv", "samples.csv", "curve.csv")

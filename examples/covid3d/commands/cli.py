@@ -21,12 +21,12 @@ from examples.covid3d.commands.options import (
     shared_options,
 )
 from examples.covid3d.commands.predict import find_weights, predict, read_inputs
+from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import STAGES
+from examples.covid3d.run.context import Context
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.run.run_folder import RunFolder
-from examples.covid3d.run.stages import Context
 
 _STAGE_HELP = {
     "run": "all the stages; what is complete is skipped",

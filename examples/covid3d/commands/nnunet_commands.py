@@ -10,7 +10,7 @@ from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import write_csv, write_json
 from examples.covid3d.measure.evaluate import entries_of, measure
 from examples.covid3d.measure.nnunet_bridge import Image, export_fold, import_predictions
-from examples.covid3d.run.stages import Context
+from examples.covid3d.run.context import Context
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.splits import Replicate

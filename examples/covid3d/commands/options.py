@@ -11,10 +11,7 @@ from typing import Any, get_args
 
 import torch
 
-from examples.covid3d.commands.presets import PRESETS
-from examples.covid3d.common.errors import problem
-from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import (
+from examples.covid3d.common.config import (
     Amp,
     Config,
     Intensity,
@@ -24,7 +21,10 @@ from examples.covid3d.run.config import (
     Start,
     from_json,
 )
+from examples.covid3d.common.errors import problem
+from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.pipeline import CONFIG
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.readers import READERS
 
 # Options whose name is not that of a field of the configuration.

@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import read_json, write_json, write_nifti
-from examples.covid3d.measure.inference import foreground_probability, load_network
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import Config
 from examples.covid3d.run.other_teacher import teacher_for
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.prepare import prepare_image, scan_key
 from examples.covid3d.scans.readers import guess_kind, read_dataset
 from examples.covid3d.scans.readers.scan import Scan
 from examples.covid3d.scans.store import to_grid
+from examples.covid3d.train.inference import foreground_probability, load_network
 from examples.covid3d.train.training import WEIGHTS
 
 _log = logging.getLogger("examples.covid3d")
@@ -42,7 +42,7 @@ def find_weights(run: RunFolder, method: str) -> list[Path]:
     pairs = [(seed, fold) for seed in config.seeds for fold in range(1, config.folds + 1)]
     found: list[Path] = []
     units: list[tuple[str, ...]] = []
-    if ROWS[method].objective is not None:
+    if ROWS[method].recipe is not None:
         units = [("student", f"seed{seed}-fold{fold}", method) for seed, fold in pairs]
     elif config.teacher_from is not None:
         other = Path(config.teacher_from)

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from examples.covid3d.common.files import read_csv, read_json, write_csv, write_json, write_nifti
-from examples.covid3d.measure.inference import load_network
 from examples.covid3d.measure.metrics import compare, dice
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.stages import Context
+from examples.covid3d.run.context import Context
 from examples.covid3d.scans.manifest import Entry, read_manifest
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.splits import Replicate
 from examples.covid3d.scans.store import StoredScan, mapped, stored, stored_with_mask
+from examples.covid3d.train.inference import load_network
 from examples.covid3d.train.patches import Size, cut
 from examples.covid3d.train.training import WEIGHTS
 
 
 def trained_in(context: Context, replicate: Replicate, method: str) -> Path:
     """Folder of a row's training: the teacher's for ``supervised``, else its own."""
-    if ROWS[method].objective is None:
+    if ROWS[method].recipe is None:
         return context.teacher_folder(replicate)
     return context.run.folder("student", replicate.name, method)
 

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.covid3d.common.config import Config, from_json
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json
-from examples.covid3d.run.config import Config, from_json
 from examples.covid3d.scans.manifest import Entry, read_manifest
 from examples.covid3d.scans.splits import Replicate, plan
 from examples.covid3d.train.training import WEIGHTS

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import torch
 
+from examples.covid3d.common.config import STAGES, Config, to_json
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import write_json
 from examples.covid3d.measure.evaluate import evaluate
 from examples.covid3d.measure.report.build import build_report
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import STAGES, Config, to_json
+from examples.covid3d.run.context import Context
 from examples.covid3d.run.lock import locked
 from examples.covid3d.run.other_teacher import teachers_in
 from examples.covid3d.run.parallel import in_parallel
 from examples.covid3d.run.run_folder import RunFolder
-from examples.covid3d.run.sources import read_sources
-from examples.covid3d.run.stages import Context, label_unlabelled, train_student, train_teacher
+from examples.covid3d.run.stages import label_unlabelled, train_student, train_teacher
 from examples.covid3d.scans.prepare import prepare
+from examples.covid3d.scans.sources import read_sources
 
 CONFIG = "config.json"
 _log = logging.getLogger("examples.covid3d")
@@ -62,7 +63,7 @@ def _pseudo_label(context: Context) -> Iterator[Work]:
 def _student(context: Context) -> Iterator[Work]:
     for one in context.replicates():
         for method in context.config.methods:
-            if ROWS[method].objective is None:
+            if ROWS[method].recipe is None:
                 continue
             needs = [*_teacher_needs(context, one.teacher), ("pseudo-label", (one.teacher,))]
             yield (one.name, method), needs, partial(train_student, context, one, method)
@@ -75,7 +76,7 @@ def _evaluate(context: Context) -> Iterator[Work]:
             if row.external:
                 continue
             needs: Needs = [("student", (one.name, method))]
-            if row.objective is None:
+            if row.recipe is None:
                 needs = _teacher_needs(context, one.teacher)
             yield (one.name, method), needs, partial(evaluate, context, one, method)
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from examples.covid3d.common.config import STAGES, Config, settings_of
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json, write_json
-from examples.covid3d.run.config import STAGES, Config, settings_of
 from examples.covid3d.run.other_teacher import state_of
-from examples.covid3d.run.sources import listing
+from examples.covid3d.scans.sources import listing
 from support.replacing import TEMPORARY
 
 _RECORD = "stage.json"

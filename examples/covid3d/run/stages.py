@@ -4,79 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 from tqdm import tqdm
 
-from examples.covid3d.measure.inference import foreground_probability
 from examples.covid3d.measure.metrics import dice
 from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.methods.rows.supervised import Supervised
-from examples.covid3d.run.config import Config
-from examples.covid3d.run.other_teacher import check_teacher, teacher_for
-from examples.covid3d.run.run_folder import RunFolder
-from examples.covid3d.scans.manifest import read_manifest
-from examples.covid3d.scans.splits import Replicate, plan
+from examples.covid3d.run.context import Context
+from examples.covid3d.scans.splits import Replicate
 from examples.covid3d.scans.store import write_labels
+from examples.covid3d.train.inference import foreground_probability
 from examples.covid3d.train.lesson import TEACHER, Lesson
 from examples.covid3d.train.training import train
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every stage is given.
-
-    Attributes:
-        run: The run folder, with the settings.
-        device: Where to compute.
-    """
-
-    run: RunFolder
-    device: torch.device
-
-    @property
-    def config(self) -> Config:
-        """The settings."""
-        return self.run.config
-
-    @property
-    def prepared(self) -> Path:
-        """Folder of the prepared scans."""
-        return self.run.folder("prepare")
-
-    def replicates(self) -> list[Replicate]:
-        """Every seed and fold."""
-        entries = read_manifest(self.prepared)
-        replicates = plan(entries, self.config)
-        if self.config.teacher_from is not None:
-            check_teacher(self.config, entries, replicates)
-        return replicates
-
-    def teacher_folder(self, replicate: Replicate) -> Path:
-        """Folder of a replicate's teacher: of this run, or of the run that ``teacher_from`` names.
-
-        Teachers of another run are taken by seed; a seed it has not gets that of its first.
-        """
-        other = self.config.teacher_from
-        if other is None:
-            return self.run.folder("teacher", replicate.teacher)
-        return teacher_for(Path(other), replicate.seed)
-
-    def lesson(self, replicate: Replicate, folder: Path) -> Lesson:
-        """The replicate as a training in ``folder`` sees it."""
-        return Lesson(
-            self.config,
-            self.device,
-            replicate,
-            self.prepared,
-            self.teacher_folder(replicate),
-            self.run.folder("pseudo-label", replicate.teacher),
-            folder,
-        )
 
 
 def _validator(lesson: Lesson) -> Callable[[nn.Module], float]:
@@ -142,14 +84,14 @@ def train_student(context: Context, replicate: Replicate, method: str, folder: P
     kind of scans see the same batches in the same order.
     """
     row = ROWS[method]
-    if row.objective is None:
+    if row.recipe is None:
         raise ValueError(f"{method} is not trained")
     lesson = context.lesson(replicate, folder)
     start = row.start if row.start != "student" else context.config.student_start
     model = lesson.teacher_network() if start == "teacher" else lesson.initial_network()
     train(
         model,
-        row.objective(lesson, model),
+        row.recipe(lesson, model),
         _validator(lesson),
         config=dataclasses.replace(
             context.config,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from examples.covid3d.common.config import Intensity
 from examples.covid3d.common.errors import problem
-from examples.covid3d.run.config import Intensity
 
 # A chest scan has air in it; -1000 HU, but for noise and padding.
 _AIR_AT_MOST = -500.0
@@ -26,7 +26,7 @@ def normalise(
 
     Args:
         volume: Voxels as stored, rescale slope and intercept applied.
-        intensity: How; see :data:`examples.covid3d.run.config.Intensity`.
+        intensity: How; see :data:`examples.covid3d.common.config.Intensity`.
         window: Lower and upper end, HU for CT.
         path: Named in warnings and errors.
 

@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import link_tree, read_json, write_csv
-from examples.covid3d.run.config import Config
-from examples.covid3d.run.sources import find_scans
 from examples.covid3d.scans.geometry import Grid, resample, with_spacing
 from examples.covid3d.scans.intensity import normalise
 from examples.covid3d.scans.manifest import REJECTED, Entry, write_manifest
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.readers.scan import Rejected, Scan
+from examples.covid3d.scans.sources import find_scans
 from examples.covid3d.scans.store import RECORD, folder_of, write_scan
 from examples.covid3d.scans.volumes import checksum_of, load_scan
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
-from examples.covid3d.run.config import Config
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.patients import ROLES
 

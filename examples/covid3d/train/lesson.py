@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from examples.covid3d.measure.inference import foreground_probability, load_network
-from examples.covid3d.run.config import Config
+from examples.covid3d.common.config import Config
 from examples.covid3d.scans.splits import Replicate
 from examples.covid3d.scans.store import StoredScan, stored, stored_with_mask
+from examples.covid3d.train.inference import foreground_probability, load_network
 from examples.covid3d.train.loader import Ahead
 from examples.covid3d.train.network import initial_network
 from examples.covid3d.train.patches import PatchSampler

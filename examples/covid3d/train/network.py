@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from examples.covid3d.run.config import Norm
+from examples.covid3d.common.config import Norm
 from support.unet import TABLE_1, build_network
 
 

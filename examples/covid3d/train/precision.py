@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from examples.covid3d.run.config import Amp
+from examples.covid3d.common.config import Amp
 
 
-class Precision:
+class MixedPrecision:
     """Autocast and, for float16, loss scaling.
 
     Scores of a reweighted step are computed outside autocast, whatever this says: the library sees

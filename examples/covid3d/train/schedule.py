@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from examples.covid3d.run.config import Config, Schedule
+from examples.covid3d.common.config import Config, Schedule
 
 # The paper augments by flips along two axes: four volumes of each scan.
 _FLIPS = 4

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import write_csv, write_json, write_torch
-from examples.covid3d.run.config import Config
 from examples.covid3d.train.board import Board
-from examples.covid3d.train.precision import Precision
+from examples.covid3d.train.precision import MixedPrecision
 from examples.covid3d.train.schedule import is_saturated, learning_rate, window_of
 from reweight import NonFiniteError
 
-Row = dict[str, Any]
+Logged = dict[str, Any]
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "weights.pt"
 _MOST_LOGGED = 5000
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one step of an objective gives.
+    """What one step of a recipe gives.
 
     Attributes:
         loss: Scalar to differentiate.
@@ -40,11 +40,11 @@ class Outcome:
 
     loss: Tensor
     update: bool = True
-    row: Row = field(default_factory=dict)
-    samples: list[Row] = field(default_factory=list)
+    row: Logged = field(default_factory=dict)
+    samples: list[Logged] = field(default_factory=list)
 
 
-class Objective:
+class Recipe:
     """A way to train: draws batch ``step``, runs the model forward and says what to minimise."""
 
     waited = 0.0
@@ -91,7 +91,7 @@ class Length:
 
 def train(
     model: nn.Module,
-    objective: Objective,
+    recipe: Recipe,
     validate: Callable[[nn.Module], float],
     *,
     config: Config,
@@ -103,14 +103,14 @@ def train(
 
     An interrupted training resumes from ``last.pt`` and ends with the same weights as one that was
     not (on the CPU; kernels of a GPU may round otherwise from run to run): the checkpoint holds
-    model, optimiser, the objective's state, random states, step and log, and batches depend on
+    model, optimiser, the recipe's state, random states, step and log, and batches depend on
     nothing but seed and step. ``best.pt`` is the checkpoint with the highest Dice. ``timing.json``
     has the seconds of the steps alone, without validation. Of more than 5,000 steps, evenly spaced
     ones are logged.
 
     Args:
         model: In its initial state; trained in place, batch normalisation in training mode.
-        objective: What to minimise.
+        recipe: What to minimise.
         validate: Gives a network's Dice to log, and leaves it as found.
         config: Settings.
         length: Number of steps; fewer are taken if the loss is saturated (``config.patience``).
@@ -122,7 +122,7 @@ def train(
     """
     if (folder / WEIGHTS).exists():
         return
-    run = _Run(model, objective, config, folder, next(model.parameters()).device, length.steps)
+    run = _Run(model, recipe, config, folder, next(model.parameters()).device, length.steps)
     run.resume()
     board = Board(folder / "tensorboard", config.tensorboard, run.step)
     steps = length.steps
@@ -159,16 +159,16 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
+        recipe: Recipe,
         config: Config,
         folder: Path,
         device: torch.device,
         steps: int,
     ) -> None:
-        self._model, self._objective, self._config = model, objective, config
+        self._model, self._recipe, self._config = model, recipe, config
         self._folder, self._device = folder, device
         self._optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-        self._precision = Precision(config.amp, device)
+        self._precision = MixedPrecision(config.amp, device)
         # Of a long training every so manieth step is logged: memory must not grow with its length.
         self._every = math.ceil(steps / _MOST_LOGGED)
         self._waited = 0.0
@@ -178,16 +178,16 @@ class _Run:
         self.weights: list[float] = []
         self.step = 0
         self.seconds = 0.0
-        self.log: dict[str, list[Row]] = {"steps": [], "samples": [], "curve": []}
+        self.log: dict[str, list[Logged]] = {"steps": [], "samples": [], "curve": []}
         model.train()
 
-    def take(self, rate: float) -> Row | None:
+    def take(self, rate: float) -> Logged | None:
         """Takes a step and returns its log; None if the loss is not finite."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         try:
             with self._precision.autocast():
-                outcome = self._objective(self.step)
+                outcome = self._recipe(self.step)
         except NonFiniteError:
             return None
         loss = float(outcome.loss.detach())
@@ -195,7 +195,7 @@ class _Run:
             return None
         if outcome.update:
             self._precision.step(outcome.loss, self._optimizer)
-            self._objective.after_step(self.step)
+            self._recipe.after_step(self.step)
         row = {"step": self.step, "loss": loss, **outcome.row}
         if self.step % self._every == 0:
             self.log["steps"].append(row)
@@ -208,7 +208,7 @@ class _Run:
 
     def saturated(self, length: Length) -> bool:
         """Judges the loss at the end of each window of the last phase."""
-        if not self._objective.final:
+        if not self._recipe.final:
             self._means, self._window = [], []
         if len(self._window) == window_of(length.epoch):
             self._means.append(sum(self._window) / len(self._window))
@@ -216,7 +216,7 @@ class _Run:
         return is_saturated(self._means, self._config.patience)
 
     def _evaluated(self) -> nn.Module:
-        return self._objective.evaluated() or self._model
+        return self._recipe.evaluated() or self._model
 
     def validate(self, validate: Callable[[nn.Module], float]) -> None:
         dice = validate(self._evaluated())
@@ -230,7 +230,7 @@ class _Run:
             "model": self._model.state_dict(),
             "evaluated": self._evaluated().state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "objective": self._objective.state_dict(),
+            "recipe": self._recipe.state_dict(),
             "precision": self._precision.state_dict(),
             "rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
@@ -239,7 +239,7 @@ class _Run:
             "means": self._means,
             "window": self._window,
             "seconds": self.seconds,
-            "waited": self._waited + self._objective.waited,
+            "waited": self._waited + self._recipe.waited,
             "log": self.log,
         }
 
@@ -250,7 +250,7 @@ class _Run:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._objective.load_state_dict(state["objective"])
+        self._recipe.load_state_dict(state["recipe"])
         self._precision.load_state_dict(state["precision"])
         torch.set_rng_state(state["rng"])
         if state["device_rng"] and self._device.type == "cuda":
@@ -262,7 +262,7 @@ class _Run:
     def finish(self) -> None:
         for name, rows in self.log.items():
             write_csv(self._folder / f"{name}.csv", rows)
-        waited = self._waited + self._objective.waited
+        waited = self._waited + self._recipe.waited
         timing = {"seconds": self.seconds, "steps": self.step, "wait_seconds": waited}
         write_json(self._folder / "timing.json", timing)
         write_torch(self._folder / LAST, self.state())

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.modes.__main__ import main, table
-from benchmarks.modes.measure import Row
+from benchmarks.modes.measure import ModeRow
 
 
 @pytest.mark.parametrize(("model", "size"), [("mlp", 16), ("llama-tiny", 6)])
@@ -28,7 +28,9 @@ def test_it_prints_agreement_and_writes_what_it_measured(tmp_path, capsys, model
 
 
 def test_what_is_refused_says_why():
-    assert "refused: hooks" in table([Row("plain step", 1.0, 1.0), Row("x", refused="hooks")])
+    assert "refused: hooks" in table(
+        [ModeRow("plain step", 1.0, 1.0), ModeRow("x", refused="hooks")]
+    )
 
 
 def test_a_device_that_is_none_is_refused(capsys):

@@ -8,10 +8,10 @@ import pytest
 
 from examples.covid3d.commands import cli, options
 from examples.covid3d.commands.cli import main
-from examples.covid3d.commands.presets import PRESETS
+from examples.covid3d.common.config import STAGES, to_json
 from examples.covid3d.common.files import read_csv, write_nifti
 from examples.covid3d.run import pipeline
-from examples.covid3d.run.config import STAGES, to_json
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.nifti import load_image
 from examples.covid3d.scans.patients import ROLES

@@ -6,8 +6,8 @@ import pytest
 
 from examples.covid3d.commands import options
 from examples.covid3d.commands.cli import main
+from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.files import read_csv
-from examples.covid3d.run.config import STAGES
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
 from tests.covid3d.running import benchmark, files_of
 

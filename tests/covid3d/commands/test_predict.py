@@ -11,11 +11,11 @@ import torch
 from examples.covid3d.commands.predict import predict, read_inputs
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import write_nifti, write_torch
-from examples.covid3d.measure.inference import foreground_probability, load_network
 from examples.covid3d.measure.metrics import dice
 from examples.covid3d.scans.prepare import prepare_image
 from examples.covid3d.scans.readers.scan import Scan
 from examples.covid3d.scans.store import to_grid
+from examples.covid3d.train.inference import foreground_probability, load_network
 from examples.covid3d.train.network import initial_network
 from tests.covid3d.running import small
 

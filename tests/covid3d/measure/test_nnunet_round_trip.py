@@ -7,8 +7,8 @@ import pytest
 
 from examples.covid3d.commands.cli import main
 from examples.covid3d.common.files import read_csv, write_nifti
+from examples.covid3d.run.context import Context
 from examples.covid3d.run.pipeline import run_stages
-from examples.covid3d.run.stages import Context
 from tests.covid3d.running import nnunet, small
 
 

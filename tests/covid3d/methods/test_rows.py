@@ -8,7 +8,8 @@ import torch
 from examples.covid3d.methods import rows
 from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run import stages
-from examples.covid3d.run.stages import Context, train_student
+from examples.covid3d.run.context import Context
+from examples.covid3d.run.stages import train_student
 from reweight import GradientSimilarity, Uniform
 from tests.covid3d.running import TRAINED
 
@@ -66,7 +67,7 @@ def options(taught, tmp_path, monkeypatch):
         (replicate,) = taught.replicates()
         lesson = taught.lesson(replicate, tmp_path)
         with pytest.raises(StopIteration):
-            ROWS[method].objective(lesson, lesson.initial_network())
+            ROWS[method].recipe(lesson, lesson.initial_network())
         return given
 
     return of
@@ -102,11 +103,11 @@ def test_groups_without_teacher_scans_begin_with_the_first(taught, tmp_path, gro
     config = dataclasses.replace(taught.config, groups=groups, student_steps=6)
     context = Context(dataclasses.replace(taught.run, config=config), taught.device)
     lesson = context.lesson(replicate, tmp_path)
-    objective = ROWS["semi-supervised"].objective(lesson, lesson.initial_network())
+    recipe = ROWS["semi-supervised"].recipe(lesson, lesson.initial_network())
     phases, final = [], []
     for step in range(6):
-        phases.append(objective(step).row["phase"])
-        final.append(objective.final)
+        phases.append(recipe(step).row["phase"])
+        final.append(recipe.final)
     expected = {1: [1] * 6, 2: [1, 1, 1, 2, 2, 2], 3: [1, 1, 2, 2, 3, 3]}
     assert phases == expected[groups]
     assert final == [phase == groups for phase in expected[groups]]

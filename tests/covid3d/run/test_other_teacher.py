@@ -8,12 +8,12 @@ import shutil
 import pytest
 import torch
 
-from examples.covid3d.commands.presets import PRESETS
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv, read_json, write_json, write_torch
 from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.other_teacher import state_of, teacher_for, teachers_in
 from examples.covid3d.run.pipeline import run_stages
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.splits import plan

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from examples.covid3d.commands.presets import PRESETS
+from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.measure.evaluate import entries_of
 from examples.covid3d.measure.metrics import dice
 from examples.covid3d.measure.report.provenance import comparison
 from examples.covid3d.run import stages
-from examples.covid3d.run.config import STAGES
+from examples.covid3d.run.context import Context
 from examples.covid3d.run.pipeline import run_stages
-from examples.covid3d.run.stages import Context
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.train.network import initial_network
 from tests.covid3d.running import files_of, nnunet, same, small, weights_in
 

@@ -6,8 +6,8 @@ import warnings
 import nibabel
 import numpy as np
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import read_csv
-from examples.covid3d.run.config import Config
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS

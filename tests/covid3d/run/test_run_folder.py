@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
+from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.run import run_folder
-from examples.covid3d.run.config import STAGES
 from examples.covid3d.run.run_folder import RunFolder
 from tests.covid3d.running import Killed
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from examples.covid3d.commands.predict import predict, read_inputs
-from examples.covid3d.commands.presets import PRESETS
-from examples.covid3d.measure.inference import foreground_probability
+from examples.covid3d.common.config import Config
 from examples.covid3d.measure.metrics import dice
-from examples.covid3d.run.config import Config
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.intensity import WindowedScanWarning
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
@@ -20,6 +19,7 @@ from examples.covid3d.scans.readers import read_dataset
 from examples.covid3d.scans.readers.scan import Scan
 from examples.covid3d.scans.splits import counts_of
 from examples.covid3d.scans.store import to_grid
+from examples.covid3d.train.inference import foreground_probability
 from examples.covid3d.train.network import initial_network
 from examples.covid3d.train.patches import LabelledScan, PatchSampler
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from examples.covid3d.commands.presets import PRESETS
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError
-from examples.covid3d.run.config import Config
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.patients import ROLES
 from examples.covid3d.scans.splits import counts_of, plan
 from tests.covid3d.entries import cohort, entry

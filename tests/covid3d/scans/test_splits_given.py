@@ -2,8 +2,8 @@
 
 import pytest
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError
-from examples.covid3d.run.config import Config
 from examples.covid3d.scans.patients import ROLES
 from examples.covid3d.scans.splits import plan
 from tests.covid3d.entries import entry

@@ -7,7 +7,8 @@ from torch import nn
 
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.stages import Context, train_student
+from examples.covid3d.run.context import Context
+from examples.covid3d.run.stages import train_student
 from examples.covid3d.train import schedule, training
 from tests.covid3d.running import TRAINED, Killed
 from tests.covid3d.train.test_training import Walk, go

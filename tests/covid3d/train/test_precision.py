@@ -8,9 +8,10 @@ import torch
 
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.stages import Context, train_student
-from examples.covid3d.train.precision import Precision
-from examples.covid3d.train.training import LAST, Length, Objective, Outcome, train
+from examples.covid3d.run.context import Context
+from examples.covid3d.run.stages import train_student
+from examples.covid3d.train.precision import MixedPrecision
+from examples.covid3d.train.training import LAST, Length, Outcome, Recipe, train
 
 CPU = torch.device("cpu")
 
@@ -40,11 +41,11 @@ def first_step(taught, folder, amp):
     model = lesson.teacher_network().train()
     dtypes = set()
     model.register_forward_hook(lambda *inputs: dtypes.add(inputs[-1].dtype))
-    objective = ROWS["rgsm-al"].objective(lesson, model)
-    with Precision(amp, CPU).autocast():
-        outcome = objective(0)
-        result = objective._reweighter(
-            objective._noisy.draw(0).pair(CPU), objective._trusted.draw(0).pair(CPU)
+    recipe = ROWS["rgsm-al"].recipe(lesson, model)
+    with MixedPrecision(amp, CPU).autocast():
+        outcome = recipe(0)
+        result = recipe._reweighter(
+            recipe._noisy.draw(0).pair(CPU), recipe._trusted.draw(0).pair(CPU)
         )
     return outcome, result, dtypes
 
@@ -78,15 +79,15 @@ def test_off_is_an_ordinary_step():
         loss.backward()
         optimizer.step()
 
-    assert torch.equal(stepped(Precision("off", CPU).step), stepped(plain))
-    assert Precision("off", CPU).state_dict() == {}
+    assert torch.equal(stepped(MixedPrecision("off", CPU).step), stepped(plain))
+    assert MixedPrecision("off", CPU).state_dict() == {}
 
 
 def test_an_overflow_in_float16_is_skipped_and_halves_the_scale():
     model = torch.nn.Linear(2, 1)
     before = model.weight.detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    precision = Precision("fp16", CPU)
+    precision = MixedPrecision("fp16", CPU)
     scale = precision.state_dict()["scale"]
     precision.step(model(torch.ones(1, 2)).sum() * torch.inf, optimizer)
     assert torch.equal(model.weight, before)
@@ -96,7 +97,7 @@ def test_an_overflow_in_float16_is_skipped_and_halves_the_scale():
 
 
 def test_the_loss_scale_survives_a_checkpoint(tiny, tmp_path):
-    first, second = Precision("fp16", CPU), Precision("fp16", CPU)
+    first, second = MixedPrecision("fp16", CPU), MixedPrecision("fp16", CPU)
     state = first.state_dict() | {"scale": 128.0, "_growth_tracker": 7}
     second.load_state_dict(state)
     assert second.state_dict() == state
@@ -105,7 +106,7 @@ def test_the_loss_scale_survives_a_checkpoint(tiny, tmp_path):
 
     model = torch.nn.Linear(2, 1)
 
-    class Overflows(Objective):
+    class Overflows(Recipe):
         def __call__(self, _):
             loss = model(torch.ones(1, 2)).sum()
             loss.register_hook(lambda gradient: gradient * torch.inf)
@@ -115,4 +116,4 @@ def test_the_loss_scale_survives_a_checkpoint(tiny, tmp_path):
     options = {"config": config, "folder": tmp_path, "title": "x"}
     train(model, Overflows(), lambda _: 0.0, length=Length(3), **options)
     kept = torch.load(tmp_path / LAST, weights_only=True)["precision"]
-    assert kept["scale"] == Precision("fp16", CPU).state_dict()["scale"] / 8
+    assert kept["scale"] == MixedPrecision("fp16", CPU).state_dict()["scale"] / 8

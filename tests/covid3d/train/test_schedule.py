@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.covid3d.commands.presets import PRESETS
-from examples.covid3d.run.config import Config
+from examples.covid3d.common.config import Config
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.train.schedule import is_saturated, learning_rate, steps_per_epoch, window_of
 
 

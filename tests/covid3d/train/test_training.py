@@ -9,11 +9,11 @@ from torch import nn
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv, read_json
 from examples.covid3d.train import training
-from examples.covid3d.train.training import BEST, LAST, Length, Objective, Outcome, train
+from examples.covid3d.train.training import BEST, LAST, Length, Outcome, Recipe, train
 from tests.covid3d.running import same, weights_in
 
 
-class Walk(Objective):
+class Walk(Recipe):
     """Moves a parameter by Adam; its average is what is evaluated, if there is one."""
 
     def __init__(self, model, losses=None, average=None, update=True):
@@ -35,11 +35,11 @@ class Walk(Objective):
         return self.average
 
 
-def go(folder, tiny, objective, validate=lambda _: 0.5, steps=6, epoch=1, **changes):
+def go(folder, tiny, recipe, validate=lambda _: 0.5, steps=6, epoch=1, **changes):
     config = dataclasses.replace(tiny, learning_rate=0.1, schedule="constant", **changes)
     train(
-        objective.model,
-        objective,
+        recipe.model,
+        recipe,
         validate,
         config=config,
         length=Length(steps, epoch),
@@ -76,14 +76,14 @@ def test_the_last_or_the_best_checkpoint_is_kept(tmp_path, tiny, model, keep):
     assert same(best["model"], seen[1])
     assert same(last["model"], seen[2])
     for state in (best, last):
-        assert {"optimizer", "objective", "precision", "rng", "log"} <= set(state)
+        assert {"optimizer", "recipe", "precision", "rng", "log"} <= set(state)
         assert len(state["log"]["steps"]) == state["step"]
     assert [float(row["dice"]) for row in read_csv(tmp_path / "curve.csv")] == [0.2, 0.9, 0.4]
     assert read_json(tmp_path / "timing.json")["steps"] == 6
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
-def test_what_the_objective_says_is_validated_and_written(tmp_path, tiny, model, keep):
+def test_what_the_recipe_says_is_validated_and_written(tmp_path, tiny, model, keep):
     average = nn.Linear(2, 1)
     validate, seen = rising_then_falling()
     go(tmp_path, tiny, Walk(model, average=average), validate, keep=keep)
@@ -94,17 +94,17 @@ def test_what_the_objective_says_is_validated_and_written(tmp_path, tiny, model,
 
 def test_steps_that_keep_nothing_move_nothing(tmp_path, tiny, model):
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    objective = Walk(model, update=False)
-    go(tmp_path, tiny, objective)
+    recipe = Walk(model, update=False)
+    go(tmp_path, tiny, recipe)
     assert same(before, model.state_dict())
-    assert objective.moved == []
+    assert recipe.moved == []
     assert len(read_csv(tmp_path / "steps.csv")) == 6
 
 
-def test_the_objective_hears_of_every_step_that_moved(tmp_path, tiny, model):
-    objective = Walk(model)
-    go(tmp_path, tiny, objective)
-    assert objective.moved == list(range(6))
+def test_the_recipe_hears_of_every_step_that_moved(tmp_path, tiny, model):
+    recipe = Walk(model)
+    go(tmp_path, tiny, recipe)
+    assert recipe.moved == list(range(6))
 
 
 def test_a_finished_training_is_left_alone(tmp_path, tiny, model):

@@ -30,7 +30,7 @@ from examples.covid3d.measure.report.tables import (
 from examples.covid3d.measure.report.verdict import REFERENCES, verdict
 from examples.covid3d.measure.report.weights import GOOD, SCORES, weight_quality
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.stages import Context
+from examples.covid3d.run.context import Context
 
 TITLE = "Learning from a noisy teacher: segmentation under sample weights"
 
@@ -143,7 +143,7 @@ def _pictures(results: Results, folder: Path) -> list[str]:
 def _how(method: str, results: Results) -> tuple[str, str, str, str]:
     """What a row is, where it starts, how many steps it takes, and its learning rate."""
     row, config = ROWS[method], results.context.config
-    if row.objective is None:
+    if row.recipe is None:
         start = "elsewhere" if row.external else "scratch"
     else:
         start = row.start if row.start != "student" else config.student_start

@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.measure.metrics import dice
 from examples.covid3d.measure.report.curves import new_figure, save
 from examples.covid3d.measure.report.results import LABELS
-from examples.covid3d.run.config import Config
 from examples.covid3d.scans.geometry import Grid
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.readers.scan import Scan

@@ -10,7 +10,7 @@ from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_csv, read_json
 from examples.covid3d.measure.evaluate import judge_pseudo_labels
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.stages import Context
+from examples.covid3d.run.context import Context
 from examples.covid3d.scans.splits import Replicate
 
 Lines = list[dict[str, str]]

@@ -16,7 +16,7 @@ from examples.covid3d.methods.rows.supervised import Supervised
 from examples.covid3d.methods.rows.uncertainty_aware import UncertaintyAware
 from examples.covid3d.train.lesson import EXPERT, PSEUDO, TRUSTED, Lesson
 from examples.covid3d.train.loss import voxel_loss
-from examples.covid3d.train.training import Length, Objective
+from examples.covid3d.train.training import Length, Recipe
 from reweight import GradientSimilarity, KeepAll, LastLayerGradient, Rectify, Uniform
 
 # `best` takes three times the steps of other rows. In 60 % of them it is plain training, in the
@@ -42,55 +42,55 @@ def _both(lesson: Lesson) -> Any:
     return mixing * _similarity() + (1 - mixing) * LastLayerGradient()
 
 
-def _rgs(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgs(lesson: Lesson, model: nn.Module) -> Recipe:
     return Reweighted(lesson, model, {"scorer": _similarity(), "selector": KeepAll()})
 
 
-def _rgm(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgm(lesson: Lesson, model: nn.Module) -> Recipe:
     return Reweighted(lesson, model, {"scorer": LastLayerGradient(), "selector": KeepAll()})
 
 
-def _rgsm(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgsm(lesson: Lesson, model: nn.Module) -> Recipe:
     return Reweighted(lesson, model, {"scorer": _both(lesson), "selector": KeepAll()})
 
 
-def _rgs_al(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgs_al(lesson: Lesson, model: nn.Module) -> Recipe:
     return Reweighted(lesson, model, {"scorer": _similarity(), "selector": Rectify()})
 
 
-def _rgsm_al(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgsm_al(lesson: Lesson, model: nn.Module) -> Recipe:
     return Reweighted(lesson, model, {"scorer": _both(lesson), "selector": Rectify()})
 
 
-def _rgsm_al_trusted(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgsm_al_trusted(lesson: Lesson, model: nn.Module) -> Recipe:
     options = {"scorer": _both(lesson), "selector": Rectify(), "trusted_coefficient": 1.0}
     return Reweighted(lesson, model, options)
 
 
-def _rgs_voxel(lesson: Lesson, model: nn.Module) -> Objective:
+def _rgs_voxel(lesson: Lesson, model: nn.Module) -> Recipe:
     options = {"scorer": _similarity(), "selector": KeepAll(), "granularity": "element"}
     return Reweighted(lesson, model, options, voxel_loss)
 
 
-def _random(lesson: Lesson, model: nn.Module) -> Objective:
+def _random(lesson: Lesson, model: nn.Module) -> Recipe:
     return Reweighted(lesson, model, {"scorer": "random", "selector": KeepAll()})
 
 
-def _equal(lesson: Lesson, model: nn.Module) -> Objective:
+def _equal(lesson: Lesson, model: nn.Module) -> Recipe:
     return Supervised(model, lesson.device, lesson.sampler(lesson.pseudo_scans(), PSEUDO))
 
 
-def _equal_trusted(lesson: Lesson, model: nn.Module) -> Objective:
+def _equal_trusted(lesson: Lesson, model: nn.Module) -> Recipe:
     # The code of the weighted rows, so that nothing but the weights differs: batch statistics too.
     options = {"scorer": Uniform(), "selector": KeepAll(), "trusted_coefficient": 1.0}
     return Reweighted(lesson, model, options)
 
 
-def _supervised_all(lesson: Lesson, model: nn.Module) -> Objective:
+def _supervised_all(lesson: Lesson, model: nn.Module) -> Recipe:
     return Supervised(model, lesson.device, lesson.sampler(lesson.expert_scans(), EXPERT))
 
 
-def _supervised_trusted(lesson: Lesson, model: nn.Module) -> Objective:
+def _supervised_trusted(lesson: Lesson, model: nn.Module) -> Recipe:
     return Supervised(model, lesson.device, lesson.sampler(lesson.trusted_scans(), TRUSTED))
 
 
@@ -103,12 +103,12 @@ def _long_length(lesson: Lesson) -> Length:
     return _best_length(lesson).times(_LONG)
 
 
-def _best(lesson: Lesson, model: nn.Module) -> Objective:
+def _best(lesson: Lesson, model: nn.Module) -> Recipe:
     options = {"scorer": Uniform(), "selector": KeepAll()}
     return Following(lesson, model, _best_length(lesson).steps, options)
 
 
-def _best_agreeing(lesson: Lesson, model: nn.Module) -> Objective:
+def _best_agreeing(lesson: Lesson, model: nn.Module) -> Recipe:
     options = {
         "scorer": _similarity(),
         "selector": agreeing,
@@ -117,7 +117,7 @@ def _best_agreeing(lesson: Lesson, model: nn.Module) -> Objective:
     return Following(lesson, model, _best_length(lesson).steps, options)
 
 
-def _supervised_all_long(lesson: Lesson, model: nn.Module) -> Objective:
+def _supervised_all_long(lesson: Lesson, model: nn.Module) -> Recipe:
     return Following(lesson, model, _long_length(lesson).steps, None)
 
 
@@ -181,7 +181,7 @@ ROWS = {
     ),
     "rgsm-al-trusted": Row(
         "RGS&M+AL + trusted",
-        "beyond the paper: the mean trusted loss is added to the objective",
+        "beyond the paper: the mean trusted loss is added to the loss",
         _BEYOND,
         _rgsm_al_trusted,
     ),

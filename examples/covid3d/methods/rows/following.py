@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from examples.covid3d.methods.rivals.mean_teacher import MeanTeacher
 from examples.covid3d.train.lesson import EXPERT, PSEUDO, Lesson
 from examples.covid3d.train.loss import combo_loss, voxel_loss
-from examples.covid3d.train.training import Objective, Outcome
+from examples.covid3d.train.training import Outcome, Recipe
 from reweight import MetaReweighter
 
 DECAY = 0.99
@@ -31,7 +31,7 @@ def agreeing(weights: Tensor) -> Tensor:
     return (weights > 0).to(weights) / weights.numel()
 
 
-class Following(Objective):
+class Following(Recipe):
     """Learns from all expert scans and from what its own moving average says of unlabelled ones.
 
     After a warm-up on expert scans alone, every step adds the loss on a batch of unlabelled patches

@@ -11,10 +11,10 @@ from examples.covid3d.scans.store import StoredScan, write_labels
 from examples.covid3d.train.lesson import EXPERT, Lesson
 from examples.covid3d.train.loader import Ahead
 from examples.covid3d.train.loss import combo_loss
-from examples.covid3d.train.training import Objective, Outcome
+from examples.covid3d.train.training import Outcome, Recipe
 
 
-class Progressive(Objective):
+class Progressive(Recipe):
     """Unlabelled scans in K groups; the network labels one after the other and learns from it.
 
     In phase 0 the labelled scans alone are drawn. At the start of phase k the network as it then is

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from examples.covid3d.train.lesson import PSEUDO, TRUSTED, Lesson
 from examples.covid3d.train.loss import combo_loss
-from examples.covid3d.train.training import Objective, Outcome
-from examples.covid3d.train.training import Row as Log
+from examples.covid3d.train.training import Logged, Outcome, Recipe
 from reweight import MetaReweighter, ScoringContext
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-class Reweighted(Objective):
+class Reweighted(Recipe):
     """Weighs the pseudo-labelled batch by its agreement with a trusted one (Algorithm 1).
 
     Args:
@@ -56,7 +55,7 @@ class Reweighted(Objective):
         self.waited = self._noisy.waited + self._trusted.waited
         result = self._reweighter(noisy.pair(self._device), trusted.pair(self._device))
         weights, losses = result.weights, result.losses
-        row: Log = {
+        row: Logged = {
             "mean_loss": float(losses.mean()),
             # Of the batch, whether its weights are those of samples or of voxels.
             "kept": result.kept / weights.numel() * len(weights),
@@ -69,7 +68,7 @@ class Reweighted(Objective):
         of_sample = weights.flatten(1).sum(1) if weights.ndim > 1 else weights
         loss_of_sample = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
         for index, (name, origin) in enumerate(zip(noisy.names, noisy.origins, strict=True)):
-            sample: Log = {"step": step, "scan": name}
+            sample: Logged = {"step": step, "scan": name}
             sample |= dict(zip(("x", "y", "z"), origin, strict=True))
             sample |= {"weight": float(of_sample[index]), "loss": float(loss_of_sample[index])}
             if weights.ndim == 1:

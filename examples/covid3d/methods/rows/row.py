@@ -8,9 +8,9 @@ from typing import Literal
 
 from torch import nn
 
-from examples.covid3d.run.config import Schedule
+from examples.covid3d.common.config import Schedule
 from examples.covid3d.train.lesson import Lesson
-from examples.covid3d.train.training import Length, Objective
+from examples.covid3d.train.training import Length, Recipe
 
 Family = Literal["Fully supervised", "Semi-supervised", "Noisy teacher", "Control", "Beyond"]
 """What kind of method a row is, after the paper's Table 4."""
@@ -24,7 +24,7 @@ class Row:
         label: Name in tables and figures.
         meaning: One line for the report.
         family: What kind of method it is.
-        objective: Makes the objective of training ``model`` in a lesson; None for the teacher
+        recipe: Makes the recipe of training ``model`` in a lesson; None for the teacher
             itself, and for predictions that come from elsewhere.
         start: Where the parameters start; ``student``: as ``student_start`` says.
         length: How long it trains.
@@ -36,7 +36,7 @@ class Row:
     label: str
     meaning: str
     family: Family
-    objective: Callable[[Lesson, nn.Module], Objective] | None
+    recipe: Callable[[Lesson, nn.Module], Recipe] | None
     start: Literal["student", "scratch", "teacher"] = "student"
     length: Callable[[Lesson], Length] = Lesson.student_length
     schedule: Schedule | None = None

@@ -18,14 +18,14 @@ from examples.covid3d.scans.store import write_labels
 from examples.covid3d.train.lesson import EXPERT, PSEUDO, Lesson
 from examples.covid3d.train.loader import Ahead
 from examples.covid3d.train.loss import combo_loss
-from examples.covid3d.train.training import Objective, Outcome
+from examples.covid3d.train.training import Outcome, Recipe
 
 _ROUNDS = 2
 _SHARE = 0.8
 _IGNORED = 2
 
 
-class SelfTraining(Objective):
+class SelfTraining(Recipe):
     """Combo loss on all expert scans and on confident labels of the network's own.
 
     At the start of each of two rounds the network as it is then labels every unlabelled scan; of

@@ -7,10 +7,10 @@ from torch import nn
 
 from examples.covid3d.train.loader import Ahead
 from examples.covid3d.train.loss import combo_loss
-from examples.covid3d.train.training import Objective, Outcome
+from examples.covid3d.train.training import Outcome, Recipe
 
 
-class Supervised(Objective):
+class Supervised(Recipe):
     """The mean combo loss over batches of one or more samplers, summed.
 
     Args:

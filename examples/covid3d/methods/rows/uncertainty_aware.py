@@ -16,10 +16,10 @@ from examples.covid3d.methods.rivals.uncertainty import (
 )
 from examples.covid3d.train.lesson import EXPERT, PSEUDO, Lesson
 from examples.covid3d.train.loss import combo_loss
-from examples.covid3d.train.training import Objective, Outcome
+from examples.covid3d.train.training import Outcome, Recipe
 
 
-class UncertaintyAware(Objective):
+class UncertaintyAware(Recipe):
     """Combo loss on all expert scans, consistency with the mean teacher on the unlabelled ones.
 
     The labelled and the unlabelled batch go through the student together, half and half as in the

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from examples.covid3d.commands.presets import PRESETS
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.measure.report.provenance import caution
 from examples.covid3d.run.pipeline import run_stages
+from examples.covid3d.run.presets import PRESETS
 from tests.covid3d.running import files_of, hide_masks, nnunet, small
 
 

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from examples.covid3d.commands.presets import PRESETS
+from examples.covid3d.common.config import STAGES, Config, from_json, settings_of, to_json
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import STAGES, Config, from_json, settings_of, to_json
+from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.train.network import initial_network
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
-from examples.covid3d.run.config import Config
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
 from examples.covid3d.scans.readers import guess_kind, read_dataset
 from examples.covid3d.scans.readers.scan import Rejected, Scan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from examples.covid3d.common.config import Config
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.config import Config
 
 _DEMO_ROWS = ("supervised", "equal", "rgsm-al")
 _PAPER_ROWS = ("supervised", "rgs", "rgs-al", "rgsm-al")

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from examples.covid3d.common.config_checks import check
 from examples.covid3d.common.errors import problem
-from examples.covid3d.run.config_checks import check
 
 STAGES = ("prepare", "teacher", "pseudo-label", "student", "evaluate", "report")
 """The stages, in order; each needs all the ones before it."""

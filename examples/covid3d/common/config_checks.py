@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from examples.covid3d.common.errors import problem
 
 if TYPE_CHECKING:
-    from examples.covid3d.run.config import Config
+    from examples.covid3d.common.config import Config
 
 _POSITIVE = (
     "batch_size", "learning_rate", "teacher_steps", "student_steps", "teacher_epochs",
