@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from examples.covid3d.commands import audit
 from examples.covid3d.commands.nnunet_commands import export_folds, import_fold
 from examples.covid3d.commands.options import (
     configure,
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("run", *STAGES):
         text = _STAGE_HELP[name]
         commands.add_parser(name, parents=[shared, settings], help=text, description=text)
+    audit.add_parser(commands)
     new = commands.add_parser("predict", parents=[shared], help=_PREDICT, description=_PREDICT)
     new.add_argument("input", type=Path, help="a NIfTI file, or a folder or CSV of scans")
     new.add_argument("--method", required=True, choices=list(ROWS), help="row whose weights to use")
@@ -128,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            if parsed.command == "audit":
+                return audit.run_audit(parsed)
             if parsed.command in _STAGE_HELP:
                 _run(parsed)
             else:

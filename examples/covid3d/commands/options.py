@@ -64,6 +64,18 @@ def shared_options() -> argparse.ArgumentParser:
     return options
 
 
+def annotated_scan_options(group: argparse._ArgumentGroup) -> None:
+    """Options that say where annotated scans are, and how they are prepared."""
+    add = group.add_argument
+    add("--data", metavar="PATH", help="expert-annotated scans: a folder, or a CSV")
+    add("--kind", choices=sorted(READERS), help="layout of --data (default: recognised)")
+    add("--limit", type=int, metavar="N", help="at most N patients of each dataset")
+    add("--foreground-labels", type=int, nargs="+", metavar="L", help="labels of the foreground")
+    add("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size, mm")
+    add("--intensity", choices=get_args(Intensity), help="ct (HU), window (any), zscore (MR)")
+    add("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="window, HU for CT")
+
+
 def setting_options() -> argparse.ArgumentParser:
     """Options that make the settings of a run."""
     options = argparse.ArgumentParser(add_help=False)
@@ -74,18 +86,16 @@ def setting_options() -> argparse.ArgumentParser:
     options.add_argument(
         "--jobs", type=_jobs, default=1, metavar="N", help="trainings at the same time (default: 1)"
     )
-    add = options.add_argument_group("data").add_argument
-    kinds = sorted(READERS)
-    add("--data", metavar="PATH", help="expert-annotated scans: a folder, or a CSV")
-    add("--kind", choices=kinds, help="layout of --data (default: recognised)")
+    data = options.add_argument_group("data")
+    annotated_scan_options(data)
+    add = data.add_argument
     add("--benchmark", metavar="DIR", help="short for --data DIR --kind benchmark")
     add("--unlabelled", metavar="PATH", help="scans without masks: DICOM, NIfTI, or any layout")
-    add("--unlabelled-kind", choices=kinds, help="layout of --unlabelled (default: recognised)")
-    add("--limit", type=int, metavar="N", help="at most N patients of each dataset")
-    add("--foreground-labels", type=int, nargs="+", metavar="L", help="labels of the foreground")
-    add("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size, mm")
-    add("--intensity", choices=get_args(Intensity), help="ct (HU), window (any), zscore (MR)")
-    add("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="window, HU for CT")
+    add(
+        "--unlabelled-kind",
+        choices=sorted(READERS),
+        help="layout of --unlabelled (default: recognised)",
+    )
     add = options.add_argument_group("split").add_argument
     add("--seeds", type=_seeds, metavar="A,B", help="seeds; the experiment is repeated for each")
     add("--folds", type=int, metavar="K", help="folds by patient; 1 for one held-out part")

@@ -64,6 +64,9 @@ class Config:
     teacher_once: bool = False
     teacher_from: str | None = None
     split_seed: int = 0
+    # An audit has no such split: some scans are trusted, so many or these, and the others judged.
+    trusted: int = 0
+    trusted_scans: tuple[str, ...] = ()
 
     # Network: Table 1 unless fewer channels are asked for.
     channels: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -123,8 +126,8 @@ _READ_BY = {
         "phantom_spacing", "phantom_seed", "spacing", "intensity", "window",
     ),
     "teacher": (
-        "shares", "folds", "teacher_once", "teacher_from", "split_seed", "channels", "norm",
-        "patch", "batch_size", "learning_rate", "schedule", "teacher_steps", "teacher_epochs",
+        "shares", "folds", "teacher_once", "teacher_from", "split_seed", "trusted",
+        "trusted_scans", "channels", "norm", "patch", "batch_size", "learning_rate", "schedule", "teacher_steps", "teacher_epochs",
         "patience", "amp", "flip_axes", "foreground", "rotation", "scaling", "jitter", "keep",
         "validate_every",
     ),
