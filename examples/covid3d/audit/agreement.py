@@ -48,7 +48,8 @@ def measured(
 
 
 def _middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return np.argwhere(mask).mean(0)
+    middle: NDArray[np.float64] = np.argwhere(mask).mean(0)
+    return middle
 
 
 def judge(numbers: Mapping[str, Mapping[str, float]], trusted: Sequence[str]) -> Verdict:

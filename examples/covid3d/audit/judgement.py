@@ -55,9 +55,10 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in one sentence."""
         found, judged = len(self.doubtful), len(self.judged)
-        masks = "mask" if judged == 1 else "masks"
+        if judged == 1:
+            return f"The one mask is {'doubtful; look at it' if found else 'not doubtful'}."
         if not found:
-            return f"None of {judged} {masks} is doubtful."
+            return f"None of {judged} masks is doubtful."
         if found == 1:
-            return f"1 of {judged} {masks} is doubtful; look at it first."
-        return f"{found} of {judged} {masks} are doubtful; look at these first."
+            return f"1 of {judged} masks is doubtful; look at it first."
+        return f"{found} of {judged} masks are doubtful; look at these first."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -34,13 +36,17 @@ class Surroundings:
 
 
 def build_page(
-    verdict: Verdict, pictures: Mapping[str, Picture], surroundings: Surroundings
+    verdict: Verdict,
+    pictures: Mapping[str, Picture],
+    thumbnails: Mapping[str, Picture],
+    surroundings: Surroundings,
 ) -> str:
     """Writes the page.
 
     Args:
         verdict: All judgements.
         pictures: Pictures of some scans, by name.
+        thumbnails: Small pictures of the very worst, for the first screen.
         surroundings: What else is to be said.
 
     Returns:
@@ -51,11 +57,11 @@ def build_page(
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict">{escape(verdict.sentence())}</p>',
         *_belief(verdict, surroundings),
-        _first(verdict, pictures),
+        _first(verdict, thumbnails),
         "<h2>Every scan, the worst first</h2>",
         _tools(verdict),
         _scans("scans", verdict.judged, pictures, _OPEN),
-        _trusted(verdict, pictures, surroundings),
+        _trusted(verdict, pictures),
         _rejected(surroundings),
         _how(surroundings),
     ]
@@ -87,21 +93,28 @@ def _belief(verdict: Verdict, surroundings: Surroundings) -> list[str]:
     return lines
 
 
-def _first(verdict: Verdict, pictures: Mapping[str, Picture]) -> str:
-    """The one picture of the first screen: the worst scan's."""
-    shown = next((one for one in verdict.judged if one.scan in pictures), None)
-    if shown is None:
+def _first(verdict: Verdict, thumbnails: Mapping[str, Picture]) -> str:
+    """The picture of the first screen: the worst scans, one slice of each."""
+    shown = [one for one in verdict.judged if one.scan in thumbnails]
+    if not shown:
         return ""
-    doubt = shown.doubt or "nothing in doubt"
-    caption = f"{shown.scan}: {doubt}, quality {shown.quality:.2f}"
-    return f"{_figure(pictures[shown.scan], caption)}{_key()}"
+    cells = "".join(
+        f'<a href="#{_anchor(one)}">{_image(thumbnails[one.scan])}'
+        f"<b>{escape(one.scan)}</b><span>{escape(one.doubt or 'no doubt')}</span></a>"
+        for one in shown
+    )
+    return f'<figure class="worst">{cells}</figure>{_key()}'
 
 
-def _figure(picture: Picture, caption: str = "") -> str:
-    under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+def _anchor(one: Judgement) -> str:
+    """An address within the page, which a name as it is cannot be."""
+    return f"scan-{hashlib.sha256(one.scan.encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
+def _image(picture: Picture) -> str:
     return (
-        f'<figure><img alt="{escape(picture.alternative)}" width="{picture.width}" '
-        f'height="{picture.height}" loading="lazy" src="{picture.address}">{under}</figure>'
+        f'<img alt="{escape(picture.alternative)}" width="{picture.width}" '
+        f'height="{picture.height}" src="{picture.address}">'
     )
 
 
@@ -144,12 +157,14 @@ def _scans(
             state = " open" if place < opened else ""
             content = (
                 f"<details{state}><summary>{_line(one)}</summary>"
-                f'<div class="more">{_figure(pictures[one.scan])}{_parts(one)}</div></details>'
+                f'<div class="more"><figure>{_image(pictures[one.scan])}</figure>'
+                f"{_parts(one)}</div></details>"
             )
         else:
             content = f'<div class="bare">{_line(one)}</div>'
         lines.append(
-            f'<li data-name="{escape(one.scan)}" data-doubt="{escape(one.doubt)}">{content}</li>'
+            f'<li id="{_anchor(one)}" data-name="{escape(one.scan)}" '
+            f'data-doubt="{escape(one.doubt)}">{content}</li>'
         )
     return f'<ol class="scans" id="{name}">{"".join(lines)}</ol>'
 
@@ -166,21 +181,24 @@ def _line(one: Judgement) -> str:
 
 def _parts(one: Judgement) -> str:
     rows = "".join(
-        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{value:.4g}</dd></div>"
+        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{_shown(value)}</dd></div>"
         for name, value in one.parts.items()
     )
     return f'<dl class="parts">{rows}</dl>'
 
 
-def _trusted(
-    verdict: Verdict, pictures: Mapping[str, Picture], surroundings: Surroundings
-) -> str:
-    del surroundings
+def _shown(value: float) -> str:
+    """A number for the eye."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _trusted(verdict: Verdict, pictures: Mapping[str, Picture]) -> str:
     return (
         f"<h2>The {len(verdict.trusted)} trusted scans</h2>"
         + '<p class="small">Their masks were taken for right; the quality is what the same judge '
-        "says of them.</p>"
-        + _scans("trusted", verdict.trusted, pictures, 0)
+        "says of them.</p>" + _scans("trusted", verdict.trusted, pictures, 0)
     )
 
 

@@ -1,4 +1,4 @@
-"""Style and script of the audit's page: phone, print and the dark, without anything from outside."""
+"""Style and script of the audit's page, for phone, print and the dark."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2937; --soft: #4b5563; --line: #d9dee5;
@@ -15,8 +15,15 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 .verdict { font-size: 1.7rem; line-height: 1.25; font-weight: 700; margin: .1rem 0 .6rem; }
 p { margin: .4rem 0; } .small { color: var(--soft); font-size: .9rem; }
 .note { border-left: 4px solid var(--note-line); background: var(--note); padding: .5rem .9rem; }
-figure { margin: .6rem 0; } img { max-width: 100%; height: auto; display: block; border-radius: 4px; }
+figure { margin: .6rem 0; }
+img { max-width: 100%; height: auto; display: block; border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
+.worst { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .7rem; }
+.worst a { color: inherit; text-decoration: none; font-size: .9rem; line-height: 1.3; }
+.worst a:hover b { text-decoration: underline; }
+.worst img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #000; }
+.worst b, .worst span { display: block; overflow-wrap: anywhere; }
+.worst span { color: var(--bad); }
 .name { font-weight: 600; overflow-wrap: anywhere; }
 .key span { white-space: nowrap; margin-right: 1.1rem; }
 .key i { display: inline-block; width: 1.3em; height: .8em; margin-right: .35em;

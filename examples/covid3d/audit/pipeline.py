@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from examples.covid3d.train.training import WEIGHTS
 PAGE, TABLE = "audit.html", "audit.csv"
 UNIT = ("audit",)
 _MOST_TRUSTED = 24
+_THUMBNAILS = 6
 
 
 def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Verdict:
@@ -72,31 +74,41 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
         roles = replicate.roles
         names = (*roles["trusted"], *roles["unlabelled"])
         verdict = judge({name: numbers_of(observed, name) for name in names}, roles["trusted"])
-        shown = [one.scan for one in verdict.judged[:pictures]]
-        shown += [one.scan for one in verdict.trusted[:_MOST_TRUSTED]] if pictures else []
-        drawn = _pictures(context, observed, shown)
         write_table(out / TABLE, verdict)
-        write_text(
-            out / PAGE, build_page(verdict, drawn, _surroundings(context, replicate, entries))
-        )
+        page = _page(context, replicate, entries, verdict, pictures)
+        write_text(out / PAGE, page)
     return verdict
 
 
-def _pictures(context: Context, observed: Path, names: Sequence[str]) -> dict[str, Picture]:
-    made = {}
-    for name in tqdm(names, desc="pictures", unit="scan"):
-        scan = stored_with_mask(context.prepared, name)
-        probability = probability_of(observed, scan)
-        given = np.asarray(scan.mask) == 1
-        made[name] = draw(
-            name, np.asarray(scan.image), given, probability > 0.5, scan.grid.spacing
-        )
-    return made
+def _page(
+    context: Context,
+    replicate: Replicate,
+    entries: Sequence[Entry],
+    verdict: Verdict,
+    pictures: int,
+) -> str:
+    worst = [one.scan for one in verdict.judged[:pictures]]
+    trusted = [one.scan for one in verdict.trusted[:_MOST_TRUSTED]] if pictures else []
+    small = set([one.scan for one in verdict.doubtful if one.scan in worst][:_THUMBNAILS])
+    drawn: dict[str, Picture] = {}
+    thumbnails: dict[str, Picture] = {}
+    for name in tqdm([*worst, *trusted], desc="pictures", unit="scan"):
+        picture = _drawing(context, name)
+        drawn[name] = picture()
+        if name in small or (not small and name in worst[:1]):
+            thumbnails[name] = picture(count=1)
+    return build_page(verdict, drawn, thumbnails, _surroundings(context, replicate, entries))
 
 
-def _surroundings(
-    context: Context, replicate: Replicate, entries: Sequence[Entry]
-) -> Surroundings:
+def _drawing(context: Context, name: str) -> Callable[..., Picture]:
+    scan = stored_with_mask(context.prepared, name)
+    probability = probability_of(context.run.folder("evaluate", *UNIT), scan)
+    given = np.asarray(scan.mask) == 1
+    image = np.asarray(scan.image)
+    return partial(draw, name, image, given, probability > 0.5, scan.grid.spacing)
+
+
+def _surroundings(context: Context, replicate: Replicate, entries: Sequence[Entry]) -> Surroundings:
     config, run = context.config, context.run
     left_out = context.prepared / REJECTED
     rejected = [(Path(row["where"]).name, row["reason"]) for row in read_csv(left_out)]

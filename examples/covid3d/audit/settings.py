@@ -79,7 +79,8 @@ def _grids(scans: Sequence[Scan]) -> list[Grid]:
             order = np.argsort(nibabel.io_orientation(grid.affine)[:, 0]).astype(int)
             own = np.asarray(grid.spacing)[order]
             found.append(with_spacing(grid, (float(own[0]), float(own[1]), float(own[2]))))
-        except Exception:  # noqa: S112, BLE001 - preparing it says what is wrong with it
+        except Exception:
+            # Whatever is wrong with it, preparing it will say so.
             continue
     return found
 

@@ -15,7 +15,7 @@ GIVEN, MODEL, DOUBT = (255, 183, 3), (76, 201, 240), (230, 57, 130)
 """Colours that differ in lightness too, and that grey tissue has not."""
 
 SLICES = 3
-_SIDE = 260
+_SIDE = 300
 _GAP = 6
 _MOST_SHOWN = 128
 _MARGIN = 0.3
@@ -66,7 +66,9 @@ def worst_slices(doubt: Mask, shown: Mask, count: int = SLICES) -> list[int]:
     apart = max(1, int((score > 0).sum()) // (2 * count))
     chosen: list[int] = []
     for k in np.argsort(-score, kind="stable"):
-        if len(chosen) < min(count, depth) and all(abs(int(k) - other) >= apart for other in chosen):
+        if len(chosen) < min(count, depth) and all(
+            abs(int(k) - other) >= apart for other in chosen
+        ):
             chosen.append(int(k))
     chosen = [k for k in chosen if score[k] > 0] or [depth // 2]
     return sorted(chosen)
@@ -79,6 +81,7 @@ def draw(
     model: Mask,
     spacing: Sequence[float],
     doubt: Mask | None = None,
+    count: int = SLICES,
 ) -> Picture:
     """Draws a scan's worst slices beside each other, front up, the patient's right on the left.
 
@@ -89,16 +92,17 @@ def draw(
         model: The model's.
         spacing: Voxel size, mm.
         doubt: Voxels in doubt; those where the two differ, by default.
+        count: How many slices, at most.
     """
     doubt = given ^ model if doubt is None else doubt
-    slices = worst_slices(doubt, given | model)
+    slices = worst_slices(doubt, given | model, count)
     window = _window(given | model, image.shape)
     x, y = window
     low, high = (float(v) for v in np.percentile(image[x, y], (1, 99.5)))
     panels = []
     for k in slices:
-        layers = (_seen(volume[x, y, k]) for volume in (image, given, model, doubt))
-        panels.append(_panel(*layers, spacing[1] / spacing[0], low, high))
+        seen = [_seen(volume[x, y, k]) for volume in (image, given, model, doubt)]
+        panels.append(_panel(seen, spacing[1] / spacing[0], low, high))
     gap = np.zeros((panels[0].shape[0], _GAP, 3), np.uint8)
     row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
     stream = io.BytesIO()
@@ -136,14 +140,12 @@ def _window(shown: Mask, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _panel(
-    image: NDArray[np.generic],
-    given: NDArray[np.generic],
-    model: NDArray[np.generic],
-    doubt: NDArray[np.generic],
+    seen: Sequence[NDArray[np.generic]],
     aspect: float,
     low: float,
     high: float,
 ) -> NDArray[np.uint8]:
+    image, given, model, doubt = seen
     height, width = image.shape[0] * aspect, float(image.shape[1])
     scale = _SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
 
 def _given(parsed: argparse.Namespace) -> dict[str, Any]:
     """Settings that the command line names."""
-    given = {
+    given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(parsed).items()
         if name not in _NOT_SETTINGS and value is not None

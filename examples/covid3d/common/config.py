@@ -127,7 +127,8 @@ _READ_BY = {
     ),
     "teacher": (
         "shares", "folds", "teacher_once", "teacher_from", "split_seed", "trusted",
-        "trusted_scans", "channels", "norm", "patch", "batch_size", "learning_rate", "schedule", "teacher_steps", "teacher_epochs",
+        "trusted_scans", "channels", "norm", "patch", "batch_size", "learning_rate", "schedule",
+        "teacher_steps", "teacher_epochs",
         "patience", "amp", "flip_axes", "foreground", "rotation", "scaling", "jitter", "keep",
         "validate_every",
     ),
