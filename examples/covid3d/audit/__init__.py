@@ -1,1 +1,1 @@
-"""The audit: which of the given masks are wrong, and what is wrong with them."""
+"""Which of the masks that came with the scans are wrong."""
