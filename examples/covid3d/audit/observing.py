@@ -1,66 +1,105 @@
-"""What the trained network would have drawn in each scan, one scan at a time."""
+"""What the network that did not learn from a scan would have drawn in it, one scan at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from examples.covid3d.audit.agreement import measured
-from examples.covid3d.common.files import read_arrays, read_json, write_arrays, write_json
-from examples.covid3d.scans.store import StoredScan, stored_with_mask
+from examples.covid3d.audit.drawing import Drawing
+from examples.covid3d.common.files import read_arrays, write_arrays
+from examples.covid3d.run.context import Context
+from examples.covid3d.scans.geometry import resample
+from examples.covid3d.scans.manifest import Entry
+from examples.covid3d.scans.nifti import load_mask
+from examples.covid3d.scans.store import stored
 from examples.covid3d.train.lesson import Lesson
 
-_NUMBERS, _PROBABILITY = "observed.json", "probability.npz"
+_PROBABILITY = "probability.npz"
 
 
-def _place(folder: Path, name: str) -> Path:
+def place_of(folder: Path, name: str) -> Path:
+    """Where a scan's part of the audit lies."""
     return folder / "scans" / name
 
 
-def observe(
-    lesson: Lesson,
-    network: nn.Module,
-    memory: Mapping[str, Mapping[str, float]],
-    folder: Path,
-) -> None:
-    """Writes each scan's probability of foreground, and what the judge measures of it.
+def observe(lesson: Lesson, network: nn.Module, names: Sequence[str], folder: Path) -> None:
+    """Writes the probability of foreground in each of the scans, on the working grid.
 
     Args:
-        lesson: Which scans.
-        network: The trained one.
-        memory: What the training says of scans.
-        folder: Where to; scans that an interrupted attempt left there are not drawn again.
+        lesson: How to draw.
+        network: One that learnt from none of these scans.
+        names: The scans.
+        folder: Where to; what an interrupted attempt left there is not drawn again.
     """
-    roles = lesson.replicate.roles
-    for name in tqdm(sorted((*roles["trusted"], *roles["unlabelled"])), desc="draw", unit="scan"):
-        place = _place(folder, name)
-        if read_json(place / _NUMBERS):
-            continue
-        scan = stored_with_mask(lesson.prepared, name)
-        # In 256 steps: as they are kept, so that what is measured does not depend on a restart.
-        steps = (lesson.probability(network, scan) * 255).round().numpy().astype(np.uint8)
-        write_arrays(place / _PROBABILITY, probability=steps)
-        numbers = measured(
-            np.asarray(scan.mask), _unit(steps), lesson.config.spacing, memory.get(name, {})
-        )
-        # Last, for its presence means that both are there.
-        write_json(place / _NUMBERS, numbers)
+    for name in tqdm(names, desc=f"draw, not {lesson.replicate.name}", unit="scan"):
+        path = place_of(folder, name) / _PROBABILITY
+        if not path.exists():
+            probability = lesson.probability(network, stored(lesson.prepared, name))
+            # In 256 steps: as much as a judge can use, and four times smaller.
+            steps = (probability * 255).round().numpy().astype(np.uint8)
+            write_arrays(path, probability=steps)
 
 
-def _unit(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
+def probability_of(folder: Path, name: str) -> NDArray[np.float32]:
+    """The probability of foreground on the working grid, (X, Y, Z)."""
+    steps = read_arrays(place_of(folder, name) / _PROBABILITY)["probability"]
     return steps.astype(np.float32) / np.float32(255)
 
 
-def numbers_of(folder: Path, name: str) -> dict[str, float]:
-    """What was measured of a scan."""
-    return {key: float(value) for key, value in read_json(_place(folder, name) / _NUMBERS).items()}
+class Drawings(Sequence[Drawing]):
+    """The scans' given masks beside what was drawn, on the scans' own grids.
 
+    Each is read when it is asked for, and not held.
 
-def probability_of(folder: Path, scan: StoredScan) -> NDArray[np.float32]:
-    """The network's probability of foreground, (X, Y, Z)."""
-    return _unit(read_arrays(_place(folder, scan.name) / _PROBABILITY)["probability"])
+    Args:
+        context: The audit's folder, with settings.
+        folder: Where the probabilities lie.
+        entries: The scans.
+        losses: Mean loss of each scan over the training that saw it, where it was logged.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        folder: Path,
+        entries: Sequence[Entry],
+        losses: Mapping[str, float],
+    ) -> None:
+        self._context, self._folder = context, folder
+        self._entries, self._losses = entries, losses
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def some(self, indices: Sequence[int]) -> Drawings:
+        """Some of them."""
+        entries = [self._entries[i] for i in indices]
+        return Drawings(self._context, self._folder, entries, self._losses)
+
+    @overload
+    def __getitem__(self, index: int) -> Drawing: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Drawings: ...
+
+    def __getitem__(self, index: int | slice) -> Drawing | Drawings:
+        if isinstance(index, slice):
+            return self.some(range(len(self))[index])
+        entry, context = self._entries[index], self._context
+        scan, place = entry.scan(context.prepared), stored(context.prepared, entry.name)
+        if scan.mask is None:
+            raise ValueError(f"{entry.name} has no mask")
+        own = place.own_grid
+        given = load_mask(scan.mask, scan.image, own, foreground=context.config.foreground_labels)
+        working = torch.from_numpy(probability_of(self._folder, entry.name))
+        probability = resample(working, place.grid, own, "linear").numpy()
+        loss = self._losses.get(entry.name, math.nan)
+        return Drawing(entry.name, given, probability, own.spacing, loss=loss)

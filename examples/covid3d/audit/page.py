@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from examples.covid3d.audit.judgement import Judgement, Verdict
 from examples.covid3d.audit.page_style import SCRIPT, STYLE
+from examples.covid3d.audit.quality import Assessment
 from examples.covid3d.audit.slices import DOUBT, GIVEN, MODEL, Picture
+from examples.covid3d.audit.verdict import SOUND, Verdict
 
 _OPEN = 3
 _FEW = 12
@@ -44,7 +45,7 @@ def build_page(
     """Writes the page.
 
     Args:
-        verdict: All judgements.
+        verdict: All assessments.
         pictures: Pictures of some scans, by name.
         thumbnails: Small pictures of the very worst, for the first screen.
         surroundings: What else is to be said.
@@ -82,7 +83,7 @@ def _belief(verdict: Verdict, surroundings: Surroundings) -> list[str]:
         f"{escape(' '.join(verdict.belief))}</p>"
     ]
     if surroundings.drawn:
-        suspects = [one.scan for one in verdict.trusted if one.doubt]
+        suspects = [one.scan for one in verdict.trusted if one.doubt != SOUND]
         text = (
             "The trusted scans were drawn by chance and nobody has vouched for them: look at them "
             "below. If one is wrong, name those that are right in a file and use --trusted-scans."
@@ -100,13 +101,13 @@ def _first(verdict: Verdict, thumbnails: Mapping[str, Picture]) -> str:
         return ""
     cells = "".join(
         f'<a href="#{_anchor(one)}">{_image(thumbnails[one.scan])}'
-        f"<b>{escape(one.scan)}</b><span>{escape(one.doubt or 'no doubt')}</span></a>"
+        f"<b>{escape(one.scan)}</b><span>{escape(_kind(one))}</span></a>"
         for one in shown
     )
     return f'<figure class="worst">{cells}</figure>{_key()}'
 
 
-def _anchor(one: Judgement) -> str:
+def _anchor(one: Assessment) -> str:
     """An address within the page, which a name as it is cannot be."""
     return f"scan-{hashlib.sha256(one.scan.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
@@ -136,8 +137,8 @@ def _key() -> str:
 
 
 def _tools(verdict: Verdict) -> str:
-    kinds = dict.fromkeys(one.doubt for one in verdict.judged if one.doubt)
-    options = "".join(f'<option value="{escape(k)}">{escape(k)}</option>' for k in sorted(kinds))
+    kinds = sorted({_kind(one) for one in verdict.doubtful})
+    options = "".join(f'<option value="{escape(k)}">{escape(k)}</option>' for k in kinds)
     return (
         '<div class="tools"><label>Search by name<input id="search" type="search"></label>'
         '<label>Doubt<select id="kind"><option value="">any, or none</option>'
@@ -149,10 +150,11 @@ def _tools(verdict: Verdict) -> str:
 
 
 def _scans(
-    name: str, judgements: Sequence[Judgement], pictures: Mapping[str, Picture], opened: int
+    name: str, assessments: Sequence[Assessment], pictures: Mapping[str, Picture], opened: int
 ) -> str:
     lines = []
-    for place, one in enumerate(judgements):
+    for place, one in enumerate(assessments):
+        doubt = _kind(one) if one.doubt != SOUND else ""
         if one.scan in pictures:
             state = " open" if place < opened else ""
             content = (
@@ -164,33 +166,42 @@ def _scans(
             content = f'<div class="bare">{_line(one)}</div>'
         lines.append(
             f'<li id="{_anchor(one)}" data-name="{escape(one.scan)}" '
-            f'data-doubt="{escape(one.doubt)}">{content}</li>'
+            f'data-doubt="{escape(doubt)}">{content}</li>'
         )
     return f'<ol class="scans" id="{name}">{"".join(lines)}</ol>'
 
 
-def _line(one: Judgement) -> str:
-    kind, words = ("doubt", one.doubt) if one.doubt else ("sound", "no doubt")
+def _kind(one: Assessment) -> str:
+    """The doubt in a word or two."""
+    return {"another": "another patient's", SOUND: "no doubt"}.get(one.doubt, one.doubt)
+
+
+def _sentence(words: str) -> str:
+    """Words with a capital and a full stop."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith(("?", ".")) else ".")
+
+
+def _line(one: Assessment) -> str:
+    kind = "sound" if one.doubt == SOUND else "doubt"
     return (
         f'<span class="line"><span class="name">{escape(one.scan)}</span>'
         f'<span class="quality"><meter min="0" max="1" value="{one.quality:.3f}" '
         f'aria-label="quality"></meter>{one.quality:.2f}</span>'
-        f'<span class="{kind}">{escape(words)}</span></span>'
+        f'<span class="{kind}">{escape(_kind(one))}</span></span>'
     )
 
 
-def _parts(one: Judgement) -> str:
+def _parts(one: Assessment) -> str:
     rows = "".join(
         f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{_shown(value)}</dd></div>"
-        for name, value in one.parts.items()
+        for name, value in one.parts.to_row().items()
+        if not math.isnan(value)
     )
-    return f'<dl class="parts">{rows}</dl>'
+    return f'<p>{escape(_sentence(one.words))}</p><dl class="parts">{rows}</dl>'
 
 
 def _shown(value: float) -> str:
     """A number for the eye."""
-    if math.isnan(value):
-        return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -225,8 +236,9 @@ def _how(surroundings: Surroundings) -> str:
         for name, value in surroundings.facts.items()
     )
     return (
-        "<h2>How it was made</h2><p>One network learnt from all the masks while the trusted scans "
-        "judged them; then it drew every scan itself. A doubt is a reason to look, not a proof. "
+        "<h2>How it was made</h2><p>Two networks learnt, each from half of the masks, and drew "
+        "the other half; a mask is judged by how far it is from theirs, where the trusted scans "
+        "tell what is far. A doubt is a reason to look, not a proof. "
         "All numbers of all scans are in <code>audit.csv</code>, beside this page.</p>"
         f'<dl class="parts">{facts}</dl>'
     )

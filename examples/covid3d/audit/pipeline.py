@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from examples.covid3d.audit import settings
-from examples.covid3d.audit.agreement import judge
-from examples.covid3d.audit.judgement import Verdict
-from examples.covid3d.audit.learning import learn, lesson_of, memory_of
-from examples.covid3d.audit.observing import numbers_of, observe, probability_of
+from examples.covid3d.audit.halves import halves_of, learn, lesson_of, losses_of
+from examples.covid3d.audit.judging import judge
+from examples.covid3d.audit.observing import Drawings, observe
 from examples.covid3d.audit.page import Surroundings, build_page
-from examples.covid3d.audit.slices import Picture, draw
+from examples.covid3d.audit.pictures import draw_scans
 from examples.covid3d.audit.table import write_table
 from examples.covid3d.audit.trusted import divide
+from examples.covid3d.audit.verdict import Verdict, worst_first
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import read_csv, write_text
 from examples.covid3d.run.context import Context
@@ -27,18 +24,15 @@ from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.manifest import REJECTED, Entry, read_manifest
 from examples.covid3d.scans.prepare import prepare
 from examples.covid3d.scans.splits import Replicate
-from examples.covid3d.scans.store import stored_with_mask
 from examples.covid3d.train.inference import load_network
 from examples.covid3d.train.training import WEIGHTS
 
 PAGE, TABLE = "audit.html", "audit.csv"
-UNIT = ("audit",)
-_MOST_TRUSTED = 24
-_THUMBNAILS = 6
+_JUDGED = ("audit",)
 
 
 def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Verdict:
-    """Prepares, trains once, judges, and writes ``audit.html`` and ``audit.csv``.
+    """Prepares, trains, judges, and writes ``audit.html`` and ``audit.csv``.
 
     Args:
         out: The audit's folder.
@@ -61,62 +55,61 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
                 prepare(config, folder, context.prepared)
         entries = read_manifest(context.prepared)
         replicate = divide(entries, config)
-        if not run.is_complete("student", *UNIT):
-            with run.working("student", UNIT) as folder:
-                learn(context, replicate, folder)
-        trained = run.folder("student", *UNIT)
-        if not run.is_complete("evaluate", *UNIT):
-            with run.working("evaluate", UNIT) as folder:
-                network = load_network(trained / WEIGHTS, device)
-                lesson = lesson_of(context, replicate, folder)
-                observe(lesson, network, memory_of(trained), folder)
-        observed = run.folder("evaluate", *UNIT)
-        roles = replicate.roles
-        names = (*roles["trusted"], *roles["unlabelled"])
-        verdict = judge({name: numbers_of(observed, name) for name in names}, roles["trusted"])
+        for half in halves_of(replicate):
+            if not run.is_complete("student", half.name):
+                with run.working("student", (half.name,)) as folder:
+                    learn(context, half, folder)
+        if not run.is_complete("evaluate", *_JUDGED):
+            with run.working("evaluate", _JUDGED) as folder:
+                _draw(context, replicate, folder)
+                _judge(context, replicate, entries, folder)
+        folder = run.folder("evaluate", *_JUDGED)
+        verdict = _judge(context, replicate, entries, folder)
         write_table(out / TABLE, verdict)
-        page = _page(context, replicate, entries, verdict, pictures)
+        drawn = draw_scans(context.prepared, folder, verdict, pictures)
+        page = build_page(verdict, *drawn, _surroundings(context, replicate, entries))
         write_text(out / PAGE, page)
     return verdict
 
 
-def _page(
-    context: Context,
-    replicate: Replicate,
-    entries: Sequence[Entry],
-    verdict: Verdict,
-    pictures: int,
-) -> str:
-    worst = [one.scan for one in verdict.judged[:pictures]]
-    trusted = [one.scan for one in verdict.trusted[:_MOST_TRUSTED]] if pictures else []
-    small = set([one.scan for one in verdict.doubtful if one.scan in worst][:_THUMBNAILS])
-    drawn: dict[str, Picture] = {}
-    thumbnails: dict[str, Picture] = {}
-    for name in tqdm([*worst, *trusted], desc="pictures", unit="scan"):
-        picture = _drawing(context, name)
-        drawn[name] = picture()
-        if name in small or (not small and name in worst[:1]):
-            thumbnails[name] = picture(count=1)
-    return build_page(verdict, drawn, thumbnails, _surroundings(context, replicate, entries))
+def _draw(context: Context, replicate: Replicate, folder: Path) -> None:
+    """Each scan by the network that did not learn from it."""
+    names = {*replicate.roles["trusted"], *replicate.roles["unlabelled"]}
+    for half in halves_of(replicate):
+        weights = context.run.folder("student", half.name) / WEIGHTS
+        seen = {*half.roles["trusted"], *half.roles["unlabelled"]}
+        lesson = lesson_of(context, half, folder)
+        observe(lesson, load_network(weights, context.device), sorted(names - seen), folder)
 
 
-def _drawing(context: Context, name: str) -> Callable[..., Picture]:
-    scan = stored_with_mask(context.prepared, name)
-    probability = probability_of(context.run.folder("evaluate", *UNIT), scan)
-    given = np.asarray(scan.mask) == 1
-    image = np.asarray(scan.image)
-    return partial(draw, name, image, given, probability > 0.5, scan.grid.spacing)
+def _judge(
+    context: Context, replicate: Replicate, entries: Sequence[Entry], folder: Path
+) -> Verdict:
+    by_name = {entry.name: entry for entry in entries}
+    losses: dict[str, float] = {}
+    for half in halves_of(replicate):
+        losses |= losses_of(context.run.folder("student", half.name))
+    drawings = {
+        role: Drawings(context, folder, [by_name[name] for name in names], losses)
+        for role, names in replicate.roles.items()
+    }
+    judged, trusted = (
+        worst_first(judge(replicate.roles[role], drawings[role], drawings["trusted"], folder))
+        for role in ("unlabelled", "trusted")
+    )
+    return Verdict(judged, trusted)
 
 
 def _surroundings(context: Context, replicate: Replicate, entries: Sequence[Entry]) -> Surroundings:
     config, run = context.config, context.run
     left_out = context.prepared / REJECTED
     rejected = [(Path(row["where"]).name, row["reason"]) for row in read_csv(left_out)]
+    seconds = sum(run.seconds("student", half.name) for half in halves_of(replicate))
     facts = {
         "scans judged": str(len(replicate.roles["unlabelled"])),
         "trusted": str(len(replicate.roles["trusted"])),
-        "training steps": str(config.student_steps),
-        "training, s": f"{run.seconds('student', *UNIT):.0f}",
+        "training steps": f"2 x {config.student_steps}",
+        "training, s": f"{seconds:.0f}",
         "seed": str(config.seeds[0]),
         "spacing, mm": " ".join(f"{mm:g}" for mm in config.spacing),
         "intensity": config.intensity,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from examples.covid3d.audit.judgement import Verdict
+from examples.covid3d.audit.quality import Assessment
+from examples.covid3d.audit.verdict import Verdict, worst_first
 from examples.covid3d.common.files import write_csv
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -15,18 +17,20 @@ def guarded(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return guarded(value)
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _row(one: Assessment, trusted: bool) -> dict[str, str]:
+    row = {name: _cell(value) for name, value in one.to_row().items()}
+    first = {name: row.pop(name) for name in ("scan", "quality", "doubt")}
+    return {**first, "trusted": str(int(trusted)), **row}
+
+
 def write_table(path: Path, verdict: Verdict) -> None:
     """Writes a row for each scan, the worst first: scan, quality, doubt, trusted, and the parts."""
-    write_csv(
-        path,
-        [
-            {
-                "scan": guarded(one.scan),
-                "quality": f"{one.quality:.4f}",
-                "doubt": guarded(one.doubt),
-                "trusted": int(one.trusted),
-                **{name: f"{value:.6g}" for name, value in one.parts.items()},
-            }
-            for one in verdict.judgements
-        ],
-    )
+    trusted = {one.scan for one in verdict.trusted}
+    every = worst_first([*verdict.judged, *verdict.trusted])
+    write_csv(path, [_row(one, one.scan in trusted) for one in every])

@@ -13,7 +13,7 @@ from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.splits import Replicate
 
 FEWEST = 2
-"""One trusted mask says nothing of how much two sound ones differ."""
+"""Of trusted and of other scans: networks learn from one half of them and draw the other."""
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -102,11 +102,11 @@ def divide(entries: Sequence[Entry], config: Config) -> Replicate:
             "mend the files, or trust others",
         )
     others = tuple(name for name in names if name not in chosen)
-    if not others or len(chosen) < FEWEST:
+    if min(len(others), len(chosen)) < FEWEST:
         raise problem(
             "--trusted",
             f"{len(chosen)} trusted of {len(names)} usable scans with a mask",
-            f"at least {FEWEST} trusted, and one to be judged by them",
+            f"at least {FEWEST} trusted, and {FEWEST} to be judged by them",
             "trust fewer, or give more scans",
         )
     trusted = tuple(name for name in names if name in chosen)

@@ -10,7 +10,7 @@ from typing import Any
 
 from examples.covid3d.audit import settings
 from examples.covid3d.audit.pipeline import PAGE, TABLE, audit
-from examples.covid3d.audit.trusted import check_names, check_number, read_names
+from examples.covid3d.audit.trusted import FEWEST, check_names, check_number, read_names
 from examples.covid3d.commands.options import annotated_scan_options, device_of
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
@@ -112,11 +112,11 @@ def configure(parsed: argparse.Namespace) -> Config:
     scans = _masked(config)
     check_names(config.trusted_scans, [scan.name for scan in scans])
     chosen = config.trusted or len(config.trusted_scans)
-    if chosen >= len(scans):
+    if len(scans) - chosen < FEWEST:
         raise problem(
             "--trusted",
             f"{chosen} trusted of {len(scans)} scans with a mask",
-            "fewer, so that some are left to be judged",
+            f"fewer, so that {FEWEST} or more are left to be judged",
             "trust fewer, or give more scans",
         )
     fitting = set(given)
@@ -156,6 +156,6 @@ def run_audit(parsed: argparse.Namespace) -> int:
         return 130
     print(verdict.sentence())
     for one in verdict.doubtful[:10]:
-        print(f"  {one.scan}: {one.doubt} (quality {one.quality:.2f})")
+        print(f"  {one.scan}: {one.words} (quality {one.quality:.2f})")
     print(f"Page: {out / PAGE}\nTable: {out / TABLE}")
     return 0

@@ -27,7 +27,7 @@ def near(shown, colour):
 def test_the_slices_with_most_in_doubt_are_chosen_apart_from_each_other():
     doubt = np.zeros((8, 8, 20), bool)
     for k, count in {4: 9, 5: 8, 12: 5, 19: 3}.items():
-        doubt[:count // 3, :3, k] = True
+        doubt[: count // 3, :3, k] = True
     assert worst_slices(doubt, doubt, 3) == [4, 5, 12]
     doubt[:2, 0, 0:20] = True
     assert worst_slices(doubt, doubt, 3) == [4, 12, 19]

@@ -1,33 +1,27 @@
 """The table: its columns, and names that a spreadsheet would run."""
 
-from examples.covid3d.audit.judgement import Judgement, Verdict
+import pytest
+
 from examples.covid3d.audit.table import write_table
+from examples.covid3d.audit.verdict import Verdict
 from examples.covid3d.common.files import read_csv
+from tests.covid3d.audit.assessments import assessment
 
 
 def test_the_columns_begin_with_scan_quality_and_doubt_and_the_rows_with_the_worst(tmp_path):
-    rows = [
-        Judgement("b", 0.123456, "missed", {"dice": 1 / 3, "mean_loss": 2.0}),
-        Judgement("a", 1.0, "", {"dice": 1.0}, True),
-    ]
-    write_table(tmp_path / "audit.csv", Verdict(rows))
-    first, second = read_csv(tmp_path / "audit.csv")
-    assert list(first)[:3] == ["scan", "quality", "doubt"]
-    assert first == {
-        "scan": "b",
-        "quality": "0.1235",
-        "doubt": "missed",
-        "trusted": "0",
-        "dice": "0.333333",
-        "mean_loss": "2",
-    }
-    assert (second["scan"], second["trusted"], second["mean_loss"]) == ("a", "1", "")
+    judged = [assessment("b", 0.123456, "missed", agreement=1 / 3), assessment("c", 0.9)]
+    write_table(tmp_path / "audit.csv", Verdict(judged, [assessment("a", 0.5)]))
+    rows = read_csv(tmp_path / "audit.csv")
+    assert list(rows[0])[:4] == ["scan", "quality", "doubt", "trusted"]
+    assert [(row["scan"], row["trusted"]) for row in rows] == [("b", "0"), ("a", "1"), ("c", "0")]
+    assert rows[0]["doubt"] == "missed"
+    assert float(rows[0]["quality"]) == pytest.approx(0.123456)
+    assert float(rows[0]["agreement"]) == pytest.approx(1 / 3, abs=1e-5)
+    assert rows[0]["volume_ratio"] == ""
 
 
 def test_no_name_is_a_formula(tmp_path):
-    names = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"]
-    write_table(
-        tmp_path / "audit.csv", Verdict([Judgement(name, 0.5, "", {}) for name in names])
-    )
+    names = ["+1", "-1", "=1+1", "@SUM(A1)"]
+    write_table(tmp_path / "audit.csv", Verdict([assessment(name, 0.5) for name in names], []))
     written = [row["scan"] for row in read_csv(tmp_path / "audit.csv")]
     assert written == [f"'{name}" for name in names]

@@ -79,5 +79,5 @@ def test_a_trusted_scan_that_was_rejected_stops_the_audit():
 
 
 def test_something_must_be_left_to_judge():
-    with pytest.raises(UserError, match="one to be judged"):
+    with pytest.raises(UserError, match="2 to be judged"):
         divide(cohort(3), trusting(trusted=3))

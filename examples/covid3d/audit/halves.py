@@ -1,4 +1,4 @@
-"""The one training of an audit: on every mask, while the trusted ones judge."""
+"""The trainings of an audit: two, each on half of the scans, so that neither saw the other half."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ from examples.covid3d.train.training import train
 ROW = "equal-trusted"
 
 
+def halves_of(replicate: Replicate) -> tuple[Replicate, Replicate]:
+    """Every second trusted and every second audited scan, and the others.
+
+    Args:
+        replicate: Roles ``trusted`` and ``unlabelled``, the audited scans; two or more of either.
+    """
+    trusted, audited = replicate.roles["trusted"], replicate.roles["unlabelled"]
+
+    def half(first: int) -> Replicate:
+        roles: dict[str, tuple[str, ...]] = {"teacher": (), "test": ()}
+        own = {"trusted": trusted[first::2], "unlabelled": audited[first::2]}
+        return Replicate(replicate.seed, first + 1, roles | own, f"half-{first + 1}")
+
+    return half(0), half(1)
+
+
 def lesson_of(context: Context, replicate: Replicate, folder: Path) -> Lesson:
     """The audit as a training sees it: the given masks are the labels of the scans in question."""
     prepared = context.prepared
@@ -28,9 +44,9 @@ def lesson_of(context: Context, replicate: Replicate, folder: Path) -> Lesson:
     )
 
 
-def learn(context: Context, replicate: Replicate, folder: Path) -> None:
-    """Trains, and leaves weights and logs in ``folder``; an interrupted training is resumed."""
-    lesson = lesson_of(context, replicate, folder)
+def learn(context: Context, half: Replicate, folder: Path) -> None:
+    """Trains on a half; leaves weights and logs in ``folder``; what was interrupted is resumed."""
+    lesson = lesson_of(context, half, folder)
     scans = lesson.trusted_scans()
 
     def validate(model: nn.Module) -> float:
@@ -51,16 +67,13 @@ def learn(context: Context, replicate: Replicate, folder: Path) -> None:
         config=context.config,
         length=lesson.student_length(),
         folder=folder,
-        title="train",
+        title=f"train {half.name}",
     )
 
 
-def memory_of(folder: Path) -> dict[str, dict[str, float]]:
-    """What the training's log says of each scan: its mean loss and how often it was seen."""
+def losses_of(folder: Path) -> dict[str, float]:
+    """Mean loss of each scan over the training in ``folder``, as far as it was logged."""
     losses: dict[str, list[float]] = defaultdict(list)
     for row in read_csv(folder / "samples.csv"):
         losses[row["scan"]].append(float(row["loss"]))
-    return {
-        name: {"mean_loss": float(np.mean(seen)), "times_seen": float(len(seen))}
-        for name, seen in losses.items()
-    }
+    return {name: float(np.mean(seen)) for name, seen in losses.items()}
