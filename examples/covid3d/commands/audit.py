@@ -29,6 +29,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if _whole(text) == 0:
+        raise argparse.ArgumentTypeError("0 is less than 1")
+    return int(text)
+
+
 def add_parser(commands: Any) -> None:
     """Adds the command with its options."""
     parser = commands.add_parser(
@@ -55,7 +61,12 @@ def add_parser(commands: Any) -> None:
     )
     annotated_scan_options(parser.add_argument_group("data"))
     add = parser.add_argument_group("training").add_argument
-    add("--steps", type=int, metavar="N", help=f"default: {settings.DEFAULTS.student_steps}")
+    add(
+        "--steps",
+        type=_positive,
+        metavar="N",
+        help=f"of each training (default: {settings.DEFAULTS.student_steps})",
+    )
     add("--channels", type=int, nargs="+", metavar="N", help="channels of each level")
     add("--patch", type=int, nargs=3, metavar=("X", "Y", "Z"), help="patch size, voxels")
     add("--batch-size", type=int, metavar="C", help="patches in a batch")

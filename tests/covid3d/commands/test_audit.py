@@ -1,9 +1,11 @@
 """The command ``audit``: its options, its errors, its exit codes."""
 
+import dataclasses
+
 import pytest
 
 from examples.covid3d.audit import pipeline
-from examples.covid3d.audit.settings import kept
+from examples.covid3d.audit.settings import keep, kept
 from examples.covid3d.commands import audit as command
 from examples.covid3d.commands.cli import main
 from tests.covid3d.running import hide_masks, nnunet
@@ -43,7 +45,6 @@ def test_it_says_what_is_doubtful_and_where_page_and_table_are(data, tmp_path, c
         (["--trusted", "1"], "at least 2"),
         (["--trusted", "5"], "fewer"),
         (["--trusted", "600"], "fewer"),
-        (["--trusted", "2", "--steps", "0"], "student-steps"),
         (["--trusted", "2", "--patch", "9", "9", "9"], "--patch"),
         (["--trusted", "2", "--device", "toaster"], "--device"),
         (["--trusted", "2", "--kind", "challenge"], "no scan"),
@@ -84,9 +85,10 @@ def test_names_that_cannot_be_trusted_are_refused(data, tmp_path, capsys, conten
         ["--trusted", "two"],
         ["--pictures", "-1"],
         ["--seed", "1.5"],
+        ["--steps", "0"],
     ],
 )
-def test_arguments_that_do_not_parse(tmp_path, capsys, arguments):
+def test_arguments_that_do_not_parse(tmp_path, arguments):
     with pytest.raises(SystemExit) as caught:
         run("--out", tmp_path / "out", *arguments)
     assert caught.value.code == 2
@@ -120,10 +122,15 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
     assert run("--out", out) == 0
 
 
-def test_spacing_and_patch_that_were_chosen_once_stay(data, tmp_path, monkeypatch):
+def test_spacing_and_patch_fit_the_scans_once_and_then_stay(data, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(command, "audit", lambda *given: seen.append(given[1]) or 1 / 0)
     out = tmp_path / "out"
     with pytest.raises(ZeroDivisionError):
         run("--data", data, "--out", out, "--trusted", 2)
     assert (seen[0].spacing, seen[0].patch) == ((2.0, 2.0, 3.0), (24, 24, 16))
+    chosen = dataclasses.replace(seen[0], spacing=(4.0, 4.0, 4.0), patch=(16, 16, 16))
+    keep(out, chosen)
+    with pytest.raises(ZeroDivisionError):
+        run("--out", out)
+    assert seen[1] == chosen
