@@ -67,7 +67,7 @@ def learn(context: Context, half: Replicate, folder: Path) -> None:
         config=context.config,
         length=lesson.student_length(),
         folder=folder,
-        title=f"train {half.name}",
+        title=f"train {half.teacher}",
     )
 
 

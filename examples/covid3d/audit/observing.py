@@ -39,7 +39,7 @@ def observe(lesson: Lesson, network: nn.Module, names: Sequence[str], folder: Pa
         names: The scans.
         folder: Where to; what an interrupted attempt left there is not drawn again.
     """
-    for name in tqdm(names, desc=f"draw, not {lesson.replicate.name}", unit="scan"):
+    for name in tqdm(names, desc=f"draw, not {lesson.replicate.teacher}", unit="scan"):
         path = place_of(folder, name) / _PROBABILITY
         if not path.exists():
             probability = lesson.probability(network, stored(lesson.prepared, name))

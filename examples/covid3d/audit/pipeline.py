@@ -56,8 +56,8 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
         entries = read_manifest(context.prepared)
         replicate = divide(entries, config)
         for half in halves_of(replicate):
-            if not run.is_complete("student", half.name):
-                with run.working("student", (half.name,)) as folder:
+            if not run.is_complete("student", half.teacher):
+                with run.working("student", (half.teacher,)) as folder:
                     learn(context, half, folder)
         if not run.is_complete("evaluate", *_JUDGED):
             with run.working("evaluate", _JUDGED) as folder:
@@ -76,7 +76,7 @@ def _draw(context: Context, replicate: Replicate, folder: Path) -> None:
     """Each scan by the network that did not learn from it."""
     names = {*replicate.roles["trusted"], *replicate.roles["unlabelled"]}
     for half in halves_of(replicate):
-        weights = context.run.folder("student", half.name) / WEIGHTS
+        weights = context.run.folder("student", half.teacher) / WEIGHTS
         seen = {*half.roles["trusted"], *half.roles["unlabelled"]}
         lesson = lesson_of(context, half, folder)
         observe(lesson, load_network(weights, context.device), sorted(names - seen), folder)
@@ -88,7 +88,7 @@ def _judge(
     by_name = {entry.name: entry for entry in entries}
     losses: dict[str, float] = {}
     for half in halves_of(replicate):
-        losses |= losses_of(context.run.folder("student", half.name))
+        losses |= losses_of(context.run.folder("student", half.teacher))
     drawings = {
         role: Drawings(context, folder, [by_name[name] for name in names], losses)
         for role, names in replicate.roles.items()
@@ -104,7 +104,7 @@ def _surroundings(context: Context, replicate: Replicate, entries: Sequence[Entr
     config, run = context.config, context.run
     left_out = context.prepared / REJECTED
     rejected = [(Path(row["where"]).name, row["reason"]) for row in read_csv(left_out)]
-    seconds = sum(run.seconds("student", half.name) for half in halves_of(replicate))
+    seconds = sum(run.seconds("student", half.teacher) for half in halves_of(replicate))
     facts = {
         "scans judged": str(len(replicate.roles["unlabelled"])),
         "trusted": str(len(replicate.roles["trusted"])),
