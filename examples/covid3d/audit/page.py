@@ -208,8 +208,8 @@ def _shown(value: float) -> str:
 def _trusted(verdict: Verdict, pictures: Mapping[str, Picture]) -> str:
     return (
         f"<h2>The {len(verdict.trusted)} trusted scans</h2>"
-        + '<p class="small">Their masks were taken for right; the quality is what the same judge '
-        "says of them.</p>" + _scans("trusted", verdict.trusted, pictures, 0)
+        '<p class="small">Their masks were taken for right; the quality is what the same judge '
+        "says of each by the others.</p>" + _scans("trusted", verdict.trusted, pictures, 0)
     )
 
 

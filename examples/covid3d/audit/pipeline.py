@@ -9,7 +9,7 @@ import torch
 
 from examples.covid3d.audit import settings
 from examples.covid3d.audit.halves import halves_of, learn, lesson_of, losses_of
-from examples.covid3d.audit.judging import judge
+from examples.covid3d.audit.judging import assessments_of, judge, judge_trusted
 from examples.covid3d.audit.observing import Drawings, observe
 from examples.covid3d.audit.page import Surroundings, build_page
 from examples.covid3d.audit.pictures import draw_scans
@@ -64,7 +64,7 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
                 _draw(context, replicate, folder)
                 _judge(context, replicate, entries, folder)
         folder = run.folder("evaluate", *_JUDGED)
-        verdict = _judge(context, replicate, entries, folder)
+        verdict = _verdict(replicate, folder)
         write_table(out / TABLE, verdict)
         drawn = draw_scans(context.prepared, folder, verdict, pictures)
         page = build_page(verdict, *drawn, _surroundings(context, replicate, entries))
@@ -82,9 +82,7 @@ def _draw(context: Context, replicate: Replicate, folder: Path) -> None:
         observe(lesson, load_network(weights, context.device), sorted(names - seen), folder)
 
 
-def _judge(
-    context: Context, replicate: Replicate, entries: Sequence[Entry], folder: Path
-) -> Verdict:
+def _judge(context: Context, replicate: Replicate, entries: Sequence[Entry], folder: Path) -> None:
     by_name = {entry.name: entry for entry in entries}
     losses: dict[str, float] = {}
     for half in halves_of(replicate):
@@ -93,8 +91,13 @@ def _judge(
         role: Drawings(context, folder, [by_name[name] for name in names], losses)
         for role, names in replicate.roles.items()
     }
+    judge(replicate.roles["unlabelled"], drawings["unlabelled"], drawings["trusted"], folder)
+    judge_trusted(replicate.roles["trusted"], drawings["trusted"], folder)
+
+
+def _verdict(replicate: Replicate, folder: Path) -> Verdict:
     judged, trusted = (
-        worst_first(judge(replicate.roles[role], drawings[role], drawings["trusted"], folder))
+        worst_first(assessments_of(folder, replicate.roles[role]))
         for role in ("unlabelled", "trusted")
     )
     return Verdict(judged, trusted)
