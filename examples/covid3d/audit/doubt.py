@@ -101,9 +101,7 @@ def _mirrors(drawing: Drawing) -> Iterator[Explanation]:
     """The whole grid mirrored, as by a wrong orientation in a header."""
     for axis, name in enumerate(_AXES):
         flipped = np.flip(drawing.mask, axis)
-        yield Explanation(
-            "mirrored", f"mirrored {name}", dice(flipped, drawing.expected)
-        )
+        yield Explanation("mirrored", f"mirrored {name}", dice(flipped, drawing.expected))
 
 
 def _sizes(given: Mask, expected: Mask) -> Iterator[Explanation]:

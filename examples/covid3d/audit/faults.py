@@ -65,7 +65,8 @@ def _shifted(voxels: int) -> Fault:
 def _missing(structure: int) -> Fault:
     def fault(labels: Labels, others: Sequence[Labels], rng: np.random.Generator) -> Labels:
         del others, rng
-        return ((labels > 0) & (labels != structure)).astype(np.uint8)
+        left: Labels = ((labels > 0) & (labels != structure)).astype(np.uint8)
+        return left
 
     return fault
 

@@ -241,7 +241,7 @@ ROWS = {
     ),
     "rgs-scan-loss": Row(
         "Loss, remembered by scan",
-        "the same memory fed with the loss in place of the similarity: what it learns without trust",
+        "the same memory fed with the loss instead: what it learns without trust",
         _CONTROL,
         _rgs_scan_loss,
     ),
@@ -253,7 +253,7 @@ ROWS = {
     ),
     "soft-voxel": Row(
         "Masks mended by memory",
-        "beyond the paper: a mask gives way to the mean teacher's as far as its scan is disbelieved",
+        "beyond the paper: the mean teacher's mask as far as memory disbelieves the given one",
         _BEYOND,
         _soft_voxel,
     ),
