@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -14,13 +13,13 @@ from torch import nn
 from tqdm import tqdm
 
 from examples.covid3d.audit.drawing import Drawing
+from examples.covid3d.audit.halves import Half, Remembered
 from examples.covid3d.common.files import read_arrays, write_arrays
 from examples.covid3d.run.context import Context
 from examples.covid3d.scans.geometry import resample
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.store import stored
-from examples.covid3d.train.lesson import Lesson
 
 _PROBABILITY = "probability.npz"
 
@@ -30,16 +29,16 @@ def place_of(folder: Path, name: str) -> Path:
     return folder / "scans" / name
 
 
-def observe(lesson: Lesson, network: nn.Module, names: Sequence[str], folder: Path) -> None:
-    """Writes the probability of foreground in each of the scans, on the working grid.
+def observe(half: Half, network: nn.Module, folder: Path) -> None:
+    """Writes the probability of foreground in each scan of a half, on the working grid.
 
     Args:
-        lesson: How to draw.
-        network: One that learnt from none of these scans.
-        names: The scans.
+        half: The scans.
+        network: That which learnt from the other half.
         folder: Where to; what an interrupted attempt left there is not drawn again.
     """
-    for name in tqdm(names, desc=f"draw, not {lesson.replicate.teacher}", unit="scan"):
+    lesson = half.lesson
+    for name in tqdm(half.scans, desc=f"draw {half.name}", unit="scan"):
         path = place_of(folder, name) / _PROBABILITY
         if not path.exists():
             probability = lesson.probability(network, stored(lesson.prepared, name))
@@ -63,7 +62,7 @@ class Drawings(Sequence[Drawing]):
         context: The audit's folder, with settings.
         folder: Where the probabilities lie.
         entries: The scans.
-        losses: Mean loss of each scan over the training that saw it, where it was logged.
+        remembered: What the training that saw a scan remembers of it.
     """
 
     def __init__(
@@ -71,10 +70,10 @@ class Drawings(Sequence[Drawing]):
         context: Context,
         folder: Path,
         entries: Sequence[Entry],
-        losses: Mapping[str, float],
+        remembered: Mapping[str, Remembered],
     ) -> None:
         self._context, self._folder = context, folder
-        self._entries, self._losses = entries, losses
+        self._entries, self._remembered = entries, remembered
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -82,7 +81,7 @@ class Drawings(Sequence[Drawing]):
     def some(self, indices: Sequence[int]) -> Drawings:
         """Some of them."""
         entries = [self._entries[i] for i in indices]
-        return Drawings(self._context, self._folder, entries, self._losses)
+        return Drawings(self._context, self._folder, entries, self._remembered)
 
     @overload
     def __getitem__(self, index: int) -> Drawing: ...
@@ -101,5 +100,5 @@ class Drawings(Sequence[Drawing]):
         given = load_mask(scan.mask, scan.image, own, foreground=context.config.foreground_labels)
         working = torch.from_numpy(probability_of(self._folder, entry.name))
         probability = resample(working, place.grid, own, "linear").numpy()
-        loss = self._losses.get(entry.name, math.nan)
-        return Drawing(entry.name, given, probability, own.spacing, loss=loss)
+        of_scan = self._remembered.get(entry.name, Remembered())
+        return Drawing(entry.name, given, probability, own.spacing, of_scan.memory, of_scan.loss)

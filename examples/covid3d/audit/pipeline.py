@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from examples.covid3d.audit import settings
-from examples.covid3d.audit.halves import halves_of, learn, lesson_of, losses_of
+from examples.covid3d.audit.halves import Half, Remembered, both_halves, learn, remembered_in
 from examples.covid3d.audit.judging import assessments_of, judge, judge_trusted
 from examples.covid3d.audit.observing import Drawings, observe
 from examples.covid3d.audit.page import Surroundings, build_page
@@ -55,13 +55,15 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
                 prepare(config, folder, context.prepared)
         entries = read_manifest(context.prepared)
         replicate = divide(entries, config)
-        for half in halves_of(replicate):
-            if not run.is_complete("student", half.teacher):
-                with run.working("student", (half.teacher,)) as folder:
-                    learn(context, half, folder)
+        halves = both_halves(context, replicate, entries)
+        for half in halves:
+            if not run.is_complete("student", half.name):
+                with run.working("student", (half.name,)) as folder:
+                    learn(half, folder)
         if not run.is_complete("evaluate", *_JUDGED):
             with run.working("evaluate", _JUDGED) as folder:
-                _draw(context, replicate, folder)
+                for half, other in zip(halves, reversed(halves), strict=True):
+                    observe(half, load_network(_trained(run, other) / WEIGHTS, device), folder)
                 _judge(context, replicate, entries, folder)
         folder = run.folder("evaluate", *_JUDGED)
         verdict = _verdict(replicate, folder)
@@ -72,23 +74,17 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
     return verdict
 
 
-def _draw(context: Context, replicate: Replicate, folder: Path) -> None:
-    """Each scan by the network that did not learn from it."""
-    names = {*replicate.roles["trusted"], *replicate.roles["unlabelled"]}
-    for half in halves_of(replicate):
-        weights = context.run.folder("student", half.teacher) / WEIGHTS
-        seen = {*half.roles["trusted"], *half.roles["unlabelled"]}
-        lesson = lesson_of(context, half, folder)
-        observe(lesson, load_network(weights, context.device), sorted(names - seen), folder)
+def _trained(run: RunFolder, half: Half) -> Path:
+    return run.folder("student", half.name)
 
 
 def _judge(context: Context, replicate: Replicate, entries: Sequence[Entry], folder: Path) -> None:
     by_name = {entry.name: entry for entry in entries}
-    losses: dict[str, float] = {}
-    for half in halves_of(replicate):
-        losses |= losses_of(context.run.folder("student", half.teacher))
+    remembered: dict[str, Remembered] = {}
+    for half in both_halves(context, replicate, entries):
+        remembered |= remembered_in(_trained(context.run, half))
     drawings = {
-        role: Drawings(context, folder, [by_name[name] for name in names], losses)
+        role: Drawings(context, folder, [by_name[name] for name in names], remembered)
         for role, names in replicate.roles.items()
     }
     judge(replicate.roles["unlabelled"], drawings["unlabelled"], drawings["trusted"], folder)
@@ -107,7 +103,8 @@ def _surroundings(context: Context, replicate: Replicate, entries: Sequence[Entr
     config, run = context.config, context.run
     left_out = context.prepared / REJECTED
     rejected = [(Path(row["where"]).name, row["reason"]) for row in read_csv(left_out)]
-    seconds = sum(run.seconds("student", half.teacher) for half in halves_of(replicate))
+    halves = both_halves(context, replicate, entries)
+    seconds = sum(run.seconds("student", half.name) for half in halves)
     facts = {
         "scans judged": str(len(replicate.roles["unlabelled"])),
         "trusted": str(len(replicate.roles["trusted"])),

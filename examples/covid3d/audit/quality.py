@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,9 @@ class Assessment:
         doubt: A key of :data:`~examples.covid3d.audit.doubt.DOUBTS`; ``"none"`` from a quality of
             a half.
         words: The doubt in words, with numbers.
-        distance: How far from the trusted masks, in their standard deviations.
+        distance: How far from the trusted masks, in their standard deviations: the root of the
+            sum of squares of ``beyond``.
+        beyond: The same for each way in which a mask can be unlike them.
         parts: What was measured.
     """
 
@@ -38,6 +40,7 @@ class Assessment:
     doubt: str
     words: str
     distance: float
+    beyond: Mapping[str, float]
     parts: Parts
 
     def to_row(self) -> dict[str, str | float]:
@@ -100,7 +103,7 @@ def assess(audited: Sequence[Drawing], trusted: Sequence[Drawing]) -> list[Asses
 
 
 def _assess(
-    drawing: Drawing, reference: dict[str, tuple[float, float]], sound: float
+    drawing: Drawing, reference: Mapping[str, tuple[float, float]], sound: float
 ) -> Assessment:
     parts = measure(drawing)
     beyond = {}
@@ -110,14 +113,14 @@ def _assess(
     distance = math.sqrt(sum(value**2 for value in beyond.values()))
     quality = 1 / (1 + math.exp(min(distance - _FAR, 50.0)))
     if quality >= 0.5:
-        return Assessment(drawing.name, quality, "none", DOUBTS["none"], distance, parts)
+        return Assessment(drawing.name, quality, "none", DOUBTS["none"], distance, beyond, parts)
     others = [value for name, value in beyond.items() if name != "smoothness"]
     if beyond["smoothness"] > max(others):
         doubt, words = "smooth", DOUBTS["smooth"]
     else:
         found = explain(drawing, sound)
         doubt, words = found.doubt, found.words
-    return Assessment(drawing.name, quality, doubt, words, distance, parts)
+    return Assessment(drawing.name, quality, doubt, words, distance, beyond, parts)
 
 
 def _reference(feature: _Feature, known: Sequence[Parts]) -> tuple[float, float]:

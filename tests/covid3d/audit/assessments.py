@@ -17,4 +17,4 @@ def assessment(scan: str, quality: float, doubt: str = "none", agreement: float 
         memory=math.nan,
         loss=2.0,
     )
-    return Assessment(scan, quality, doubt, f"{doubt} in words", 1 / quality, parts)
+    return Assessment(scan, quality, doubt, f"{doubt} in words", 1 / quality, {}, parts)
