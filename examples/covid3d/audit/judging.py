@@ -54,13 +54,20 @@ def judge_trusted(names: Sequence[str], trusted: Drawings, folder: Path) -> None
         trusted: Their drawings.
         folder: Where to write.
     """
-    portions = min(_PORTION, len(names)) if len(names) > FEWEST else 1
-    for first in tqdm(range(portions), desc="judge the trusted", unit="portion"):
-        part = range(first, len(names), portions)
-        if all(assessment_of(folder, names[i]) is not None for i in part):
-            continue
-        rest = [i for i in range(len(names)) if i not in part] or part
-        _keep(assess(trusted.some(part), trusted.some(rest)), folder)
+    for part, rest in tqdm(portions_of(len(names)), desc="judge the trusted", unit="portion"):
+        if any(assessment_of(folder, names[i]) is None for i in part):
+            _keep(assess(trusted.some(part), trusted.some(rest)), folder)
+
+
+def portions_of(count: int) -> list[tuple[list[int], list[int]]]:
+    """Numbers up to ``count`` in a few portions, each with the numbers outside it.
+
+    Two are too few for that, and one portion.
+    """
+    every = range(count)
+    portions = min(_PORTION, count) if count > FEWEST else 1
+    parts = [list(every[first::portions]) for first in range(portions)]
+    return [(part, [i for i in every if i not in part] or part) for part in parts]
 
 
 def _keep(assessments: Sequence[Assessment], folder: Path) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from examples.covid3d.audit import settings
+from examples.covid3d.audit.belief import plant, sentences
 from examples.covid3d.audit.halves import Half, Remembered, both_halves, learn, remembered_in
 from examples.covid3d.audit.judging import assessments_of, judge, judge_trusted
 from examples.covid3d.audit.observing import Drawings, observe
@@ -89,6 +91,7 @@ def _judge(context: Context, replicate: Replicate, entries: Sequence[Entry], fol
     }
     judge(replicate.roles["unlabelled"], drawings["unlabelled"], drawings["trusted"], folder)
     judge_trusted(replicate.roles["trusted"], drawings["trusted"], folder)
+    plant(drawings["trusted"], folder)
 
 
 def _verdict(replicate: Replicate, folder: Path) -> Verdict:
@@ -96,7 +99,8 @@ def _verdict(replicate: Replicate, folder: Path) -> Verdict:
         worst_first(assessments_of(folder, replicate.roles[role]))
         for role in ("unlabelled", "trusted")
     )
-    return Verdict(judged, trusted)
+    verdict = Verdict(judged, trusted)
+    return replace(verdict, belief=sentences(verdict, folder))
 
 
 def _surroundings(context: Context, replicate: Replicate, entries: Sequence[Entry]) -> Surroundings:
