@@ -54,8 +54,42 @@ def both_halves(
         context.prepared,
         {entry.name: entry.source for entry in entries},
     )
-    first, second = halves_of(lesson)
+    dealt = _by_patient(replicate, entries)
+    if dealt is None:
+        first, second = halves_of(lesson)
+    else:
+        first, second = (
+            replace(lesson, replicate=replace(replicate, roles={**replicate.roles, **own}))
+            for own in dealt
+        )
     return Half("half-1", first), Half("half-2", second)
+
+
+def _by_patient(
+    replicate: Replicate, entries: Sequence[Entry]
+) -> list[dict[str, tuple[str, ...]]] | None:
+    """Names of each half, by role; no patient is in both.
+
+    A network that has seen another scan of a patient is not as strange to that patient's masks as
+    it is to others.
+
+    Returns:
+        None where so few patients leave a half without a trusted or an audited scan.
+    """
+    patient = {entry.name: entry.patient for entry in entries}
+    side: dict[str, int] = {}
+    dealt: list[dict[str, tuple[str, ...]]] = [{}, {}]
+    for role in ("trusted", "unlabelled"):
+        names: tuple[list[str], list[str]] = ([], [])
+        ordered = sorted(replicate.roles[role], key=lambda name: patient[name] not in side)
+        for name in ordered:
+            fewer = int(len(names[0]) > len(names[1]))
+            names[side.setdefault(patient[name], fewer)].append(name)
+        if not all(names):
+            return None
+        for own, found in zip(dealt, names, strict=True):
+            own[role] = tuple(sorted(found))
+    return dealt
 
 
 def learn(half: Half, folder: Path) -> None:

@@ -56,6 +56,7 @@ ul { margin: .4rem 0; padding-left: 1.3rem; } li { overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --soft: #333; --line: #bbb; --paper: #fff; --raised: #fff;
   --bad: #9b1c10; --good: #0b5d56; --note: #fff; }
   body { max-width: none; padding: 0; font-size: 11pt; } .tools, .screen { display: none; }
+  li img { max-height: 5cm; width: auto; }
   ol.scans > li, figure { break-inside: avoid; } h2 { break-after: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

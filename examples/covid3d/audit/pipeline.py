@@ -51,12 +51,15 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
     context = Context(RunFolder(out, config), device)
     run = context.run
     with locked(out):
-        settings.keep(out, config)
+        if settings.kept(out) is None:
+            settings.keep(out, config)
         if not run.is_complete("prepare"):
             with run.working("prepare") as folder:
                 prepare(config, folder, context.prepared)
         entries = read_manifest(context.prepared)
         replicate = divide(entries, config)
+        # Settings that cannot be used must not replace those of an earlier audit.
+        settings.keep(out, config)
         halves = both_halves(context, replicate, entries)
         for half in halves:
             if not run.is_complete("student", half.name):

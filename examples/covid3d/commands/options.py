@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import torch
 
+from examples.covid3d.audit.settings import SETTINGS
 from examples.covid3d.common.config import (
     Amp,
     Config,
@@ -156,6 +157,7 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
         if name in given:
             given[name] = str(Path(given[name]).resolve())
     preset = arguments.preset
+    _refuse_audit(arguments.out)
     fallback = preset or ("small" if "data" in given else "demo")
     out: Path = arguments.out or Path("runs") / fallback
     if preset is None and (out / CONFIG).is_file():
@@ -186,6 +188,13 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
             "add --data PATH, or take --preset demo, which draws phantoms",
         )
     return out, config
+
+
+def _refuse_audit(out: Path | None) -> None:
+    if out is not None and (out / SETTINGS).exists():
+        raise problem(
+            out, "the folder of an audit", "a folder for the run alone", "choose another --out"
+        )
 
 
 def kept_settings(out: Path) -> Config:

@@ -7,7 +7,7 @@ import torch
 
 from examples.covid3d.audit import judging, observing, pipeline
 from examples.covid3d.audit.pipeline import PAGE, TABLE, audit
-from examples.covid3d.audit.settings import DEFAULTS
+from examples.covid3d.audit.settings import DEFAULTS, kept
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.train import training
@@ -133,9 +133,14 @@ def test_a_csv_with_roles_hostile_names_and_scans_without_masks(tmp_path):
     assert "=1+1" in page.text
 
 
-def test_a_trusted_scan_that_is_rejected_stops_before_training(tmp_path):
+def test_a_trusted_scan_that_is_rejected_stops_before_training(tmp_path, monkeypatch):
     folder = nnunet(tmp_path / "set", 5)
     (folder / "labelsTr" / "case01.nii.gz").write_bytes(b"broken")
-    named = settings(folder, trusted=0, trusted_scans=("case01", "case02"))
+    monkeypatch.setattr(pipeline, "learn", lambda *_: 1 / 0)
+    before = settings(folder, trusted=0, trusted_scans=("case03", "case02"))
+    with pytest.raises(ZeroDivisionError):
+        audit(tmp_path / "out", before, CPU, 0)
+    named = dataclasses.replace(before, trusted_scans=("case01", "case02"))
     with pytest.raises(UserError, match="case01 could not be used"):
         audit(tmp_path / "out", named, CPU, 0)
+    assert kept(tmp_path / "out") == before

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from examples.covid3d.audit import pipeline
-from examples.covid3d.audit.settings import keep, kept
+from examples.covid3d.audit.settings import DEFAULTS, keep, kept
 from examples.covid3d.commands import audit as command
 from examples.covid3d.commands.cli import main
 from tests.covid3d.running import hide_masks, nnunet
@@ -108,6 +108,12 @@ def test_the_folder_of_a_run_and_one_within_the_data_are_refused(data, tmp_path,
     assert "the folder of a run" in capsys.readouterr().err
     assert run("--data", data, "--out", data / "out", "--trusted", 2) == 2
     assert "lies in the data" in capsys.readouterr().err
+
+
+def test_a_run_does_not_begin_in_the_folder_of_an_audit(data, tmp_path, capsys):
+    keep(tmp_path, DEFAULTS)
+    assert main(["run", "--data", str(data), "--out", str(tmp_path)]) == 2
+    assert "the folder of an audit" in capsys.readouterr().err
 
 
 def test_ctrl_c_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
