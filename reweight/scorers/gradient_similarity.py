@@ -325,12 +325,17 @@ class GradientSimilarity(Scorer):
 
     def _check_unrolled(self, context: ScoringContext, names: list[str], scores: Tensor) -> None:
         """Refuse scores that lose a part of the model: of one plain step, they must add up."""
+
+
+        def plain() -> Tensor:
+            return _unrolled(context, names, SGD(), 1)[0]
+
         if not isinstance(self.lookahead, SGD) or self.inner_steps > 1:
-            scores, _ = _unrolled(context, names, SGD(), 1)
+            scores = plain()
         else:
             scores = scores / self.lookahead.lr
         direction = context.trusted_gradient(names)
-        if direction and not context.derivatives.adds_up(direction, scores):
+        if direction and not context.derivatives.adds_up(direction, scores, plain):
             raise does_not_add_up("unrolled")
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:
