@@ -12,7 +12,7 @@ from reweight._derivative.compiled import TOLERANCES
 from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.layer_products import NotByLayers, proof
 from reweight._derivative.second_look import adds_up_in_full, once_more
-from reweight._derivative.ways import PRICES, WAYS, Method, why
+from reweight._derivative.ways import PRICES, WAYS, Method, missing_derivatives_named, why
 from reweight._dtypes import narrowest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.scoring_pass import (
@@ -67,7 +67,8 @@ class Derivatives:
             return self._cheapest(direction)
         if method == "layer_products":
             return self._by_layers(direction)
-        derivative = self._proven(method, direction)
+        with missing_derivatives_named(method):
+            derivative = self._proven(method, direction)
         if derivative is None:
             raise does_not_add_up(method)
         return derivative

@@ -38,6 +38,7 @@ def check_labels(
     if own.shape != derivative.shape:
         given = (found.labels >= 0).flatten(start_dim=1)
         own = own.flatten(start_dim=1).sum(dim=1) / given.sum(dim=1).clamp(min=1)
+    how_far = ""
     if own.shape == derivative.shape:
         apart = (own - derivative.to(own)).abs()
         if counted is not None:
@@ -46,10 +47,14 @@ def check_labels(
         reach = values.abs().max() + derivative.abs().max()
         if not bool(apart.max() > allowed * reach):
             return
+        how_far = (
+            f" Their derivatives are apart by {float(apart.max() / reach):.1e} of the largest; "
+            f"{float(allowed):.0e} is rounding."
+        )
     raise NoLabelScores(
         "the losses are not a function of the model's output and the target alone, sample by "
         "sample, or not the one expected: with forward=, the plain cross-entropy of the logits and "
-        "labels returned, averaged over those of a sample."
+        f"labels returned, averaged over those of a sample.{how_far}"
     )
 
 
