@@ -14,8 +14,8 @@ from tests.helpers import expected_similarity, reweighter
 from tests.problems import PROBLEMS
 
 CUDNN = (
-    "the derivative for '_cudnn_rnn_backward' is not implemented. Double backwards is not supported "
-    "for CuDNN RNNs due to limitations in the CuDNN API."
+    "the derivative for '_cudnn_rnn_backward' is not implemented. Double backwards is not "
+    "supported for CuDNN RNNs due to limitations in the CuDNN API."
 )
 
 
@@ -49,7 +49,7 @@ def test_of_a_recurrent_layer_by_cudnn_it_says_how_to_do_without():
 
 def test_other_errors_are_left_alone():
     with (
-        pytest.raises(NotImplementedError, match="^of the user's own$"),
+        pytest.raises(NotImplementedError, match=r"^of the user's own$"),
         missing_derivatives_named("double_backward"),
     ):
         raise NotImplementedError("of the user's own")

@@ -142,25 +142,41 @@ def test_float16_neither_overflows_nor_vanishes(scale):
     assert (found - right).norm() < 0.1 * right.norm()
 
 
-def test_the_default_scorer_a_trusted_term_and_every_label():
-    for dtype in HALVES:
-        model, noisy, trusted, weigh = setting(
-            "conv",
-            scorer=GradientSimilarity() / LastLayerGradient(),
-            trusted_coefficient=1.0,
-            label_scores=True,
-            precision="training",
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_default_scorer_a_trusted_term_and_every_label(dtype):
+    model, noisy, trusted, weigh = setting(
+        "conv",
+        scorer=GradientSimilarity() / LastLayerGradient(),
+        trusted_coefficient=1.0,
+        label_scores=True,
+        precision="training",
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    for _ in range(11):
+        with autocast(dtype=dtype):
+            step = weigh(noisy, trusted)
+        assert step.label_scores is not None
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+    assert torch.isfinite(step.loss)
+    assert "autocast of the training pass" in weigh.explain()
+
+
+@pytest.mark.parametrize("method", ["forward", "double_backward"])
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_label_given_has_the_score_of_the_sample(name, dtype, method):
+    _, noisy, trusted, weigh = setting(
+        name, scorer=GradientSimilarity(method), label_scores=True, precision="training"
+    )
+    for call in (weigh, weigh, weigh.score):
+        with autocast(dtype=dtype):
+            step = call(noisy, trusted)
+        own = step.label_scores.gather(1, noisy[1][:, None]).squeeze(1)
+        torch.testing.assert_close(
+            own, step.scores["gradient_similarity"], rtol=1e-3, atol=1e-3 * float(own.abs().max())
         )
-        optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        for _ in range(11):
-            with autocast(dtype=dtype):
-                step = weigh(noisy, trusted)
-            assert step.label_scores is not None
-            optimizer.zero_grad()
-            step.loss.backward()
-            optimizer.step()
-        assert torch.isfinite(step.loss)
-        assert "autocast of the training pass" in weigh.explain()
 
 
 def test_autocast_that_is_entered_inside_the_model_counts_as_well():

@@ -6,18 +6,18 @@ an operator that does it by hand.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from reweight import GradientSimilarity, MetaReweighter
 from reweight._derivative import identity
-from reweight._isolation.short_products import products_in_full, short_products
 from tests.comparing import assert_same
 from tests.derivative.test_no_fallback_on_trust import Buffer, Net, cross_entropy, data
 from tests.isolation.reference import similarity_on_copies
@@ -152,26 +152,16 @@ def test_where_a_second_look_does_not_go_the_first_one_counts(error):
 SETTINGS = {
     "nothing": "pass",
     "legacy": "torch.set_float32_matmul_precision('medium')",
-    "matrices": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
-    "everything": "torch.backends.fp32_precision = 'tf32'",
-    "mkldnn": "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
-    "none of cuDNN": "torch.backends.cudnn.enabled = False",
+    "matrices": "b.cuda.matmul.fp32_precision = 'tf32'",
+    "everything": "b.fp32_precision = 'tf32'",
+    "mkldnn": "b.mkldnn.matmul.fp32_precision = 'bf16'",
+    "none of cuDNN": "b.cudnn.enabled = False",
 }
-
-
-@pytest.mark.skipif(
-    not hasattr(torch.backends, "fp32_precision"), reason="PyTorch 2.9 has them first"
-)
-@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-def test_products_are_in_full_for_as_long_as_asked_and_the_settings_are_put_back(
-    setting, monkeypatch
-):
-    """In an interpreter of its own: what has been set once cannot be unset."""
-    program = f"""
-import sys, torch
-sys.path[:0] = {sys.path!r}
+PROGRAM = """
+import os, torch
 from reweight._isolation.short_products import products_in_full, short_products
 b = torch.backends
+
 def state():
     try:
         legacy = torch.get_float32_matmul_precision()
@@ -179,18 +169,30 @@ def state():
         legacy = "mixed"
     places = b.cuda.matmul, b.cudnn.conv, b.cudnn.rnn, b.mkldnn.matmul, b.mkldnn.conv, b
     return [legacy, b.cudnn.enabled] + [place.fp32_precision for place in places]
-{setting}
-before = state()
-with products_in_full():
-    assert not short_products(["cuda", "cpu"]), state()
-assert state() == before, (state(), before)
-b.fp32_precision = "ieee"
-if {setting!r} == "pass":
-    assert b.cudnn.conv.fp32_precision == "ieee", "it no longer follows"
-"""
-    import subprocess
 
+def check(setting):
+    exec(setting)
+    before = state()
+    with products_in_full():
+        assert not short_products(["cuda", "cpu"]), (setting, state())
+    assert state() == before, (setting, state(), before)
+    b.fp32_precision = "ieee"
+    assert b.cudnn.conv.fp32_precision == "ieee", (setting, "it no longer follows")
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends, "fp32_precision"), reason="PyTorch 2.9 has them first"
+)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="every setting has a process of its own")
+def test_products_are_in_full_for_as_long_as_asked_and_the_settings_are_put_back():
+    """What has been set once cannot be unset."""
+    lines = [PROGRAM]
+    for setting in SETTINGS.values():
+        lines += ["child = os.fork()", f"if not child: check({setting!r}); os._exit(0)"]
+        lines += [f"assert not os.waitpid(child, 0)[1], {setting!r}"]
+    order = "\n".join(lines)
     found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", order], capture_output=True, text=True, check=False
     )
     assert not found.returncode, found.stderr
