@@ -159,11 +159,16 @@ def add_up(parts: Tensor, value: float, reach: float, tolerated: tuple[float, fl
     return abs(float(parts.sum()) - value) <= apart + rounding * reach
 
 
-def tolerance(direction: Mapping[str, Tensor]) -> tuple[float, float]:
-    """Return how far two sides may be apart, and how much of the lengths rounding may take."""
+def tolerance(direction: Mapping[str, Tensor], *, convolutions: bool = True) -> tuple[float, float]:
+    """Return how far two sides may be apart, and how much of the lengths rounding may take.
+
+    Args:
+        direction: v by parameter name.
+        convolutions: Whether there may be any between parameters and losses.
+    """
     itemsize = narrowest(direction.values())
     devices = {v.device.type for v in direction.values()}
-    if itemsize == 4 and short_products(devices):
+    if itemsize == 4 and short_products(devices, convolutions=convolutions):
         return _SHORT_PRODUCTS
     return _TOLERANCES[itemsize]
 

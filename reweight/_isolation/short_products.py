@@ -11,15 +11,16 @@ import torch
 _SHORT = ("tf32", "bf16")
 
 
-def short_products(devices: Iterable[str]) -> bool:
+def short_products(devices: Iterable[str], *, convolutions: bool = True) -> bool:
     """Whether products on one of these kinds of device may be TF32's or bfloat16's.
 
     PyTorch 2.9 has a setting an operator, and then refuses to read the flags that it had before.
 
     Args:
         devices: Such as ``"cuda"``.
+        convolutions: Whether there are any, or recurrent layers: there cuDNN may be at work.
     """
-    return any(_matrices(device) or _cudnn(device) for device in devices)
+    return any(_matrices(device) or (convolutions and _cudnn(device)) for device in devices)
 
 
 @contextmanager

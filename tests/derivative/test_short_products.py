@@ -26,7 +26,7 @@ from tests.problems import float64
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(identity, "short_products", lambda _: torch.backends.cudnn.enabled)
+    monkeypatch.setattr(identity, "short_products", lambda _, **__: torch.backends.cudnn.enabled)
     before = torch.backends.cudnn.enabled
     yield
     assert torch.backends.cudnn.enabled == before
