@@ -46,7 +46,7 @@ def missing_derivatives_named(method: str) -> Iterator[None]:
         if not any(pattern.search(str(error)) for pattern in _NAMED):
             raise
         reason = why(error, method)
-        hint = f" {_WITHOUT_CUDNN}" if "_cudnn_rnn" in reason and method != "forward" else ""
+        hint = f" {_WITHOUT_CUDNN}" if "cudnn_rnn" in reason and method != "forward" else ""
         raise NotImplementedError(
             f'method="{method}" does not go here: {reason}. Use method="auto", which takes a way '
             f"that goes.{hint}"
