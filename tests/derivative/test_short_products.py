@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reweight import GradientSimilarity, MetaReweighter
 from reweight._derivative import identity
 from tests.comparing import assert_same
-from tests.derivative.test_no_fallback_on_trust import Buffer, Net, cross_entropy, data
+from tests.derivative.test_no_fallback_on_trust import Buffer, Kept, Net, cross_entropy, data
 from tests.isolation.reference import similarity_on_copies
 from tests.problems import float64
 
@@ -147,6 +147,35 @@ def test_where_a_second_look_does_not_go_the_first_one_counts(error):
     with pytest.warns(UserWarning, match="double_backward"):
         step = weigh.score(noisy, trusted)
     assert_same(step.scores["gradient_similarity"], expected, 3e-2)
+
+
+@pytest.mark.filterwarnings("ignore:GradientSimilarity")
+@pytest.mark.parametrize(("kind", "way"), [(Kept, "double_backward"), (Buffer, "per_sample")])
+def test_behind_convolutions_that_may_be_tf32(kind, way):
+    """On a GPU as it is; on a CPU nothing is rounded, and the same is found."""
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(3, 32, 3), nn.Tanh(), nn.Conv2d(32, 32, 3), nn.AvgPool2d(4)]
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Sequential(*convolutions, nn.Flatten()), nn.Linear(288, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.body(x)
+            return self.head(h + 0.5 * kind.apply(h))
+
+    model = Model().double()
+    noisy, trusted = (
+        (torch.randn(n, 3, 16, 16, dtype=torch.float64), torch.randint(3, (n,))) for n in (5, 4)
+    )
+    expected = similarity_on_copies(model, cross_entropy, noisy, trusted)
+    noisy, trusted = ((x.float(), y) for x, y in (noisy, trusted))
+    weigh = MetaReweighter(model.float(), forward=cross_entropy, scorer=GradientSimilarity())
+    for _ in range(3):
+        step = weigh.score(noisy, trusted)
+        assert_same(step.scores["gradient_similarity"], expected, 1e-2)
+    assert weigh.state_dict()["objective"]["way"] == way
 
 
 SETTINGS = {
