@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from reweight._isolation.default_device import counted_on_the_cpu
 from reweight._warnings import warn
 from reweight.errors import NonFiniteError
 from reweight.integrations._sklearn.batches import ShuffledBatches
@@ -134,7 +134,7 @@ class Training:
                 raise
             step.loss.backward()  # type: ignore[no-untyped-call]
             if step.kept:
-                with _counted_on_the_cpu():
+                with counted_on_the_cpu():
                     self.optimizer.step()
             losses.append(step.losses.nanmean())
             if step.trusted_loss is not None:
@@ -148,11 +148,3 @@ class Training:
         self.history.append(found)
         numbers = [f"{key.replace('_', ' ')} {found[key]:.4f}" for key in found if "loss" in key]
         say("  ".join([name, *numbers, f"{found['seconds']:.1f} s"]))
-
-
-def _counted_on_the_cpu() -> AbstractContextManager[Any]:
-    """Have optimisers keep their count of steps there, which releases up to 2.11 make by default.
-
-    On whatever device the default is, that is, be it one on which nothing can be computed.
-    """
-    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
