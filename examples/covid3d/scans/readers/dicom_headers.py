@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.covid3d.common.errors import problem
+from examples.covid3d.common.faults import passing_fault, read_through
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -87,7 +88,9 @@ def looks_like_dicom(path: Path) -> bool:
             return False
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
-    except OSError:
+    except OSError as error:
+        if passing_fault(error) is not None:
+            raise
         return False
 
 
@@ -132,6 +135,15 @@ def _read_slice(path: Path) -> Slice:
     )
 
 
+def _read_again(path: Path) -> Slice:
+    """Reads a header, a second time if need be: ITK does not say that a disk did not answer."""
+    try:
+        return _read_slice(path)
+    except RuntimeError:
+        read_through([path])
+        return _read_slice(path)
+
+
 @keeping_locale()
 def list_series(
     files: Iterable[Path],
@@ -152,7 +164,7 @@ def list_series(
     simpleitk()
     for path in files:
         try:
-            header = _read_slice(path)
+            header = _read_again(path)
         except (RuntimeError, ValueError) as error:
             unreadable.append((path, f"no readable DICOM image ({reason_of(error)})"))
             continue
