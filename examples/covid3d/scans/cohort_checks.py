@@ -58,7 +58,8 @@ def check_sample(scans: Sequence[Scan], config: Config) -> None:
 
 
 def _check_ct(scans: Sequence[Scan]) -> None:
-    odd, seen = [], 0
+    odd: list[str] = []
+    seen = 0
     for scan in tqdm(scans, desc="look at", unit="scan", leave=False):
         if 2 * (seen - len(odd)) >= len(scans):
             # Whatever the others are, most are not odd.

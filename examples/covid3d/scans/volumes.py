@@ -49,7 +49,8 @@ def voxels_checksum(volume: NDArray[np.float32]) -> str:
     scans, with the noise of a scanner in them, do not.
     """
     # Adding zero makes one of the two zeros.
-    digest = hashlib.sha256(np.sort(volume, axis=None) + np.float32(0))
+    values: NDArray[np.float32] = np.sort(volume, axis=None) + np.float32(0)
+    digest = hashlib.sha256(values.data)
     digest.update(str(sorted(volume.shape)).encode())
     return digest.hexdigest()
 
