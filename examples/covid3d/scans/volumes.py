@@ -70,3 +70,10 @@ def checksum_of(volume: NDArray[np.float32], grid: Grid) -> str:
     # Adding zero makes one of the two zeros.
     digest.update((np.round(grid.affine, 2) + 0.0).tobytes())
     return digest.hexdigest()
+
+
+def checksum_of_mask(mask: NDArray[np.uint8]) -> str:
+    """SHA-256 of a mask of zeros and ones as hexadecimal digits: of which voxels are foreground."""
+    digest = hashlib.sha256(str(mask.shape).encode())
+    digest.update(np.packbits(mask).data)
+    return digest.hexdigest()

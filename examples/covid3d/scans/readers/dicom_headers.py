@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.covid3d.common.errors import problem
+from examples.covid3d.common.faults import passing_fault, read_through
 from examples.covid3d.scans.readers.dicom_frames import read_frames
 from examples.covid3d.scans.readers.dicom_text import decode
 
@@ -94,7 +95,9 @@ def looks_like_dicom(path: Path) -> bool:
             return False
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
-    except OSError:
+    except OSError as error:
+        if passing_fault(error) is not None:
+            raise
         return False
 
 
@@ -154,6 +157,15 @@ def _read_slices(path: Path) -> list[Slice]:
     ]
 
 
+def _read_again(path: Path) -> list[Slice]:
+    """Reads a header, a second time if need be: ITK does not say that a disk did not answer."""
+    try:
+        return _read_slices(path)
+    except RuntimeError:
+        read_through([path])
+        return _read_slices(path)
+
+
 @keeping_locale()
 def list_series(
     files: Iterable[Path],
@@ -174,7 +186,7 @@ def list_series(
     simpleitk()
     for path in files:
         try:
-            slices = _read_slices(path)
+            slices = _read_again(path)
         except (RuntimeError, ValueError) as error:
             unreadable.append((path, f"no readable DICOM image ({reason_of(error)})"))
             continue
