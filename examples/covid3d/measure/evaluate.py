@@ -53,7 +53,7 @@ def measure(
     grid = stored(context.prepared, entry.name).own_grid
     if scan.mask is None:
         raise ValueError(f"test scan {entry.name} has no mask")
-    true = load_mask(scan.mask, scan.image, grid, foreground=context.config.foreground_labels)
+    true = load_mask(scan.mask, scan.image, grid, context.config.foreground_labels, scan.labels)
     score = compare(predicted, true, grid.spacing, context.config.nsd_tolerance)
     voxel_ml = abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1000
     return {
