@@ -10,6 +10,8 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.scans.readers.scan import Scan
 
 _CHUNK = 2**22
+# Of what preparation makes of a file, and finds in it; under another, all is made anew.
+_VERSION = 2
 
 
 def files_of_scan(scan: Scan) -> list[Path]:
@@ -52,10 +54,12 @@ def digest_of(scan: Scan) -> str:
 def settings_of_scan(scan: Scan, config: Config) -> dict[str, Any]:
     """The settings that a prepared scan depends on, beside its files."""
     return {
+        "version": _VERSION,
         "series": scan.series or "",
         "has_mask": scan.mask is not None,
         "spacing": list(config.spacing),
         "intensity": config.intensity,
         "window": list(config.window),
         "foreground": list(config.foreground_labels),
+        "labels": list(scan.labels),
     }

@@ -26,7 +26,7 @@ AFFINES = {
     "anisotropic": np.diag([1.3, 2.2, 4.0, 1.0]),
     "flipped": np.array([[-2.0, 0, 0, 50], [0, -2.0, 0, 60], [0, 0, 3.0, -9], [0, 0, 0, 1]]),
     "turned": TURN,
-    "oblique": TURN @ nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.2, 0.1, 0.05)),
+    "oblique": nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.2, 0.1, 0.05)) @ TURN,
 }
 
 

@@ -71,7 +71,7 @@ def _shown(volume: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
 def _marked(source: Scan, grid: Grid, config: Config) -> NDArray[np.uint8]:
     if source.mask is None:
         raise ValueError(f"test scan {source.name} has no mask")
-    return load_mask(source.mask, source.image, grid, foreground=config.foreground_labels)
+    return load_mask(source.mask, source.image, grid, config.foreground_labels, source.labels)
 
 
 def _chosen(sources: Sequence[Scan], config: Config) -> list[Scan]:
