@@ -12,6 +12,8 @@ from examples.covid3d.common.errors import problem
 STAGES = ("prepare", "teacher", "pseudo-label", "student", "evaluate", "report")
 """The stages, in order; each needs all the ones before it."""
 
+KINDS = ("benchmark", "challenge", "csv", "hospital", "nnunet")
+"""Layouts of datasets; each has a reader in ``scans/readers/``."""
 
 Start = Literal["scratch", "teacher"]
 """Where students start: the initial state the teacher started from, or the teacher's weights."""

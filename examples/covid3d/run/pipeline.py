@@ -20,11 +20,11 @@ from examples.covid3d.run.lock import locked
 from examples.covid3d.run.other_teacher import teachers_in
 from examples.covid3d.run.parallel import in_parallel
 from examples.covid3d.run.run_folder import RunFolder
+from examples.covid3d.run.settings_file import CONFIG
 from examples.covid3d.run.stages import label_unlabelled, train_student, train_teacher
 from examples.covid3d.scans.prepare import prepare
 from examples.covid3d.scans.sources import read_sources
 
-CONFIG = "config.json"
 _log = logging.getLogger("examples.covid3d")
 
 Unit = tuple[str, ...]

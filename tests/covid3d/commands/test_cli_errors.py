@@ -74,6 +74,40 @@ def test_arguments_that_do_not_parse(capsys, arguments):
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--out", ""],
+        ["run", "--data", ""],
+        ["run", "--data", "x", "--unlabelled", " "],
+        ["run", "--benchmark", ""],
+        ["run", "--teacher-from", ""],
+        ["predict", "", "--method", "rgs"],
+        ["predict", "x.nii", "--method", "rgs", "--masks", ""],
+        ["export-nnunet", ""],
+        ["import-nnunet", ""],
+    ],
+)
+def test_an_empty_path_is_not_taken_for_the_current_folder(
+    tmp_path, capsys, monkeypatch, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "an empty path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_option_gets_two_lines_and_not_all_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--sede", "1"])
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 2
+    assert "--help" in said
+
+
 def test_an_unknown_method_lists_those_there_are(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--methods", "magic"])
