@@ -24,6 +24,8 @@ _RANGES = {
     "scaling": (0.0, 0.9),
     "jitter": (0.0, 1.0),
 }
+PLAUSIBLE_SPACING = (0.01, 50.0)
+"""Voxel sizes, mm: of micro-CT, and more than of any scanner of bodies."""
 _LENGTHS = {"patch": 3, "spacing": 3, "window": 2, "shares": 4, "phantoms": 4}
 # Seeds enter generators of 64 bits, multiplied.
 _LARGEST_SEED = 2**31
@@ -40,6 +42,7 @@ def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
         UserError: For the first that cannot work.
     """
     _check_finite(config)
+    _check_spacing(config)
     _check_network(config)
     _check_numbers(config)
     for name, words in choices.items():
@@ -62,6 +65,17 @@ def _check_finite(config: Config) -> None:
             raise problem(
                 _option(name), f"{getattr(config, name)}", f"{length} numbers", "give as many"
             )
+
+
+def _check_spacing(config: Config) -> None:
+    low, high = PLAUSIBLE_SPACING
+    if not low <= min(config.spacing) <= max(config.spacing) <= high:
+        raise problem(
+            "--spacing",
+            " ".join(f"{mm:g}" for mm in config.spacing),
+            f"voxel sizes from {low:g} to {high:g} mm",
+            "pass for instance --spacing 1.6 1.6 3.2",
+        )
 
 
 def _check_network(config: Config) -> None:

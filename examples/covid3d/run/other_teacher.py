@@ -80,12 +80,12 @@ def check_teacher(
     other = dataclasses.replace(other, seeds=tuple(sorted(seeds)))
     taught = {name for one in plan(theirs, other) for name in one.roles["teacher"]}
     patients = {entry.patient for entry in theirs if entry.name in taught}
-    voxels = {entry.sha256 for entry in theirs if entry.name in taught}
+    voxels = {entry.voxels_sha256 for entry in theirs if entry.name in taught}
     tested = {name for one in replicates for name in one.roles["test"]}
     both = sorted(
         entry.name
         for entry in entries
-        if entry.name in tested and (entry.patient in patients or entry.sha256 in voxels)
+        if entry.name in tested and (entry.patient in patients or entry.voxels_sha256 in voxels)
     )
     if both:
         raise problem(

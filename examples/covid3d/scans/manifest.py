@@ -27,6 +27,7 @@ class Entry:
         mask: The file of its mask; empty if it has none.
         series: The series' UID where ``image`` is a DICOM folder; else empty.
         sha256: Checksum of its voxels and their positions.
+        voxels_sha256: Checksum of its values alone, by which copies are found.
         shape: Voxels of the file along each axis.
         spacing: Voxel size of the file, mm.
         low: Lowest intensity of the file, HU for CT.
@@ -44,6 +45,7 @@ class Entry:
     mask: str
     series: str
     sha256: str
+    voxels_sha256: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     low: float
@@ -93,7 +95,8 @@ class Entry:
 
 
 _TEXT = (
-    "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256", "scale",
+    "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256",
+    "voxels_sha256", "scale",
 )  # fmt: skip
 
 

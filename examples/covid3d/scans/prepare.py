@@ -17,17 +17,21 @@ from tqdm import tqdm
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import link_tree, read_json, write_csv
+from examples.covid3d.scans.cohort_checks import check_foreground, check_sample, sample
 from examples.covid3d.scans.geometry import Grid, resample, with_spacing
+from examples.covid3d.scans.grid_rules import working_fault
 from examples.covid3d.scans.intensity import normalise
 from examples.covid3d.scans.manifest import REJECTED, Entry, write_manifest
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 from examples.covid3d.scans.sources import find_scans
 from examples.covid3d.scans.store import RECORD, folder_of, write_scan
-from examples.covid3d.scans.volumes import checksum_of, load_scan
+from examples.covid3d.scans.volumes import checksum_of, grid_of, load_scan, voxels_checksum
 
 # A scan in work takes several copies of some hundred megabytes.
 _MOST_THREADS = 4
+# Of what is written of a scan; another makes all anew.
+_VERSION = 2
 
 
 def prepare_image(
@@ -41,11 +45,15 @@ def prepare_image(
 
     Returns:
         The image on the working grid (X, Y, Z); ``grid``, which is that, and ``own_grid``; and
-        what was found in the file: its shape, spacing, checksum, ``low``, ``high`` and ``scale``.
+        what was found in the file: its shape, spacing, checksums, ``low``, ``high`` and ``scale``.
 
     Raises:
-        UserError: If the file is unusable (see :func:`load_scan`, :func:`normalise`).
+        UserError: If the file is unusable (see :func:`load_scan`, :func:`normalise`), or the
+            working grid would be (see :func:`working_fault`).
     """
+    fault = working_fault(grid_of(scan), config.spacing)
+    if fault is not None:
+        raise fault.error(scan.image)
     volume, own_grid = load_scan(scan)
     unit, scale = normalise(volume, config.intensity, config.window, scan.image)
     grid = with_spacing(own_grid, config.spacing)
@@ -54,7 +62,7 @@ def prepare_image(
         # Interpolation's rounding may leave the range by a hair.
         image = image.clamp(0, 1)
     found: dict[str, Any] = {"shape": own_grid.shape, "spacing": own_grid.spacing}
-    found |= {"sha256": checksum_of(volume, own_grid)}
+    found |= {"sha256": checksum_of(volume, own_grid), "voxels_sha256": voxels_checksum(volume)}
     found |= {"scale": scale, "low": float(volume.min()), "high": float(volume.max())}
     return image.numpy(), {"grid": grid, "own_grid": own_grid}, found
 
@@ -63,12 +71,20 @@ def prepare_mask(scan: Scan, grids: dict[str, Grid], config: Config) -> NDArray[
     """Loads a scan's mask and brings it to the working grid, by nearest neighbour.
 
     Raises:
-        UserError: If the mask is unusable or not on its scan's grid (see :func:`load_mask`).
+        UserError: If the mask is unusable, not on its scan's grid (see :func:`load_mask`), or
+            covers all of the scan.
     """
     own, grid = grids["own_grid"], grids["grid"]
     if scan.mask is None:
         raise ValueError(f"{scan.name} has no mask")
     mask = load_mask(scan.mask, scan.image, own, foreground=config.foreground_labels)
+    if mask.all():
+        raise problem(
+            scan.mask,
+            "a mask that covers the whole scan",
+            "background, labelled 0, around what is drawn",
+            "draw it anew, or give other --foreground-labels",
+        )
     labels = torch.from_numpy(mask).float()
     return resample(labels, own, grid, "nearest").numpy().astype(np.uint8)
 
@@ -86,9 +102,11 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
             by the settings and by their files' sizes and times, are linked.
 
     Raises:
-        UserError: If no scan is usable.
+        UserError: If no scan is usable, or the settings fit none or few of them.
     """
     found, rejected = find_scans(config, folder)
+    if not (folder / "scans").exists():
+        check_sample(sample([located(scan, folder) for _, scan in found]), config)
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     entries: list[Entry] = []
     bar = tqdm(total=len(found), desc="prepare", unit="scan")
@@ -108,6 +126,7 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    check_foreground(entries, config)
     kept, copies = _without_copies(entries)
     rejected += copies
     if not kept:
@@ -123,22 +142,24 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
     write_manifest(folder, kept)
 
 
+def located(scan: Scan, folder: Path) -> Scan:
+    """The scan with paths that begin in ``folder`` where they are relative, as phantoms' are."""
+    mask = folder / scan.mask if scan.mask is not None else None
+    return dataclasses.replace(scan, image=folder / scan.image, mask=mask)
+
+
 def _prepare_one(
     dataset: str, scan: Scan, config: Config, folder: Path, previous: Path
 ) -> Entry | Rejected:
-    located = dataclasses.replace(
-        scan,
-        image=folder / scan.image,
-        mask=folder / scan.mask if scan.mask is not None else None,
-    )
+    here = located(scan, folder)
     target = folder_of(folder, scan.name)
     try:
-        key = scan_key(located, config)
+        key = scan_key(here, config)
         old = folder_of(previous, scan.name)
         if not target.exists() and _record(old).get("key") == key:
             link_tree(old, target)
         if _record(target).get("key") != key:
-            _write(located, config, target, key)
+            _write(here, config, target, key)
     except (UserError, OSError) as error:
         return Rejected(str(scan.image), " ".join(str(error).split()))
     # Who and what for may change without a change of the files.
@@ -177,6 +198,7 @@ def scan_key(scan: Scan, config: Config) -> dict[str, Any]:
     files += [scan.mask] if scan.mask is not None else []
     states = [(path.name, path.stat()) for path in files]
     return {
+        "version": _VERSION,
         "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
         "series": scan.series or "",
         "spacing": list(config.spacing),
@@ -192,11 +214,17 @@ def _record(target: Path) -> dict[str, Any]:
 
 
 def _without_copies(entries: list[Entry]) -> tuple[list[Entry], list[Rejected]]:
-    """Sorts out copies: the same voxels under two names could be on both sides of a split."""
+    """Sorts out copies: the same voxels under two names could be on both sides of a split.
+
+    Voxels alone are compared: a copy that was moved, turned or mirrored is one.
+    """
     kept: dict[str, Entry] = {}
     copies = []
     for entry in entries:
-        first = kept.setdefault(entry.sha256, entry)
+        first = kept.setdefault(entry.voxels_sha256, entry)
         if first is not entry:
-            copies.append(Rejected(entry.image, f"the same voxels as {first.name} ({first.image})"))
+            where = "" if first.sha256 == entry.sha256 else ", though placed otherwise in the world"
+            copies.append(
+                Rejected(entry.image, f"the same voxels as {first.name} ({first.image}){where}")
+            )
     return list(kept.values()), copies

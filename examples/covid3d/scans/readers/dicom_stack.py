@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.covid3d.scans.geometry import Grid
+from examples.covid3d.scans.grid_rules import grid_fault
 from examples.covid3d.scans.readers.dicom_headers import Slice
 
 # Within 25 degrees of the body's long axis.
@@ -105,6 +106,9 @@ def arrange(slices: list[Slice]) -> Series:
     lps[:3, 2] = step
     lps[:3, 3] = positions[0]
     grid = Grid((first.size[0], first.size[1], len(slices)), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
+    fault = grid_fault(grid)
+    if fault is not None:
+        raise UnusableSeriesError(f"{fault.found}; {fault.expected} are expected")
     files = [slices[index].path for index in order]
     return Series(first.series, first.patient, first.modality, files, grid)
 
