@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from examples.covid3d.commands.nnunet_commands import export_folds, import_fold
 from examples.covid3d.commands.options import device_of
 from examples.covid3d.commands.predict import find_weights, predict, read_inputs
+from examples.covid3d.commands.predictions import TABLE, Wanted
+from examples.covid3d.commands.seen import seen_in_training
 from examples.covid3d.run.context import Context
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.run.settings_file import kept_settings
@@ -19,21 +22,31 @@ def _context(parsed: argparse.Namespace) -> Context:
     return Context(RunFolder(out, kept_settings(out)), device_of(parsed.device))
 
 
-def predict_command(parsed: argparse.Namespace) -> None:
-    """Segments new scans with a row's networks."""
+def predict_command(parsed: argparse.Namespace) -> int:
+    """Segments new scans with a row's networks; 1 if some were skipped."""
     context = _context(parsed)
-    masks = parsed.masks or parsed.out / "predicted"
+    folder = (parsed.masks or parsed.out / "predicted") / parsed.method
     weights = find_weights(context.run, parsed.method)
-    written = predict(
-        read_inputs(parsed.input),
+    found = read_inputs(parsed.input)
+    done = predict(
+        found,
         weights,
         context.config,
-        masks,
+        folder,
         context.device,
+        method=parsed.method,
         overlap=parsed.overlap,
         flip_average=parsed.flip_average,
+        wanted=Wanted(parsed.probabilities, parsed.dicom_seg),
+        seen=seen_in_training(context, parsed.method),
     )
-    print(f"{len(written)} masks in {masks}, by {len(weights)} network(s)")
+    print(f"{len(done.masks)} masks in {folder}, by {len(weights)} network(s); see {TABLE} there")
+    if not done.skipped:
+        return 0
+    print(f"Skipped {len(done.skipped)}:", file=sys.stderr)
+    for one in done.skipped:
+        print(f"  {one.where}: {one.reason}", file=sys.stderr)
+    return 1
 
 
 def export_command(parsed: argparse.Namespace) -> None:
