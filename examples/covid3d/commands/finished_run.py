@@ -16,7 +16,8 @@ from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.run.settings_file import kept_settings
 
 
-def _context(parsed: argparse.Namespace) -> Context:
+def context_of(parsed: argparse.Namespace) -> Context:
+    """The run that a command starts from."""
     out: Path = parsed.out or Path("runs") / "small"
     parsed.out = out
     return Context(RunFolder(out, kept_settings(out)), device_of(parsed.device))
@@ -24,7 +25,7 @@ def _context(parsed: argparse.Namespace) -> Context:
 
 def predict_command(parsed: argparse.Namespace) -> int:
     """Segments new scans with a row's networks; 1 if some were skipped."""
-    context = _context(parsed)
+    context = context_of(parsed)
     folder = (parsed.masks or parsed.out / "predicted") / parsed.method
     weights = find_weights(context.run, parsed.method)
     found = read_inputs(parsed.input)
@@ -51,7 +52,7 @@ def predict_command(parsed: argparse.Namespace) -> int:
 
 def export_command(parsed: argparse.Namespace) -> None:
     """Writes the folds for nnU-Net."""
-    context = _context(parsed)
+    context = context_of(parsed)
     context.run.require(parsed.command, "prepare")
     for folder in export_folds(context, parsed.raw, parsed.dataset_id):
         print(folder)
@@ -59,7 +60,7 @@ def export_command(parsed: argparse.Namespace) -> None:
 
 def import_command(parsed: argparse.Namespace) -> None:
     """Measures nnU-Net's predictions."""
-    context = _context(parsed)
+    context = context_of(parsed)
     context.run.require(parsed.command, "prepare")
     import_fold(context, parsed.predictions, parsed.fold)
     print(f"Measured. For the tables: python -m examples.covid3d report --out {parsed.out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from examples.covid3d.common.config import Config
@@ -25,9 +26,7 @@ def seen_in_training(context: Context, method: str) -> dict[str, str]:
 
     Returns:
         ``NAME (ROLE)`` by the checksum of a scan's voxels; names and roles are those of the run.
-
-    Raises:
-        UserError: If the run has no list of its scans.
+        Of a run whose prepared scans are no longer there nothing is known, which is warned of.
     """
     config = context.config
     seen: dict[str, str] = {}
@@ -46,8 +45,13 @@ def _with_roles(prepared: Path, config: Config, roles: tuple[str, ...]) -> dict[
     try:
         entries = read_manifest(prepared)
         replicates = plan(entries, config)
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{prepared}: the list of its scans cannot be read ({error})") from error
+    except (OSError, KeyError, ValueError, UserError) as error:
+        warnings.warn(
+            f"whether scans took part in the training cannot be told: {prepared} has no list of "
+            f"its scans that can be read ({error})",
+            stacklevel=2,
+        )
+        return {}
     named = {
         name: role for one in replicates for role in reversed(roles) for name in one.roles[role]
     }

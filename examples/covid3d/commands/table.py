@@ -54,6 +54,13 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     add("--overlap", type=float, metavar="SHARE", help="overlap of windows")
 
 
+def _for_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=a_path, help="file to write, NAME.pt2")
+    parser.add_argument(
+        "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
+    )
+
+
 def _for_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("raw", type=a_path, help="folder nnUNet_raw")
     parser.add_argument(
@@ -79,6 +86,12 @@ COMMANDS = (
         "segment new scans, each on its own grid",
         "finished_run:predict_command",
         _for_predict,
+    ),
+    Command(
+        "export-model",
+        "write a row's networks as one file that PyTorch alone loads",
+        "export_model:export_model_command",
+        _for_model,
     ),
     Command(
         "export-nnunet",

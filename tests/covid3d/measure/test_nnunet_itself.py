@@ -23,16 +23,6 @@ pytestmark = [
 ]
 
 PLANS = "tinyPlans"
-TINY = {
-    "n_stages": 2,
-    "features_per_stage": [4, 8],
-    "kernel_sizes": [[3, 3, 3]] * 2,
-    "strides": [[1, 1, 1], [2, 2, 2]],
-    "n_conv_per_stage": [1, 1],
-    "n_conv_per_stage_decoder": [1],
-}
-
-
 # nnU-Net's own trainer, as its command runs it, for few steps. The command has no option for that,
 # and where it looks for shorter trainers, it imports networks that need torchvision.
 TRAIN = """
@@ -44,7 +34,7 @@ folder, plans = sys.argv[1:]
 plans = load_json(f"{folder}/{plans}.json") | {"continue_training": False}
 dataset = load_json(f"{folder}/dataset.json")
 trainer = nnUNetTrainer(plans, "3d_fullres", 0, dataset, torch.device("cpu"))
-trainer.num_epochs, trainer.num_iterations_per_epoch = 2, 75
+trainer.num_epochs, trainer.num_iterations_per_epoch = 2, 100
 trainer.num_val_iterations_per_epoch = 2
 trainer.run_training()
 trainer.perform_actual_validation()
@@ -74,12 +64,11 @@ def nnunetv2(tmp_path):
 
 
 def write_tiny_plans(preprocessed):
-    """nnU-Net's own plan of this dataset, with a smaller patch and network."""
+    """nnU-Net's own plan of this dataset, with fewer channels."""
     plans = json.loads((preprocessed / "nnUNetPlans.json").read_text())
     plans["plans_name"] = PLANS
-    configuration = plans["configurations"]["3d_fullres"]
-    configuration |= {"patch_size": [16, 16, 16], "batch_size": 2}
-    configuration["architecture"]["arch_kwargs"] |= TINY
+    network = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    network["features_per_stage"] = [4 * 2**level for level in range(network["n_stages"])]
     (preprocessed / f"{PLANS}.json").write_text(json.dumps(plans))
 
 
