@@ -182,7 +182,8 @@ def predict(
 
 
 def _skipped(scan: Scan, error: Exception) -> Rejected:
-    one = Rejected(str(scan.image), " ".join(str(error).split()))
+    reason = " ".join(str(error).split()).removeprefix(f"{scan.image}: ")
+    one = Rejected(str(scan.image), reason)
     tqdm.write(f"skipped: {error}", file=sys.stderr)
     return one
 

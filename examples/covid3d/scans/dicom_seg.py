@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def highdicom() -> Any:
         UserError: If it is not installed.
     """
     try:
-        return importlib.import_module("highdicom")
+        module = importlib.import_module("highdicom")
     except ImportError as error:
         raise problem(
             "--dicom-seg",
@@ -37,6 +38,9 @@ def highdicom() -> Any:
             "it, to write DICOM segmentations",
             'pip install "highdicom>=0.25", or leave --dicom-seg out',
         ) from error
+    # It tells of every header that it copies.
+    logging.getLogger("highdicom").setLevel(logging.WARNING)
+    return module
 
 
 @keeping_locale()
@@ -126,6 +130,9 @@ def _source(pydicom: Any, file: Path, series: Series) -> Any:
     for name in _MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
+    # The thickness may differ from the distance between slices, but that is all that is known.
+    if not header.get("SliceThickness"):
+        header.SliceThickness = series.grid.spacing[2]
     if "FrameOfReferenceUID" not in header:
         # One and the same for all slices: they do lie in one space.
         header.FrameOfReferenceUID = pydicom.uid.generate_uid(entropy_srcs=[series.uid])
