@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from examples.covid3d.commands.options import setting_options, shared_options
 from examples.covid3d.commands.table import COMMANDS
 from examples.covid3d.common.errors import UserError
+from examples.covid3d.common.faults import in_words
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,8 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status: int = parsed.entry.run(parsed)
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, MemoryError) as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = "Run the same command again"

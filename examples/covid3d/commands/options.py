@@ -100,6 +100,7 @@ def setting_options() -> argparse.ArgumentParser:
     add("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size, mm")
     add("--intensity", choices=get_args(Intensity), help="ct (HU), window (any), zscore (MR)")
     add("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="window, HU for CT")
+    add("--max-rejected", type=float, metavar="N", help="share or number of scans to do without")
     add = options.add_argument_group("split").add_argument
     add("--seeds", type=_seeds, metavar="A,B", help="seeds; the experiment is repeated for each")
     add("--folds", type=int, metavar="K", help="folds by patient; 1 for one held-out part")

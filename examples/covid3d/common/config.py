@@ -57,6 +57,8 @@ class Config:
     spacing: tuple[float, float, float] = (6.4, 6.4, 6.4)
     intensity: Intensity = "ct"
     window: tuple[float, float] = (-1250.0, 250.0)
+    # How many scans may be rejected: below 1 a share of them, else a number.
+    max_rejected: float = 0.1
 
     # Split: shares (or numbers) of the patients for teacher, trusted, unlabelled and test; with
     # several folds, every patient is tested once. `teacher_once`: the teacher's patients are set

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from examples.covid3d.common.cells import guarded, unguarded
+from examples.covid3d.common.faults import passing_fault
 from support.replacing import TEMPORARY, replacing
 
 
@@ -93,10 +94,16 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; an empty dictionary where the file is missing or cut short."""
+    """Reads JSON; an empty dictionary where the file is missing or cut short.
+
+    Raises:
+        OSError: If it cannot be read for no fault of its own: what is there is not to be redone.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if passing_fault(error) is not None:
+            raise
         return {}
 
 

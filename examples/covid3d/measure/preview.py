@@ -52,6 +52,7 @@ def draw_preview(
     for number, axes in enumerate(figure.subplots(1, 2)):
         axes.imshow(plain, cmap="gray", vmin=low, vmax=high, aspect=zooms[1] / zooms[0])
         axes.set_axis_off()
+        axes.autoscale(False)
         if number and outlined.any():
             # Padded, or an outline would stay open where the mask meets the picture's edge.
             padded = np.pad(outlined.astype(float), 1)

@@ -13,6 +13,7 @@ from examples.covid3d.scans.grid_rules import working_fault
 from examples.covid3d.scans.intensity import ct_scale
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.readers.scan import Scan
+from examples.covid3d.scans.rejecting import stop_for
 from examples.covid3d.scans.volumes import grid_of, load_scan
 
 _LOOKED_AT = 9
@@ -38,7 +39,8 @@ def check_sample(scans: Sequence[Scan], config: Config) -> None:
     for scan in scans:
         try:
             own = grid_of(scan)
-        except (UserError, OSError):
+        except (UserError, OSError) as error:
+            stop_for(error)
             continue
         usable.append(scan)
         fault = working_fault(own, config.spacing)
@@ -58,14 +60,16 @@ def check_sample(scans: Sequence[Scan], config: Config) -> None:
 
 
 def _check_ct(scans: Sequence[Scan]) -> None:
-    odd, seen = [], 0
+    odd: list[str] = []
+    seen = 0
     for scan in tqdm(scans, desc="look at", unit="scan", leave=False):
         if 2 * (seen - len(odd)) >= len(scans):
             # Whatever the others are, most are not odd.
             return
         try:
             volume, _ = load_scan(scan)
-        except (UserError, OSError):
+        except (UserError, OSError) as error:
+            stop_for(error)
             continue
         seen += 1
         low, high = float(volume.min()), float(volume.max())

@@ -34,6 +34,7 @@ class Entry:
         high: Highest intensity.
         scale: ``HU``, ``0..255`` for a volume that was windowed already, or ``any``.
         foreground_ml: Volume of the foreground; empty without a mask.
+        mask_sha256: Checksum of the mask's foreground on the scan's own grid; empty without a mask.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Entry:
     high: float
     scale: str
     foreground_ml: float | None
+    mask_sha256: str = ""
 
     @property
     def has_mask(self) -> bool:
@@ -96,7 +98,7 @@ class Entry:
 
 _TEXT = (
     "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256",
-    "voxels_sha256", "scale",
+    "voxels_sha256", "scale", "mask_sha256",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -16,22 +17,34 @@ from tqdm import tqdm
 
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
-from examples.covid3d.common.files import link_tree, read_json, write_csv
+from examples.covid3d.common.faults import read_through
+from examples.covid3d.common.files import link_tree, read_json, write_csv, write_json
 from examples.covid3d.scans.cohort_checks import check_foreground, check_sample, sample
+from examples.covid3d.scans.contents import digest_of, files_of_scan, look_of, settings_of_scan
 from examples.covid3d.scans.geometry import Grid, resample, with_spacing
 from examples.covid3d.scans.grid_rules import working_fault
 from examples.covid3d.scans.intensity import normalise
 from examples.covid3d.scans.manifest import REJECTED, Entry, write_manifest
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.readers.scan import Rejected, Scan
+from examples.covid3d.scans.rejecting import (
+    check_reachable,
+    report_rejected,
+    stop_for,
+    write_failed,
+)
 from examples.covid3d.scans.sources import find_scans
-from examples.covid3d.scans.store import RECORD, folder_of, write_scan
-from examples.covid3d.scans.volumes import checksum_of, grid_of, load_scan, voxels_checksum
+from examples.covid3d.scans.store import RECORD, folder_of, is_whole, write_scan
+from examples.covid3d.scans.volumes import (
+    checksum_of,
+    checksum_of_mask,
+    grid_of,
+    load_scan,
+    voxels_checksum,
+)
 
 # A scan in work takes several copies of some hundred megabytes.
 _MOST_THREADS = 4
-# Of what is written of a scan; another makes all anew.
-_VERSION = 2
 
 
 def prepare_image(
@@ -67,14 +80,13 @@ def prepare_image(
     return image.numpy(), {"grid": grid, "own_grid": own_grid}, found
 
 
-def prepare_mask(scan: Scan, grids: dict[str, Grid], config: Config) -> NDArray[np.uint8]:
-    """Loads a scan's mask and brings it to the working grid, by nearest neighbour.
+def own_mask(scan: Scan, own: Grid, config: Config) -> NDArray[np.uint8]:
+    """Loads a scan's mask on the scan's own grid.
 
     Raises:
         UserError: If the mask is unusable, not on its scan's grid (see :func:`load_mask`), or
             covers all of the scan.
     """
-    own, grid = grids["own_grid"], grids["grid"]
     if scan.mask is None:
         raise ValueError(f"{scan.name} has no mask")
     mask = load_mask(scan.mask, scan.image, own, foreground=config.foreground_labels)
@@ -85,30 +97,44 @@ def prepare_mask(scan: Scan, grids: dict[str, Grid], config: Config) -> NDArray[
             "background, labelled 0, around what is drawn",
             "draw it anew, or give other --foreground-labels",
         )
+    return mask
+
+
+def on_grid(mask: NDArray[np.uint8], grids: dict[str, Grid]) -> NDArray[np.uint8]:
+    """Brings a mask to the working grid, by nearest neighbour."""
     labels = torch.from_numpy(mask).float()
-    return resample(labels, own, grid, "nearest").numpy().astype(np.uint8)
+    return resample(labels, grids["own_grid"], grids["grid"], "nearest").numpy().astype(np.uint8)
+
+
+def prepare_mask(scan: Scan, grids: dict[str, Grid], config: Config) -> NDArray[np.uint8]:
+    """Loads a scan's mask and brings it to the working grid (see :func:`own_mask`)."""
+    return on_grid(own_mask(scan, grids["own_grid"], config), grids)
 
 
 def prepare(config: Config, folder: Path, previous: Path) -> None:
     """Prepares every scan, several at a time, and reads each once.
 
     Writes ``manifest.csv``, ``rejected.csv`` (what is unusable, and why) and a folder for each
-    scan under ``scans/``.
+    scan under ``scans/``. Only a fault of a scan's own files rejects it; a disk that is full or
+    does not answer stops the preparation.
 
     Args:
         config: Settings.
         folder: Where to write. Scans that an interrupted attempt left there are not read again.
         previous: The stage as it was complete before; scans of it that would come out the same,
-            by the settings and by their files' sizes and times, are linked.
+            by the settings and by their files' sizes and times or else by their bytes, are linked.
 
     Raises:
-        UserError: If no scan is usable, or the settings fit none or few of them.
+        UserError: If no scan is usable, the settings fit few of them, or more are rejected than
+            ``config.max_rejected`` allows.
+        OSError: If reading or writing fails for no fault of a scan's own.
     """
     found, rejected = find_scans(config, folder)
     if not (folder / "scans").exists():
         check_sample(sample([located(scan, folder) for _, scan in found]), config)
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     entries: list[Entry] = []
+    failed: list[tuple[str, Scan]] = []
     bar = tqdm(total=len(found), desc="prepare", unit="scan")
     with bar, ThreadPoolExecutor(threads) as pool:
         jobs = [
@@ -116,12 +142,13 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
             for dataset, scan in found
         ]
         try:
-            for job in jobs:
+            for job, named in zip(jobs, found, strict=True):
                 done = job.result()
                 if isinstance(done, Entry):
                     entries.append(done)
                 else:
                     rejected.append(done)
+                    failed.append(named)
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -136,9 +163,9 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
             "readable scans",
             "mend the files",
         )
-    for one in rejected:
-        tqdm.write(f"rejected: {one.where}: {one.reason}")
-    write_csv(folder / REJECTED, [dataclasses.asdict(one) for one in rejected])
+    write_csv(folder / REJECTED, [{"where": one.where, "reason": one.reason} for one in rejected])
+    write_failed(folder, failed)
+    report_rejected(rejected, len(kept), config, folder)
     write_manifest(folder, kept)
 
 
@@ -154,14 +181,17 @@ def _prepare_one(
     here = located(scan, folder)
     target = folder_of(folder, scan.name)
     try:
-        key = scan_key(here, config)
-        old = folder_of(previous, scan.name)
-        if not target.exists() and _record(old).get("key") == key:
-            link_tree(old, target)
-        if _record(target).get("key") != key:
-            _write(here, config, target, key)
+        _fill(here, config, target, folder_of(previous, scan.name))
     except (UserError, OSError) as error:
-        return Rejected(str(scan.image), " ".join(str(error).split()))
+        stop_for(error)
+        # A library may have called a disk that did not answer for a moment a damaged file.
+        read_through(files_of_scan(here))
+        check_reachable(config)
+        try:
+            _fill(here, config, target, folder_of(previous, scan.name))
+        except (UserError, OSError) as again:
+            stop_for(again)
+            return Rejected(str(scan.image), " ".join(str(again).split()))
     # Who and what for may change without a change of the files.
     return Entry.from_row(
         _record(target)["row"]
@@ -171,10 +201,53 @@ def _prepare_one(
     )
 
 
+def can_be_prepared_now(scan: Scan, config: Config, folder: Path) -> bool:
+    """Whether a scan that was rejected is usable after all.
+
+    Raises:
+        OSError: If reading fails for no fault of its own.
+    """
+    here = located(scan, folder)
+    try:
+        _, grids, _ = prepare_image(here, config)
+        if here.mask is not None:
+            own_mask(here, grids["own_grid"], config)
+    except (UserError, OSError) as error:
+        stop_for(error)
+        return False
+    return True
+
+
+def _fill(scan: Scan, config: Config, target: Path, old: Path) -> None:
+    """Writes a prepared scan, unless the old one, or what an attempt left, would be the same."""
+    settings, look = settings_of_scan(scan, config), look_of(scan)
+    contents = ""
+    for place in (target, old):
+        key = _record(place).get("key", {})
+        if key.get("settings") != settings or not is_whole(place):
+            continue
+        if key.get("look") != look:
+            contents = contents or digest_of(scan)
+            if key.get("contents") != contents:
+                continue
+        if place == old:
+            if target.exists():
+                shutil.rmtree(target)
+            link_tree(old, target)
+        if key["look"] != look:
+            write_json(target / RECORD, _record(target) | {"key": key | {"look": look}})
+        return
+    _write(scan, config, target, {"settings": settings, "look": look})
+
+
 def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> None:
     image, grids, found = prepare_image(scan, config)
-    mask = prepare_mask(scan, grids, config) if scan.mask is not None else None
     voxel_ml = float(np.prod(grids["grid"].spacing)) / 1000
+    mask = None
+    if scan.mask is not None:
+        own = own_mask(scan, grids["own_grid"], config)
+        mask = on_grid(own, grids)
+        found["mask_sha256"] = checksum_of_mask(own)
     entry = Entry(
         name=scan.name,
         patient=scan.patient,
@@ -187,6 +260,9 @@ def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> Non
         foreground_ml=None if mask is None else float(mask.sum()) * voxel_ml,
         **found,
     )
+    key = key | {"contents": digest_of(scan)}
+    if look_of(scan) != key["look"]:
+        raise OSError(errno.EBUSY, "changed while it was read", str(scan.image))
     if target.exists():
         shutil.rmtree(target)
     write_scan(target, image, mask, grids, {"key": key, "row": entry.to_row()})
@@ -198,7 +274,6 @@ def scan_key(scan: Scan, config: Config) -> dict[str, Any]:
     files += [scan.mask] if scan.mask is not None else []
     states = [(path.name, path.stat()) for path in files]
     return {
-        "version": _VERSION,
         "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
         "series": scan.series or "",
         "spacing": list(config.spacing),
@@ -224,7 +299,6 @@ def _without_copies(entries: list[Entry]) -> tuple[list[Entry], list[Rejected]]:
         first = kept.setdefault(entry.voxels_sha256, entry)
         if first is not entry:
             where = "" if first.sha256 == entry.sha256 else ", though placed otherwise in the world"
-            copies.append(
-                Rejected(entry.image, f"the same voxels as {first.name} ({first.image}){where}")
-            )
+            reason = f"the same voxels as {first.name} ({first.image}){where}"
+            copies.append(Rejected(entry.image, reason, spare=True))
     return list(kept.values()), copies

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from examples.covid3d.common.faults import passing_fault
 from examples.covid3d.common.files import new_folder, write_array, write_json
 from examples.covid3d.scans.geometry import Grid, resample
 
@@ -33,6 +34,23 @@ def mapped(path: Path) -> NDArray[Any]:
     with _READING_A_HEADER:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
     return array
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every array in a folder is as long as its header says.
+
+    Raises:
+        OSError: If a file cannot be read, for no fault of its own.
+    """
+    arrays = [path for path in folder.iterdir() if path.suffix == ".npy"]
+    for path in arrays:
+        try:
+            mapped(path)
+        except (ValueError, EOFError, OSError) as error:
+            if passing_fault(error) is not None:
+                raise
+            return False
+    return bool(arrays)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,8 @@ def voxels_checksum(volume: NDArray[np.float32]) -> str:
     scans, with the noise of a scanner in them, do not.
     """
     # Adding zero makes one of the two zeros.
-    digest = hashlib.sha256(np.sort(volume, axis=None) + np.float32(0))
+    values: NDArray[np.float32] = np.sort(volume, axis=None) + np.float32(0)
+    digest = hashlib.sha256(values.data)
     digest.update(str(sorted(volume.shape)).encode())
     return digest.hexdigest()
 
@@ -68,4 +69,11 @@ def checksum_of(volume: NDArray[np.float32], grid: Grid) -> str:
     digest.update(str(volume.shape).encode())
     # Adding zero makes one of the two zeros.
     digest.update((np.round(grid.affine, 2) + 0.0).tobytes())
+    return digest.hexdigest()
+
+
+def checksum_of_mask(mask: NDArray[np.uint8]) -> str:
+    """SHA-256 of a mask of zeros and ones as hexadecimal digits: of which voxels are foreground."""
+    digest = hashlib.sha256(str(mask.shape).encode())
+    digest.update(np.packbits(mask).data)
     return digest.hexdigest()

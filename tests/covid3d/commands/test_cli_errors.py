@@ -173,8 +173,11 @@ def test_a_scan_without_a_mask_and_a_corrupt_one_are_named_and_left_out(tmp_path
     lost.unlink()
     broken = sorted((data / IMAGES).iterdir())[1]
     broken.write_bytes(broken.read_bytes()[:200])
-    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]) == 0
+    command = ["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]
+    assert "--max-rejected 2" in error_of(capsys, *command)
+    assert main([*command, "--max-rejected", "2"]) == 0
     said = capsys.readouterr()
+    assert "2 of 6 scans rejected" in said.err
     assert broken.name in said.out + said.err
     rows = read_csv(tmp_path / "run" / "prepare" / "rejected.csv")
     assert [row["where"] for row in rows] == [str(data / IMAGES / lost.name), str(broken)]
@@ -219,6 +222,15 @@ def test_jobs_that_are_no_number(tmp_path, capsys, jobs):
         main(["run", "--jobs", jobs, "--out", str(tmp_path)])
     assert caught.value.code == 2
     assert "number of 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "prepare"])
+def test_an_output_folder_that_is_a_file(tmp_path, capsys, command):
+    (tmp_path / "run").write_text("precious")
+    assert "this one is a file" in error_of(capsys, command, "--out", tmp_path / "run")
+    said = error_of(capsys, command, "--out", tmp_path / "run" / "deeper")
+    assert "a part of this one is a file" in said
+    assert (tmp_path / "run").read_text() == "precious"
 
 
 def test_too_many_folds(tmp_path, capsys):

@@ -59,10 +59,12 @@ class Rejected:
     Attributes:
         where: Path; with the series, where a folder holds several, or the line of a CSV.
         reason: What is wrong with it, on one line.
+        spare: Whether no scan is lost with it, as with a localiser, or a copy.
     """
 
     where: str
     reason: str
+    spare: bool = False
 
 
 @dataclass(frozen=True)
