@@ -20,13 +20,11 @@ from examples.covid3d.measure.report.provenance import (
     settings_section,
 )
 from examples.covid3d.measure.report.results import LABELS, Lines, Results, gather
-from examples.covid3d.measure.report.tables import (
-    all_metrics_table,
-    differences_table,
-    folds_table,
-    seeds_table,
-    table4,
-)
+from examples.covid3d.measure.report.tables.differences import differences_table
+from examples.covid3d.measure.report.tables.every_metric import all_metrics_table
+from examples.covid3d.measure.report.tables.folds import folds_table
+from examples.covid3d.measure.report.tables.papers import table4
+from examples.covid3d.measure.report.tables.seeds import seeds_table
 from examples.covid3d.measure.report.verdict import REFERENCES, verdict
 from examples.covid3d.measure.report.weights import GOOD, SCORES, weight_quality
 from examples.covid3d.methods.rows import ROWS

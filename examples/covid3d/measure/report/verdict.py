@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from examples.covid3d.measure.report.results import LABELS, Results
-from examples.covid3d.measure.report.statistics import (
-    difference,
-    over_seeds,
-    rows_of,
-    say,
-    unpaired,
-)
+from examples.covid3d.measure.report.statistics.measured import rows_of
+from examples.covid3d.measure.report.statistics.paired import difference, unpaired
+from examples.covid3d.measure.report.statistics.sentences import say
+from examples.covid3d.measure.report.statistics.summary import over_seeds
 
 REFERENCES = ("supervised", "equal", "random", "supervised-all", "supervised-all-long")
 """Rows that every other is compared with, where they were run."""
