@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from examples.covid3d.measure.report.statistics.measured import (
     Rows,
     means_by,
@@ -57,6 +59,50 @@ def cell(rows: Rows, method: str, metric: str, fold: str | None = None) -> Cell 
         false_alarms=sum(int(row["false_alarm"]) for row in own),
         without_lesion=len(own) - lesions,
     )
+
+
+@dataclass(frozen=True)
+class Middle:
+    """The middle of a metric over some tests: what a few penalties of 460 mm do not move.
+
+    Attributes:
+        median: Median.
+        quartiles: The first and the third.
+    """
+
+    median: float
+    quartiles: tuple[float, float]
+
+
+def middle(rows: Rows, method: str, metric: str, *, with_lesion: bool = False) -> Middle | None:
+    """Median and quartiles over all tests, or over those with a lesion; None without any.
+
+    Raises:
+        UserError: As :func:`cell`.
+    """
+    own = rows_of(rows, method).values()
+    values = [number(row, metric) for row in own if not with_lesion or number(row, "expert_ml") > 0]
+    if not values:
+        return None
+    low, median, high = (float(value) for value in np.percentile(values, (25, 50, 75)))
+    return Middle(median, (low, high))
+
+
+def where_found(rows: Rows, method: str, metric: str) -> float | None:
+    """Mean over the tests in which there was a lesion and something was found; None without any.
+
+    Distances to an empty mask are a penalty, not a distance, and are not among them: to be read
+    beside the number of missed lesions.
+
+    Raises:
+        UserError: As :func:`cell`.
+    """
+    values = [
+        number(row, metric)
+        for row in rows_of(rows, method).values()
+        if number(row, "expert_ml") > 0 and not int(row["missed"])
+    ]
+    return float(np.mean(values)) if values else None
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ all do, none is.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
-from examples.covid3d.measure.report.markup import Entry
+from examples.covid3d.measure.report.page.markup import Entry
 from examples.covid3d.measure.report.statistics.measured import Rows, rows_of
 from examples.covid3d.measure.report.statistics.summary import cell
 
@@ -46,7 +47,7 @@ def mark(column: Sequence[Entry], higher: bool, digits: int, may: Sequence[bool]
         return list(column)
     best = max(known) if higher else min(known)
     return [
-        Entry(entry.text, number == best, entry.number, entry.spread)
+        dataclasses.replace(entry, best=number == best)
         for entry, number in zip(column, printed, strict=True)
     ]
 

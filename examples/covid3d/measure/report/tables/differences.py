@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.covid3d.measure.report.markup import Entry, Table
+from examples.covid3d.measure.report.page.markup import Entry, Table
 from examples.covid3d.measure.report.statistics.holm import holm
 from examples.covid3d.measure.report.statistics.measured import METRICS, Rows
 from examples.covid3d.measure.report.statistics.paired import (

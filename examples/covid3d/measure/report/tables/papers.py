@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from examples.covid3d.measure.report.markup import Entry, Table
+from examples.covid3d.measure.report.page.markup import Entry, Table
 from examples.covid3d.measure.report.paper import TABLE4, PaperRow
 from examples.covid3d.measure.report.statistics.measured import Rows
 from examples.covid3d.measure.report.tables.cells import (

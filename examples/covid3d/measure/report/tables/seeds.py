@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.covid3d.measure.report.markup import Entry, Table
+from examples.covid3d.measure.report.page.markup import Entry, Table
 from examples.covid3d.measure.report.statistics.measured import METRICS, Rows, numeric
 from examples.covid3d.measure.report.statistics.summary import over_seeds
 from examples.covid3d.measure.report.tables.cells import NONE, Labels, complete_of, mark, plus_minus

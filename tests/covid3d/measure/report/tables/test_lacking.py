@@ -14,6 +14,6 @@ def test_a_method_without_results_is_an_error():
         with pytest.raises(UserError, match="no result of ua-mt"):
             build(ROWS, ["rgs", "ua-mt"], LABELS)
     with pytest.raises(UserError, match="no result of ua-mt"):
-        all_metrics_table(ROWS, [], ["ua-mt"], LABELS)
+        all_metrics_table(ROWS, ["ua-mt"], LABELS)
     with pytest.raises(UserError, match="no result of random"):
         differences_table(ROWS, ["rgs"], ["random"], LABELS)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples.covid3d.common.files import read_csv, write_csv
-from examples.covid3d.measure.report.markup import Entry, Table
+from examples.covid3d.measure.report.page.markup import Entry, Table
 
 
 class Cells(HTMLParser):
