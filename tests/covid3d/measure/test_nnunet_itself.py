@@ -88,6 +88,8 @@ def test_it_trains_on_an_exported_fold_and_is_measured_as_a_row(tmp_path, nnunet
     nnunetv2("predict", *which, *where, "-device", "cpu", "-npp", 1, "-nps", 1)
     assert main(["import-nnunet", str(predicted), "--out", str(out)]) == 0
     assert main(["report", "--out", str(out)]) == 0
+    verdict = (out / "report" / "verdict.txt").read_text(encoding="utf-8")
+    assert "nnU-Net (Isensee et al.) is above Equal weights in Dice" in verdict
     rows = [r for r in read_csv(out / "report" / "metrics.csv") if r["method"] == "nnunet"]
     assert len(rows) == len(list(predicted.glob("*.nii.gz"))) >= 3
     # It has learnt what is bright, and its masks lie where the scans do.
