@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 # Options whose name is not that of a field of the configuration.
-_NOT_SETTINGS = {"command", "entry", "out", "preset", "device", "benchmark", "jobs"}
+_NOT_SETTINGS = {"command", "entry", "out", "preset", "device", "benchmark", "jobs", "redo"}
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -83,6 +83,11 @@ def setting_options() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--jobs", type=_jobs, default=1, metavar="N", help="trainings at the same time (default: 1)"
+    )
+    options.add_argument(
+        "--redo",
+        action="store_true",
+        help="train again what is finished under other settings or with other scans",
     )
     add = options.add_argument_group("data").add_argument
     add("--data", type=_path, metavar="PATH", help="expert-annotated scans: a folder, or a CSV")

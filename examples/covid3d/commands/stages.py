@@ -14,7 +14,8 @@ def run_command(parsed: argparse.Namespace) -> None:
     out, config = configure(parsed)
     parsed.out = out
     stages = STAGES if parsed.command == "run" else (parsed.command,)
-    run = run_stages(out, config, stages, device_of(parsed.device), jobs=parsed.jobs)
+    device = device_of(parsed.device)
+    run = run_stages(out, config, stages, device, jobs=parsed.jobs, redo=parsed.redo)
     if stages[-1] == "report":
         print((run.folder("report") / "verdict.txt").read_text(encoding="utf-8"))
         print(f"Report: {run.folder('report') / 'report.html'}")

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from examples.covid3d.common.cells import guarded, unguarded
+from examples.covid3d.common.errors import problem
 from examples.covid3d.common.faults import passing_fault
 from support.replacing import TEMPORARY, replacing
 
@@ -77,6 +78,28 @@ def write_torch(path: Path, content: Any) -> None:
     """Writes tensors and plain containers with :func:`torch.save`."""
     with replacing(path) as temporary:
         torch.save(content, temporary)
+
+
+def read_torch(path: Path) -> Any:
+    """Reads what :func:`write_torch` wrote, on the CPU.
+
+    Raises:
+        UserError: If the file is empty, cut short or damaged.
+        OSError: If it cannot be read for no fault of its own.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch lets through whatever a damaged archive leads to
+        passing = passing_fault(error)
+        if passing is not None:
+            raise passing from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise problem(
+            path,
+            f"cannot be read ({reason})",
+            "weights or a checkpoint, written whole",
+            f"delete the folder {path.parent}, and run again the command that made it",
+        ) from error
 
 
 def write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:

@@ -12,6 +12,7 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
 from examples.covid3d.scans.readers import guess_kind, read_dataset
+from examples.covid3d.scans.readers.listing import folders_below
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 
 Named = tuple[str, Scan]
@@ -83,22 +84,30 @@ def _draw_phantoms(config: Config, folder: Path) -> list[Scan]:
     return scans
 
 
-def listing(config: Config) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of all files of the datasets, to notice changed data."""
+def listing(config: Config) -> list[tuple[str, int, int, int]]:
+    """Names, sizes and times of all files of the datasets, to notice changed data.
+
+    Through links, to files and to folders, and without hidden files, which no reader looks at.
+    """
     found = []
     for name in (config.data, config.unlabelled):
         if name is None:
             continue
-        for path in _paths_of(Path(name)):
-            if path.is_file():
-                status = path.stat()
-                found.append((str(path), status.st_size, status.st_mtime_ns))
+        root = Path(name)
+        for path in _paths_of(root):
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                # A link to nowhere.
+                continue
+            shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+            found.append((shown, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
     return found
 
 
 def _paths_of(dataset: Path) -> list[Path]:
     if not dataset.is_file():
-        return sorted(dataset.rglob("*"))
+        return [path for _, files in folders_below(dataset) for path in files]
     # A CSV names files that may lie anywhere.
     scans = read_dataset("csv", dataset).scans
     return [dataset, *(path for scan in scans for path in (scan.image, scan.mask) if path)]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from examples.covid3d.common.faults import passing_fault
+from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import new_folder, write_array, write_json
 from examples.covid3d.scans.geometry import Grid, resample
 
@@ -30,27 +30,42 @@ _READING_A_HEADER = threading.Lock()
 
 
 def mapped(path: Path) -> NDArray[Any]:
-    """Returns the array in a .npy file, mapped; threads may ask at once."""
-    with _READING_A_HEADER:
-        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    """Returns the array in a .npy file, mapped; threads may ask at once.
+
+    Raises:
+        UserError: If the file is empty or cut short.
+        OSError: If it cannot be read for no fault of its own.
+    """
+    try:
+        with _READING_A_HEADER:
+            array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise problem(
+            path,
+            f"cannot be read ({error})",
+            "an array, written whole",
+            "run the same command again, with `run` instead of a single stage: it finds files that "
+            "are cut short, and makes them anew",
+        ) from error
     return array
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every array in a folder is as long as its header says.
+    """Whether every array in a folder is as long as its header says, and all JSON can be read.
 
     Raises:
         OSError: If a file cannot be read, for no fault of its own.
     """
-    arrays = [path for path in folder.iterdir() if path.suffix == ".npy"]
-    for path in arrays:
+    files = list(folder.iterdir())
+    for path in files:
         try:
-            mapped(path)
-        except (ValueError, EOFError, OSError) as error:
-            if passing_fault(error) is not None:
-                raise
+            if path.suffix == ".npy":
+                mapped(path)
+            elif path.suffix == ".json":
+                json.loads(path.read_text("utf-8"))
+        except (UserError, ValueError):
             return False
-    return bool(arrays)
+    return any(path.suffix == ".npy" for path in files)
 
 
 @dataclass(frozen=True, eq=False)
