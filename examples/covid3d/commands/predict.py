@@ -24,6 +24,7 @@ from examples.covid3d.scans.dicom_seg import highdicom
 from examples.covid3d.scans.prepare import prepare_image
 from examples.covid3d.scans.readers import guess_kind, read_dataset
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
+from examples.covid3d.scans.rejecting import stop_for
 from examples.covid3d.train.inference import foreground_probability, load_network
 from examples.covid3d.train.training import WEIGHTS
 
@@ -166,6 +167,7 @@ def predict(
                 trained_on = (seen or {}).get(facts["voxels_sha256"], "")
                 predictions.add(scan, made, grids["own_grid"], trained_on)
         except UserError as error:
+            stop_for(error)
             skipped.append(_skipped(scan, error))
         if predictions.mask(scan).exists():
             masks.append(predictions.mask(scan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,10 @@ from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json, write_csv, write_json, write_nifti
 from examples.covid3d.measure.certainty import Segmentation
 from examples.covid3d.measure.preview import draw_preview
+from examples.covid3d.scans.contents import digest_of, look_of, settings_of_scan
 from examples.covid3d.scans.dicom import find_series
 from examples.covid3d.scans.dicom_seg import write_dicom_seg
 from examples.covid3d.scans.geometry import Grid
-from examples.covid3d.scans.prepare import scan_key
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 from examples.covid3d.scans.volumes import load_scan
 
@@ -90,8 +91,9 @@ class Predictions:
             UserError: If a mask is there that is not known to be this scan's as it is now.
             OSError: If the scan's file is not there.
         """
-        own, path = self._source(scan), self.mask(scan)
-        if path.exists() and self._record(scan.name).get("source") != own:
+        path = self.mask(scan)
+        look = self._look(scan)
+        if path.exists() and not self._is_of(scan, look):
             raise problem(
                 path,
                 f"there already, and not the mask of {scan.image} as it is now",
@@ -122,8 +124,9 @@ class Predictions:
         if not self.mask(scan).exists():
             about = {"scan": scan.name, "patient": scan.patient, "method": self.method}
             row = about | {"status": "segmented", "reason": ""} | made.numbers
-            content = {"source": self._source(scan), "row": row | {TRAINED_ON: trained_on}}
-            write_json(self._record_of(scan.name), content)
+            source = {"look": self._look(scan), "digest": digest_of(_image_of(scan))}
+            record = {"source": source, "row": row | {TRAINED_ON: trained_on}}
+            write_json(self._record_of(scan.name), record)
             write_nifti(self.mask(scan), made.mask, grid.affine)
         # After the mask: headers that allow no segmentation object leave it there all the same.
         if "dicom_seg" in beside:
@@ -157,8 +160,17 @@ class Predictions:
             files["dicom_seg"] = self.folder / "dicom-seg" / f"{scan.name}.dcm"
         return files
 
-    def _source(self, scan: Scan) -> dict[str, Any]:
-        return {"image": str(scan.image.resolve()), "files": scan_key(scan, self.config)}
+    def _look(self, scan: Scan) -> dict[str, Any]:
+        files = look_of(_image_of(scan))
+        settings = settings_of_scan(_image_of(scan), self.config)
+        return {"image": str(scan.image.resolve()), "files": files, "settings": settings}
+
+    def _is_of(self, scan: Scan, look: dict[str, Any]) -> bool:
+        """Whether the mask under a scan's name was made of it, by its bytes if it looks changed."""
+        source = self._record(scan.name).get("source", {})
+        if source.get("look", {}).get("settings") != look["settings"]:
+            return False
+        return bool(source["look"] == look or source["digest"] == digest_of(_image_of(scan)))
 
     def _record_of(self, name: str) -> Path:
         return self.folder / _RECORDS / f"{name}.json"
@@ -166,3 +178,8 @@ class Predictions:
     def _record(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = read_json(self._record_of(name))
         return content
+
+
+def _image_of(scan: Scan) -> Scan:
+    # A mask that lies beside the scan has no part in what is predicted.
+    return dataclasses.replace(scan, mask=None)

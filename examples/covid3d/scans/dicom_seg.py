@@ -62,7 +62,8 @@ def write_dicom_seg(path: Path, mask: NDArray[np.uint8], series: Series, label: 
     hd = highdicom()
     pydicom = importlib.import_module("pydicom")
     codes = pydicom.sr.codedict.codes
-    sources = [_source(pydicom, file, series) for file in series.files]
+    # Of an enhanced file each frame is listed.
+    sources = [_source(pydicom, file, series) for file in dict.fromkeys(series.files)]
     code = codes.SCT
     described = hd.seg.SegmentDescription(
         segment_number=1,

@@ -1,7 +1,9 @@
 """Masks of new scans, each on its own grid, by one network or several."""
 
 import dataclasses
+import errno
 import re
+import shutil
 
 import nibabel
 import numpy as np
@@ -153,6 +155,18 @@ def test_unreadable_scans_are_skipped_and_said(tmp_path, capsys, weights):
         predict(Found(scans[:1], []), weights[:1], CONFIG, tmp_path / "none", CPU)
 
 
+def test_a_disk_that_fails_stops_the_command_and_skips_no_scan(tmp_path, weights, monkeypatch):
+    def fail(*_):
+        raise UserError("cannot be read") from OSError(errno.EIO, "Input/output error")
+
+    write_nifti(tmp_path / "scan.nii.gz", chest()[0], np.eye(4))
+    monkeypatch.setattr(command, "prepare_image", fail)
+    scans = read_inputs(tmp_path / "scan.nii.gz")
+    with pytest.raises(OSError, match="Input/output error"):
+        predict(scans, weights[:1], CONFIG, tmp_path / "out", CPU)
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
 def test_masks_that_are_there_are_kept_and_those_of_another_network_refused(tmp_path, weights):
     image, _ = chest()
     write_nifti(tmp_path / "scan.nii.gz", image, np.eye(4))
@@ -202,6 +216,13 @@ class TestMasksOfAnotherScan:
         write_nifti(tmp_path / "anna" / "scan.nii.gz", chest((30, 26, 15))[0], np.eye(4))
         with pytest.raises(UserError, match="not the mask of"):
             go("anna")
+        assert path.read_bytes() == b"kept"
+
+    def test_but_a_copy_of_the_same_bytes_is_the_same_scan(self, segmented, tmp_path):
+        go, path = segmented
+        (tmp_path / "berta" / "scan.nii.gz").unlink()
+        shutil.copyfile(tmp_path / "anna" / "scan.nii.gz", tmp_path / "berta" / "scan.nii.gz")
+        assert go("berta") == [path]
         assert path.read_bytes() == b"kept"
 
     def test_or_that_nothing_tells_whose_they_are(self, segmented, tmp_path):

@@ -9,9 +9,10 @@ import pytest
 from examples.covid3d.commands.cli import main
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.scans import dicom_seg
-from examples.covid3d.scans.dicom import find_series
+from examples.covid3d.scans.dicom import find_series, list_series
 from examples.covid3d.scans.dicom_seg import write_dicom_seg
 from tests.covid3d.scans.readers.dicom_files import chest, write_series
+from tests.covid3d.scans.readers.multiframe_files import write_multiframe
 
 needs_highdicom = pytest.mark.skipif(
     importlib.util.find_spec("highdicom") is None,
@@ -66,6 +67,19 @@ def test_it_reads_back_as_the_same_mask_in_the_same_place(tmp_path, affine, empt
     assert len(referenced.ReferencedInstanceSequence) == SHAPE[2]
     assert seg.SeriesInstanceUID != "1.2.3"
     assert not list(tmp_path.glob(".partial-*"))
+
+
+@needs_highdicom
+def test_of_an_enhanced_file_whose_frames_are_in_any_order(tmp_path):
+    order = np.random.default_rng(1).permutation(SHAPE[2])
+    volume, positions = chest()[:, :, order], [(-5.0, 7.0, -100.0 + 2.5 * k) for k in order]
+    write_multiframe(tmp_path / "scan" / "a.dcm", volume, positions)
+    (uid,) = list_series([tmp_path / "scan" / "a.dcm"])[0]
+    series = find_series(tmp_path / "scan", uid)
+    mask = (np.random.default_rng(0).random(series.grid.shape) < 0.2).astype(np.uint8)
+    write_dicom_seg(tmp_path / "seg.dcm", mask, series, "rgsm-al")
+    _, found = read_back(tmp_path / "seg.dcm", mask.shape, series.grid.affine)
+    np.testing.assert_array_equal(found, mask)
 
 
 @needs_highdicom
