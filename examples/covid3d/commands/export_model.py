@@ -58,8 +58,7 @@ def export_model(weights: Sequence[Path], config: Config, method: str, path: Pat
     """Writes networks and all that their input needs as one file.
 
     The file is a program of :mod:`torch.export`: it loads where neither this package nor MONAI is
-    installed, and runs no code of its own when it is loaded. It is read back and compared before it
-    takes its place.
+    installed. It is read back and compared before it takes its place.
 
     Args:
         weights: Trained networks, whose probabilities are averaged.
