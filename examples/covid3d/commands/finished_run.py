@@ -11,6 +11,7 @@ from examples.covid3d.commands.options import device_of
 from examples.covid3d.commands.predict import find_weights, predict, read_inputs
 from examples.covid3d.commands.predictions import TABLE, Wanted
 from examples.covid3d.commands.seen import seen_in_training
+from examples.covid3d.common.errors import problem
 from examples.covid3d.run.context import Context
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.run.settings_file import kept_settings
@@ -27,6 +28,13 @@ def predict_command(parsed: argparse.Namespace) -> int:
     """Segments new scans with a row's networks; 1 if some were skipped."""
     context = context_of(parsed)
     folder = (parsed.masks or parsed.out / "predicted") / parsed.method
+    if folder.resolve().is_relative_to(parsed.input.resolve()):
+        raise problem(
+            "--masks",
+            f"{folder} lies in the scans, {parsed.input}",
+            "a folder apart: masks would be taken for scans the next time",
+            "choose another --masks",
+        )
     weights = find_weights(context.run, parsed.method)
     found = read_inputs(parsed.input)
     done = predict(

@@ -116,3 +116,8 @@ def test_dicom_seg_of_scans_that_are_no_dicom_is_refused(finished, new, tmp_path
     said = capsys.readouterr().err
     assert "--dicom-seg" in said
     assert not list((tmp_path / "masks").rglob("*.nii.gz"))
+
+
+def test_masks_among_the_scans_are_refused(finished, new, capsys):
+    assert segment(new[0], finished[0], new[0] / "other") == 2
+    assert "lies in the scans" in capsys.readouterr().err
