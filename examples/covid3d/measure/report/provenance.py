@@ -12,9 +12,9 @@ import torch
 
 from examples.covid3d.common.config import STAGES, Config, to_json
 from examples.covid3d.common.files import read_csv, read_json
-from examples.covid3d.measure.report import html
+from examples.covid3d.measure.report.page import html
 from examples.covid3d.measure.report.results import Results
-from examples.covid3d.measure.report.statistics import FEWEST_SEEDS
+from examples.covid3d.measure.report.statistics.paired import FEWEST_SEEDS
 from examples.covid3d.run.context import Context
 from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.manifest import REJECTED, read_manifest
