@@ -26,7 +26,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 def number(value: float) -> str:
     """A tick's label."""
-    return f"{value:.10g}"
+    return f"{value:.10g}".replace("-", "\N{MINUS SIGN}")
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from examples.covid3d.measure.report.figures import svg
 from examples.covid3d.measure.report.statistics.measured import Rows
 from examples.covid3d.measure.report.statistics.paired import Difference, difference, unpaired
+from examples.covid3d.measure.report.statistics.sentences import signed
 from examples.covid3d.measure.report.statistics.summary import over_seeds
 from examples.covid3d.measure.report.trust import ScanTrust
 from examples.covid3d.measure.report.weights import GOOD
@@ -112,7 +113,7 @@ def gain_panel(
 def _against(one: Difference | None) -> str:
     if one is None:
         return ", the control"
-    text = f", {one.patient_mean:+.3f} against the control"
+    text = f", {signed(one.patient_mean)} against the control"
     if one.interval:
-        text += f" (95 % interval {one.interval[0]:+.3f} to {one.interval[1]:+.3f})"
+        text += f" (95 % interval {signed(one.interval[0])} to {signed(one.interval[1])})"
     return text
