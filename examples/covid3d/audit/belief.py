@@ -103,8 +103,8 @@ def sentences(verdict: Verdict, folder: Path) -> list[str]:
     counts = [(kind, int(found), int(of)) for kind, found, of in read_json(folder / _KEPT)]
     found, planted = (sum(count[i] for count in counts) for i in (1, 2))
     said = f"Of {planted} faults planted in copies of their masks it finds {found}"
-    missed = [f"{of - n} of {of} {kind}" for kind, n, of in counts if n < of]
-    said += f"; it misses {', '.join(missed)}." if missed else "."
+    missed = [f"{kind}, {of - n} of {of}" for kind, n, of in counts if n < of]
+    said += f" (not found: {'; '.join(missed)})." if missed else "."
     alarms = [one for one in verdict.trusted if one.doubt != SOUND]
     number = f"{len(alarms) or 'none'} of the {len(verdict.trusted)}"
     return [said, f"As they are, it doubts {number}."]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from examples.covid3d.audit.inputs import HALVES
 from examples.covid3d.audit.students import MEMORY, ROW, halves_of, train_row
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.run.context import Context
@@ -62,7 +63,7 @@ def both_halves(
             replace(lesson, replicate=replace(replicate, roles={**replicate.roles, **own}))
             for own in dealt
         )
-    return Half("half-1", first), Half("half-2", second)
+    return Half(HALVES[0], first), Half(HALVES[1], second)
 
 
 def _by_patient(

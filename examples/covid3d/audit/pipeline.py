@@ -11,6 +11,7 @@ import torch
 from examples.covid3d.audit import settings
 from examples.covid3d.audit.belief import plant, sentences
 from examples.covid3d.audit.halves import Half, Remembered, both_halves, learn, remembered_in
+from examples.covid3d.audit.inputs import HALVES, JUDGED, inputs_of
 from examples.covid3d.audit.judging import assessments_of, judge, judge_trusted
 from examples.covid3d.audit.observing import Drawings, observe
 from examples.covid3d.audit.page import Surroundings, build_page
@@ -21,7 +22,9 @@ from examples.covid3d.audit.verdict import Verdict, worst_first
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import read_csv, write_text
 from examples.covid3d.run.context import Context
+from examples.covid3d.run.environment import environment
 from examples.covid3d.run.lock import locked
+from examples.covid3d.run.overwriting import refuse_to_overwrite
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.manifest import REJECTED, Entry, read_manifest
 from examples.covid3d.scans.prepare import prepare
@@ -30,10 +33,11 @@ from examples.covid3d.train.inference import load_network
 from examples.covid3d.train.training import WEIGHTS
 
 PAGE, TABLE = "audit.html", "audit.csv"
-_JUDGED = ("audit",)
 
 
-def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Verdict:
+def audit(
+    out: Path, config: Config, device: torch.device, pictures: int, *, redo: bool = False
+) -> Verdict:
     """Prepares, trains, judges, and writes ``audit.html`` and ``audit.csv``.
 
     Args:
@@ -41,42 +45,51 @@ def audit(out: Path, config: Config, device: torch.device, pictures: int) -> Ver
         config: Settings.
         device: Where to compute.
         pictures: How many of the worst scans get one.
+        redo: Train again what was trained with other settings, scans or masks.
 
     Returns:
         What was found.
 
     Raises:
-        UserError: If an input is unusable.
+        UserError: If an input is unusable, or something finished would be trained again.
     """
-    context = Context(RunFolder(out, config), device)
-    run = context.run
+    run = RunFolder(out, config, inputs_of)
+    context, made = Context(run, device), environment(device)
     with locked(out):
         if settings.kept(out) is None:
             settings.keep(out, config)
         if not run.is_complete("prepare"):
-            with run.working("prepare") as folder:
+            with run.working("prepare", (), made) as folder:
                 prepare(config, folder, context.prepared)
+                divide(read_manifest(folder), config)
+                _refuse_to_overwrite(run, folder, redo)
         entries = read_manifest(context.prepared)
         replicate = divide(entries, config)
+        _refuse_to_overwrite(run, context.prepared, redo)
         # Settings that cannot be used must not replace those of an earlier audit.
         settings.keep(out, config)
         halves = both_halves(context, replicate, entries)
         for half in halves:
             if not run.is_complete("student", half.name):
-                with run.working("student", (half.name,)) as folder:
+                with run.working("student", (half.name,), made) as folder:
                     learn(half, folder)
-        if not run.is_complete("evaluate", *_JUDGED):
-            with run.working("evaluate", _JUDGED) as folder:
+        if not run.is_complete("evaluate", *JUDGED):
+            with run.working("evaluate", JUDGED, made) as folder:
                 for half, other in zip(halves, reversed(halves), strict=True):
                     observe(half, load_network(_trained(run, other) / WEIGHTS, device), folder)
                 _judge(context, replicate, entries, folder)
-        folder = run.folder("evaluate", *_JUDGED)
+        folder = run.folder("evaluate", *JUDGED)
         verdict = _verdict(replicate, folder)
         write_table(out / TABLE, verdict)
         drawn = draw_scans(context.prepared, folder, verdict, pictures)
         page = build_page(verdict, *drawn, _surroundings(context, replicate, entries))
         write_text(out / PAGE, page)
     return verdict
+
+
+def _refuse_to_overwrite(run: RunFolder, prepared: Path, redo: bool) -> None:
+    if not redo:
+        refuse_to_overwrite(run, [("student", (half,)) for half in HALVES], prepared)
 
 
 def _trained(run: RunFolder, half: Half) -> Path:

@@ -12,11 +12,9 @@ import numpy as np
 from examples.covid3d.common.config import Config, from_json, to_json
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json, write_json
+from examples.covid3d.run.settings_file import AUDIT, CONFIG
 from examples.covid3d.scans.geometry import Grid, with_spacing
 from examples.covid3d.scans.readers.scan import Scan
-
-SETTINGS = "audit.json"
-RUN_SETTINGS = "config.json"
 
 # Two cores segment a volume of so many voxels in a few seconds, whatever the scanner's own grid.
 _MOST_VOXELS = 1_500_000
@@ -47,11 +45,11 @@ def kept(out: Path) -> Config | None:
     Raises:
         UserError: If they cannot be read, or the folder is that of a run.
     """
-    if (out / RUN_SETTINGS).exists():
+    if (out / CONFIG).exists():
         raise problem(
             out, "the folder of a run", "a folder for the audit alone", "choose another --out"
         )
-    path = out / SETTINGS
+    path = out / AUDIT
     if not path.exists():
         return None
     content = read_json(path)
@@ -64,7 +62,7 @@ def kept(out: Path) -> Config | None:
 
 def keep(out: Path, config: Config) -> None:
     """Writes the settings into an audit's folder."""
-    write_json(out / SETTINGS, to_json(config))
+    write_json(out / AUDIT, to_json(config))
 
 
 def _grids(scans: Sequence[Scan]) -> list[Grid]:

@@ -1,4 +1,4 @@
-"""The audit as a CSV file, which spreadsheet programs open without running what a name says."""
+"""The audit as a CSV file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from examples.covid3d.audit.quality import Assessment
 from examples.covid3d.audit.verdict import Verdict, worst_first
 from examples.covid3d.common.files import write_csv
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def guarded(text: str) -> str:
-    """Text that no spreadsheet program takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
 
 def _cell(value: str | float) -> str:
     if isinstance(value, str):
-        return guarded(value)
+        return value
     return "" if math.isnan(value) else f"{value:.6g}"
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from examples.covid3d.audit.trial.run import run_trial
 from examples.covid3d.audit.trial.settings import ROWS, Settings
 from examples.covid3d.common.errors import problem
-
-HELP = "test the audit on Task04 Hippocampus: expert masks, of which many are made faulty"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -17,7 +14,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     default = Settings()
     add = command.add_argument
     add("--data", required=True, metavar="DIR", help="Task04_Hippocampus, in nnU-Net's layout")
-    add("--out", type=Path, default=Path("runs") / "hippocampus-audit", help="folder of the trial")
     add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time")
     add("--seeds", default="0,1,2", metavar="A,B", help="seeds (default: 0,1,2)")
     add("--trusted", default="8,24", metavar="A,B", help="numbers of trusted scans (default: 8,24)")
@@ -27,16 +23,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--validation", action="store_true", help="test on others than the tested patients")
 
 
-def run(parsed: argparse.Namespace) -> Path:
+def audit_trial_command(parsed: argparse.Namespace) -> None:
     """Runs the command.
-
-    Returns:
-        The file of the tables.
 
     Raises:
         UserError: If an option has no such value, or as in
             :func:`~examples.covid3d.audit.trial.run.run_trial`.
     """
+    # Its imports take seconds, which a request for help should not.
+    from examples.covid3d.audit.trial.run import run_trial
+
     rows = tuple(name.strip() for name in parsed.rows.split(",") if name.strip())
     unknown = sorted(set(rows) - set(ROWS))
     if unknown or not rows:
@@ -50,7 +46,8 @@ def run(parsed: argparse.Namespace) -> Path:
         validation=parsed.validation,
     )
     jobs = _at_least_one("--jobs", parsed.jobs)
-    return run_trial(parsed.data, settings, parsed.out, jobs)
+    out = parsed.out or Path("runs") / "hippocampus-audit"
+    print(f"Tables: {run_trial(parsed.data, settings, out, jobs)}")
 
 
 def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def test_the_sentences_name_what_is_missed_and_how_many_sound_ones_are_doubted(t
     write_json(tmp_path / "belief.json", [["empty", 8, 8], ["shifted by 3 voxels", 5, 8]])
     trusted = [assessment("a", 0.1, "missed"), assessment("b", 0.9)]
     assert sentences(Verdict([], trusted), tmp_path) == [
-        "Of 16 faults planted in copies of their masks it finds 13; it misses 3 of 8 shifted by 3 "
-        "voxels.",
+        "Of 16 faults planted in copies of their masks it finds 13 (not found: shifted by 3 "
+        "voxels, 3 of 8).",
         "As they are, it doubts 1 of the 2.",
     ]

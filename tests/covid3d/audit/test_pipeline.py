@@ -1,6 +1,7 @@
 """A whole audit of tiny volumes: what it leaves, and that it can be killed at any moment."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -127,7 +128,8 @@ def test_a_csv_with_roles_hostile_names_and_scans_without_masks(tmp_path):
     verdict = audit(tmp_path / "out", settings(table), CPU, 9)
     assert len(verdict.judged) == 4
     written = {row["scan"] for row in read_csv(tmp_path / "out" / TABLE)}
-    assert {"'=1+1", "'-2", "a$x_$b"} <= written
+    assert written == {"a$x_$b", "=1+1", "-2", "b", "a&b", "'"}
+    assert "'=1+1," in (tmp_path / "out" / TABLE).read_text(encoding="utf-8")
     page = Page((tmp_path / "out" / PAGE).read_text(encoding="utf-8"))
     assert "1 scans have no mask" in page.text
     assert "=1+1" in page.text
@@ -137,10 +139,42 @@ def test_a_trusted_scan_that_is_rejected_stops_before_training(tmp_path, monkeyp
     folder = nnunet(tmp_path / "set", 5)
     (folder / "labelsTr" / "case01.nii.gz").write_bytes(b"broken")
     monkeypatch.setattr(pipeline, "learn", lambda *_: 1 / 0)
-    before = settings(folder, trusted=0, trusted_scans=("case03", "case02"))
+    before = settings(folder, trusted=0, trusted_scans=("case03", "case02"), max_rejected=1)
     with pytest.raises(ZeroDivisionError):
         audit(tmp_path / "out", before, CPU, 0)
     named = dataclasses.replace(before, trusted_scans=("case01", "case02"))
     with pytest.raises(UserError, match="case01 could not be used"):
         audit(tmp_path / "out", named, CPU, 0)
     assert kept(tmp_path / "out") == before
+
+
+def test_another_mask_is_noticed_and_finished_trainings_are_kept_unless_asked(tmp_path):
+    out, folder = tmp_path / "out", nnunet(tmp_path / "set", 7)
+    first = audit(out, settings(folder), CPU, 0)
+    weights = (out / "student" / "half-1" / "weights.pt").read_bytes()
+    other = folder / "labelsTr" / f"{first.judged[0].scan}.nii.gz"
+    other.write_bytes((folder / "labelsTr" / f"{first.judged[1].scan}.nii.gz").read_bytes())
+    with pytest.raises(UserError, match=rf"another mask: {first.judged[0].scan}(.|\n)*--redo"):
+        audit(out, settings(folder), CPU, 0)
+    assert (out / "student" / "half-1" / "weights.pt").read_bytes() == weights
+    again = audit(out, settings(folder), CPU, 0, redo=True)
+    assert (out / "student" / "half-1" / "weights.pt").read_bytes() != weights
+    assert [one.scan for one in again.trusted] == [one.scan for one in first.trusted]
+
+
+def test_the_same_scans_trusted_by_name_need_no_other_training(whole, data, monkeypatch):
+    out, verdict = whole
+    monkeypatch.setattr(pipeline, "learn", lambda *_: 1 / 0)
+    names = tuple(one.scan for one in verdict.trusted)
+    named = settings(data, trusted=0, trusted_scans=names)
+    assert audit(out, named, CPU, 0).sentence() == verdict.sentence()
+    audit(out, settings(data), CPU, 2)
+
+
+def test_a_copy_of_the_data_elsewhere_trains_nothing_again(whole, data, tmp_path, monkeypatch):
+    out, verdict = whole
+    monkeypatch.setattr(pipeline, "learn", lambda *_: 1 / 0)
+    shutil.copytree(data, tmp_path / "set")
+    shutil.copytree(out, tmp_path / "out")
+    copy = audit(tmp_path / "out", settings(tmp_path / "set"), CPU, 0)
+    assert copy.sentence() == verdict.sentence()

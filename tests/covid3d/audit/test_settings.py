@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from examples.covid3d.audit.settings import DEFAULTS, SETTINGS, fitted, keep, kept
+from examples.covid3d.audit.settings import DEFAULTS, fitted, keep, kept
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import write_nifti
+from examples.covid3d.run.settings_file import AUDIT
 from examples.covid3d.scans.readers.scan import Scan
 
 
@@ -57,6 +58,6 @@ def test_settings_come_back_as_they_were_kept(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"no such": 1}'])
 def test_settings_that_cannot_be_read_are_refused(tmp_path, content):
-    (tmp_path / SETTINGS).write_text(content)
+    (tmp_path / AUDIT).write_text(content)
     with pytest.raises(UserError):
         kept(tmp_path)

@@ -130,7 +130,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
 
 def test_spacing_and_patch_fit_the_scans_once_and_then_stay(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(command, "audit", lambda *given: seen.append(given[1]) or 1 / 0)
+    monkeypatch.setattr(command, "audit", lambda *given, **_: seen.append(given[1]) or 1 / 0)
     out = tmp_path / "out"
     with pytest.raises(ZeroDivisionError):
         run("--data", data, "--out", out, "--trusted", 2)
