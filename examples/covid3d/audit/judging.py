@@ -12,6 +12,7 @@ from examples.covid3d.audit.observing import Drawings, place_of
 from examples.covid3d.audit.parts import Parts
 from examples.covid3d.audit.quality import Assessment, assess
 from examples.covid3d.audit.trusted import FEWEST
+from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json, write_json
 
 _JUDGED = "judged.json"
@@ -20,11 +21,24 @@ _PORTION = 4
 
 
 def assessment_of(folder: Path, name: str) -> Assessment | None:
-    """What was said of a scan; None if nothing was yet."""
-    kept = read_json(place_of(folder, name) / _JUDGED)
+    """What was said of a scan; None if nothing was yet.
+
+    Raises:
+        UserError: If another version said it.
+    """
+    path = place_of(folder, name) / _JUDGED
+    kept = read_json(path)
     if not kept:
         return None
-    return Assessment(**kept | {"parts": Parts(**kept["parts"])})
+    try:
+        return Assessment(**kept | {"parts": Parts(**kept["parts"])})
+    except (TypeError, KeyError) as error:
+        raise problem(
+            path,
+            f"not what this version writes ({error})",
+            "an assessment of this version",
+            f"delete the folder {folder}, to judge anew with what was trained",
+        ) from error
 
 
 def judge(names: Sequence[str], drawings: Drawings, trusted: Drawings, folder: Path) -> None:

@@ -7,6 +7,8 @@ from examples.covid3d.audit import judging
 from examples.covid3d.audit.drawing import Drawing
 from examples.covid3d.audit.judging import assessments_of, judge, judge_trusted
 from examples.covid3d.audit.quality import assess
+from examples.covid3d.common.errors import UserError
+from examples.covid3d.common.files import write_json
 from tests.covid3d.running import Killed
 
 
@@ -65,6 +67,12 @@ def test_what_was_judged_is_not_judged_again(tmp_path, monkeypatch):
         judge(names_of(audited), audited, trusted, tmp_path)
     judge(names_of(audited), audited, trusted, tmp_path)
     assert seen == [names_of(audited[:8]), names_of(audited[8:]), names_of(audited[8:])]
+
+
+def test_what_another_version_said_is_refused(tmp_path):
+    write_json(tmp_path / "scans" / "a" / "judged.json", {"scan": "a", "parts": {"dice": 0.5}})
+    with pytest.raises(UserError, match="delete the folder"):
+        assessments_of(tmp_path, ["a"])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 9])
