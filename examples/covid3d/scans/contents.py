@@ -29,14 +29,11 @@ def files_of_scan(scan: Scan) -> list[Path]:
 def look_of(scan: Scan) -> list[list[Any]]:
     """Names, sizes and times of a scan's files, through links.
 
-    With the time of the last change of state, which no copying program sets: a file that another
-    took the place of, with its size and time, looks otherwise.
-
     Raises:
         OSError: If one is not there.
     """
     states = [(path.name, path.stat()) for path in files_of_scan(scan)]
-    return [[name, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for name, one in states]
+    return [[name, one.st_size, one.st_mtime_ns] for name, one in states]
 
 
 def digest_of(scan: Scan) -> str:
