@@ -30,10 +30,11 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     settings: bool = False
 
-    def run(self, parsed: argparse.Namespace) -> None:
-        """Does the work."""
-        module, function = self.work.split(":")
-        getattr(importlib.import_module(f"examples.covid3d.commands.{module}"), function)(parsed)
+    def run(self, parsed: argparse.Namespace) -> int:
+        """Does the work, and gives the exit status: what the function returns, 0 for nothing."""
+        name, function = self.work.split(":")
+        module = importlib.import_module(f"examples.covid3d.commands.{name}")
+        return getattr(module, function)(parsed) or 0
 
 
 def _stage(name: str, text: str) -> Command:
@@ -63,7 +64,20 @@ def _for_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
 
 
+def _for_inspect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", nargs="?", type=a_path, help="a folder or CSV of scans; the same as --data")
+    add("--every", action="store_true", help="read the voxels of every scan, however many")
+
+
 COMMANDS = (
+    Command(
+        "inspect",
+        "show what a folder would be taken for, and what rejected; nothing is written",
+        "inspect:inspect_command",
+        _for_inspect,
+        settings=True,
+    ),
     _stage("run", "all the stages; what is complete is skipped"),
     _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
     _stage("teacher", "train the teacher on a few expert-annotated scans"),

@@ -19,7 +19,12 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.faults import read_through
 from examples.covid3d.common.files import link_tree, read_json, write_csv, write_json
-from examples.covid3d.scans.cohort_checks import check_foreground, check_sample, sample
+from examples.covid3d.scans.cohort_checks import (
+    check_foreground,
+    check_modality,
+    check_sample,
+    sample,
+)
 from examples.covid3d.scans.contents import digest_of, files_of_scan, look_of, settings_of_scan
 from examples.covid3d.scans.geometry import Grid, resample, with_spacing
 from examples.covid3d.scans.grid_rules import working_fault
@@ -67,6 +72,7 @@ def prepare_image(
     fault = working_fault(grid_of(scan), config.spacing)
     if fault is not None:
         raise fault.error(scan.image)
+    check_modality(scan, config)
     volume, own_grid = load_scan(scan)
     unit, scale = normalise(volume, config.intensity, config.window, scan.image)
     grid = with_spacing(own_grid, config.spacing)
