@@ -14,6 +14,7 @@ from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.faults import passing_fault
 from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.scans.manifest import REJECTED
+from examples.covid3d.scans.pseudonyms import private_folder
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 
 _log = logging.getLogger("examples.covid3d")
@@ -103,5 +104,5 @@ def write_failed(folder: Path, failed: Sequence[tuple[str, Scan]]) -> None:
 
 def read_failed(folder: Path) -> list[tuple[str, Scan]]:
     """Reads back what :func:`write_failed` gave."""
-    content = read_json(folder / _FAILED) or []
+    content = read_json(folder / _FAILED) or read_json(private_folder(folder) / _FAILED) or []
     return [(dataset, Scan.from_json(scan)) for dataset, scan in content]

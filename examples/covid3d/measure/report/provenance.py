@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from examples.covid3d.common.config import STAGES, Config, to_json
+from examples.covid3d.common.config import STAGES, Config, shown_settings
 from examples.covid3d.common.files import read_csv, read_json
 from examples.covid3d.measure.report import html
 from examples.covid3d.measure.report.results import Results
@@ -39,7 +39,7 @@ def settings_section(context: Context) -> list[str]:
     """Seed, versions, machine, wall-clock times and every setting."""
     run = context.run
     seeds = ", ".join(str(seed) for seed in context.config.seeds)
-    settings = [(key, str(value)) for key, value in to_json(context.config).items()]
+    settings = [(key, str(value)) for key, value in shown_settings(context.config).items()]
     times = [
         (stage, f"{seconds:.0f} s")
         for stage in STAGES[:-1]
