@@ -32,7 +32,7 @@ def _versions() -> str:
 
 def _seconds(folder: Path) -> float:
     """Wall-clock seconds of all units of a stage."""
-    return sum(float(read_json(path)["seconds"]) for path in folder.rglob("stage.json"))
+    return sum(float(read_json(path).get("seconds", 0.0)) for path in folder.rglob("stage.json"))
 
 
 def settings_section(context: Context) -> list[str]:
