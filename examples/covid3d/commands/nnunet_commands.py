@@ -19,6 +19,7 @@ from examples.covid3d.scans.volumes import load_scan
 
 _log = logging.getLogger("examples.covid3d")
 _METHOD = "nnunet"
+_LARGEST_ID = 999
 
 
 def _replicate(context: Context, fold: int) -> Replicate:
@@ -57,6 +58,14 @@ def export_folds(context: Context, folder: Path, dataset_id: int) -> list[Path]:
     Raises:
         UserError: If a dataset is there already or a scan is unusable.
     """
+    folds = context.config.folds
+    if not 1 <= dataset_id <= _LARGEST_ID - folds + 1:
+        raise problem(
+            "--dataset-id",
+            f"{dataset_id}",
+            f"1 to {_LARGEST_ID}, for each of {folds} folds: nnU-Net's names have three digits",
+            "pass for instance --dataset-id 501",
+        )
     written = []
     labels = context.config.foreground_labels
     for fold in range(1, context.config.folds + 1):

@@ -1,21 +1,26 @@
-"""What counts as the same, what is asked for before it is lost, and what a failure leaves behind."""
+"""What counts as the same, what is not lost unasked, and what a failure leaves behind."""
 
 import dataclasses
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
 
+from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.errors import UserError
-from examples.covid3d.common.files import read_csv, read_json, write_nifti
+from examples.covid3d.common.files import read_csv, read_json, write_json, write_nifti
 from examples.covid3d.run import pipeline
+from examples.covid3d.run.environment import environment
 from examples.covid3d.run.pipeline import run_stages
+from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.prepare import load_scan
+from examples.covid3d.train import training
 from tests.covid3d.running import files_of, nnunet, small
 
 TRAINED = ("teacher", "student")
@@ -30,7 +35,7 @@ def original(tmp_path_factory):
     for path in sorted((data / "imagesTr").iterdir()):
         (folder / "data" / "imagesTr" / path.name).symlink_to(path)
     (folder / "data" / "labelsTr").symlink_to(data / "labelsTr", target_is_directory=True)
-    run_stages(folder / "run", small(data=str(folder / "data"), shares=(1, 1, 1, 3)))
+    go(folder)
     return folder
 
 
@@ -49,6 +54,16 @@ def place(original, tmp_path):
 
 def config_of(place, **changes):
     return small(data=str(place / "data"), shares=(1, 1, 1, 3), **changes)
+
+
+def go(place, redo=False, **changes):
+    """All stages but the report, which takes longest and loses nothing."""
+    return run_stages(place / "run", config_of(place, **changes), STAGES[:-1], redo=redo)
+
+
+def metrics(place):
+    rows = read_csv(place / "run" / "evaluate" / "seed0-fold1" / "equal" / "metrics.csv")
+    return {row["scan"]: row for row in rows}
 
 
 def trained(place):
@@ -76,7 +91,7 @@ def redraw(place, scan):
 def test_a_fresh_copy_of_the_data_at_another_path_trains_nothing_again(place, caplog):
     caplog.set_level("INFO")
     before = trained(place)
-    run = run_stages(place / "run", config_of(place))
+    run = go(place)
     assert trained(place) == before
     assert "prepare: again, because --data" in caplog.text
     images = {entry.image for entry in read_manifest(run.folder("prepare"))}
@@ -85,11 +100,11 @@ def test_a_fresh_copy_of_the_data_at_another_path_trains_nothing_again(place, ca
 
 @pytest.mark.parametrize("name", [".DS_Store", "README.md", "imagesTr/notes.txt", "labelsTr/._x"])
 def test_an_unrelated_new_file_trains_nothing_again(place, name, monkeypatch):
-    run_stages(place / "run", config_of(place))
+    go(place)
     before = trained(place)
     (place / "data" / name).write_text("hello")
     monkeypatch.setattr("examples.covid3d.scans.prepare.load_scan", lambda _: pytest.fail("read"))
-    run_stages(place / "run", config_of(place))
+    go(place)
     assert trained(place) == before
 
 
@@ -102,27 +117,27 @@ def test_bytes_that_were_touched_or_packed_otherwise_train_nothing_again(place):
     voxels, affine = np.asarray(image.dataobj), image.affine
     path.unlink()
     write_nifti(path, voxels.astype(np.int32), affine)
-    run_stages(place / "run", config_of(place))
+    go(place)
     assert trained(place) == before
 
 
 def test_a_test_scan_s_mask_that_changed_behind_a_link_is_noticed_and_measured_anew(place, caplog):
     caplog.set_level("INFO")
-    run_stages(place / "run", config_of(place))
+    go(place)
     before = trained(place)
-    rows = {row["scan"]: row for row in read_csv(place / "run" / "report" / "metrics.csv")}
+    rows = metrics(place)
     (scan, *others) = role(place, "test")
     redraw(place, scan)
-    run_stages(place / "run", config_of(place))
+    go(place)
     assert trained(place) == before
     assert f"evaluate/seed0-fold1/equal: again, because another mask: {scan}" in caplog.text
-    after = {row["scan"]: row for row in read_csv(place / "run" / "report" / "metrics.csv")}
+    after = metrics(place)
     assert after[scan] != rows[scan]
     assert all(after[name] == rows[name] for name in others)
 
 
 def test_old_and_new_truths_do_not_meet_between_two_commands(place):
-    run_stages(place / "run", config_of(place))
+    go(place)
     (scan, *_) = role(place, "test")
     redraw(place, scan)
     more = config_of(place, methods=("supervised", "equal", "random"))
@@ -132,27 +147,26 @@ def test_old_and_new_truths_do_not_meet_between_two_commands(place):
 
 
 def test_a_mask_that_changes_while_rows_are_evaluated_stops_the_evaluation(place, monkeypatch):
-    run_stages(place / "run", config_of(place))
+    go(place)
     (scan, *_) = role(place, "test")
     monkeypatch.setattr(pipeline.RunFolder, "_files", "the same")
     redraw(place, scan)
     shutil.rmtree(place / "run" / "evaluate")
-    for name in ("prepare/stage.json",):
-        path = place / "run" / name
-        record = read_json(path)
-        record["inputs"]["files"] = "the same"
-        path.write_text(__import__("json").dumps(record))
+    path = place / "run" / "prepare" / "stage.json"
+    record = read_json(path)
+    record["inputs"]["files"] = "the same"
+    write_json(path, record)
     with pytest.raises(UserError, match="another mask than when the scan was prepared"):
         run_stages(place / "run", config_of(place), ["evaluate"])
 
 
 def test_a_training_scan_s_mask_that_changed_is_not_trained_on_unasked(place):
-    run_stages(place / "run", config_of(place))
+    go(place)
     before = files_of(place / "run")
     (scan,) = role(place, "teacher")
     redraw(place, scan)
     with pytest.raises(UserError) as caught:
-        run_stages(place / "run", config_of(place))
+        go(place)
     assert "teacher/seed0-fold1, student/seed0-fold1/equal" in str(caught.value)
     assert f"another mask: {scan}" in str(caught.value)
     assert "--redo" in str(caught.value)
@@ -162,9 +176,9 @@ def test_a_training_scan_s_mask_that_changed_is_not_trained_on_unasked(place):
         name: time for name, time in before.items() if name != ".lock"
     } | {"config.json": after["config.json"]}
     assert (place / "run" / "prepare.partial").is_dir()
-    run_stages(place / "run", config_of(place), redo=True)
+    go(place, redo=True)
     assert all(trained(place)[stage] != before for stage in TRAINED)
-    run_stages(place / "run", config_of(place))
+    go(place)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +191,11 @@ def test_a_training_scan_s_mask_that_changed_is_not_trained_on_unasked(place):
     ],
 )
 def test_a_changed_setting_stops_before_anything_finished_is_lost(place, change, said):
-    run_stages(place / "run", config_of(place))
+    go(place)
     before = files_of(place / "run")
     kept = (place / "run" / "config.json").read_text()
     with pytest.raises(UserError) as caught:
-        run_stages(place / "run", config_of(place, **change))
+        go(place, **change)
     assert said in str(caught.value)
     before.pop(".lock")
     after = files_of(place / "run")
@@ -191,9 +205,9 @@ def test_a_changed_setting_stops_before_anything_finished_is_lost(place, change,
 
 
 def test_redo_trains_again_what_the_setting_is_for_and_no_more(place):
-    run_stages(place / "run", config_of(place))
+    go(place)
     before = trained(place)
-    run_stages(place / "run", config_of(place, student_steps=3), redo=True)
+    go(place, redo=True, student_steps=3)
     after = trained(place)
     assert after["teacher"] == before["teacher"]
     assert after["student"] != before["student"]
@@ -201,23 +215,22 @@ def test_redo_trains_again_what_the_setting_is_for_and_no_more(place):
 
 def test_a_setting_of_measuring_alone_asks_for_nothing(place):
     before = trained(place)
-    run_stages(place / "run", config_of(place, nsd_tolerance=1.0))
+    go(place, nsd_tolerance=1.0)
     assert trained(place) == before
 
 
 def test_a_training_with_a_checkpoint_is_not_discarded_unasked_either(tmp_path, monkeypatch):
     config = small(data=str(nnunet(tmp_path / "data", 6)), shares=(1, 1, 1, 3), student_steps=4)
     run_stages(tmp_path / "run", config, ["prepare", "teacher", "pseudo-label"])
-    take = pipeline.train_student.__globals__["train"].__globals__["_Run"].take
+    take = training._Run.take
 
     def stop(self, rate):
         if self.step == 3:
             raise KeyboardInterrupt
         return take(self, rate)
 
-    target = "examples.covid3d.train.training._Run.take"
     with monkeypatch.context() as patched:
-        patched.setattr(target, stop)
+        patched.setattr(training._Run, "take", stop)
         with pytest.raises(KeyboardInterrupt):
             run_stages(tmp_path / "run", config, ["student"])
     assert (tmp_path / "run/student/seed0-fold1/equal.partial/last.pt").is_file()
@@ -231,7 +244,7 @@ class TestFailing:
     """A command that fails leaves the settings of a finished run as they were."""
 
     def test_before_anything_was_done(self, place, monkeypatch):
-        run_stages(place / "run", config_of(place))
+        go(place)
         kept = (place / "run" / "config.json").read_text()
 
         def full(*_, **__):
@@ -239,17 +252,17 @@ class TestFailing:
 
         monkeypatch.setattr("examples.covid3d.train.training.write_torch", full)
         with pytest.raises(OSError, match="No space"):
-            run_stages(place / "run", config_of(place, teacher_steps=3), redo=True)
+            go(place, redo=True, teacher_steps=3)
         assert (place / "run" / "config.json").read_text() == kept
-        run_stages(place / "run", config_of(place), ["report"])
+        go(place)
 
     def test_when_the_scans_cannot_be_prepared(self, place):
-        run_stages(place / "run", config_of(place))
+        go(place)
         kept = (place / "run" / "config.json").read_text()
         for path in (place / "store" / "imagesTr").iterdir():
             path.write_bytes(b"x")
         with pytest.raises(UserError, match="none of 6"):
-            run_stages(place / "run", config_of(place, methods=("supervised",)))
+            go(place, nsd_tolerance=2.0)
         assert (place / "run" / "config.json").read_text() == kept
 
     def test_of_a_new_folder_leaves_none(self, tmp_path):
@@ -261,7 +274,7 @@ class TestFailing:
         assert not (tmp_path / "run" / "config.json").exists()
 
     def test_but_one_that_is_interrupted_goes_on_with_the_new_ones(self, place, monkeypatch):
-        run_stages(place / "run", config_of(place))
+        go(place)
         more = config_of(place, methods=("supervised", "equal", "random"))
 
         def interrupt(*_):
@@ -312,14 +325,30 @@ class TestRejected:
 
 
 def test_each_unit_records_on_what_it_was_made(place):
-    run_stages(place / "run", config_of(place, seeds=(0, 1)), jobs=2)
-    for stage in TRAINED:
+    for stage in STAGES[:-1]:
         for path in (place / "run" / stage).rglob("stage.json"):
             (made,) = read_json(path)["made"]
-            assert made["device"] == "cpu"
-            assert made["torch"] == torch.__version__
-            assert {"threads", "jobs", "python", "monai", "numpy", "reweight", "commit"} <= set(
-                made
-            )
-            assert made["jobs"] == (2 if "seed1" in str(path) else 1)
-            assert made["threads"] >= 1
+            assert made == environment(torch.device("cpu"), 1)
+    assert {"threads", "jobs", "python", "monai", "numpy", "reweight", "commit"} <= set(made)
+    assert (made["device"], made["torch"]) == ("cpu", torch.__version__)
+
+
+def test_one_of_several_jobs_does_too(place):
+    config = config_of(place, methods=("random",))
+    run_stages(place / "run", config, ["prepare"])
+    unit = ("seed0-fold1", "random")
+    pipeline._fill(place / "run", config, torch.device("cpu"), "student", unit, 3)
+    (made,) = read_json(place / "run" / "student" / Path(*unit) / "stage.json")["made"]
+    assert made["jobs"] == 3
+
+
+def test_a_unit_that_goes_on_with_other_threads_says_so_and_records_both(tmp_path, tiny, caplog):
+    run = RunFolder(tmp_path, tiny)
+    one = environment(torch.device("cpu"))
+    with pytest.raises(KeyboardInterrupt), run.working("prepare", made=one):
+        raise KeyboardInterrupt
+    two = one | {"threads": 77}
+    with run.working("prepare", made=two):
+        pass
+    assert run.record("prepare")["made"] == [one, two]
+    assert f"threads {one['threads']} -> 77" in caplog.text
