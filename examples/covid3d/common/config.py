@@ -47,6 +47,9 @@ class Config:
     kind: str | None = None
     unlabelled: str | None = None
     unlabelled_kind: str | None = None
+    # A CSV that says whose each scan is, and whether names are replaced by pseudonyms.
+    patients: str | None = None
+    pseudonyms: bool = False
     limit: int | None = None
     foreground_labels: tuple[int, ...] = (1,)
     phantoms: tuple[int, int, int, int] = (8, 6, 12, 12)
@@ -123,8 +126,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 # Seeds, folds and methods are not among them: each has a folder of its own within a stage.
 _READ_BY = {
     "prepare": (
-        "data", "kind", "unlabelled", "unlabelled_kind", "limit", "foreground_labels", "phantoms",
-        "phantom_spacing", "phantom_seed", "spacing", "intensity", "window",
+        "data", "kind", "unlabelled", "unlabelled_kind", "patients", "pseudonyms", "limit",
+        "foreground_labels", "phantoms", "phantom_spacing", "phantom_seed", "spacing", "intensity",
+        "window",
     ),
     "teacher": (
         "shares", "folds", "teacher_once", "teacher_from", "split_seed", "channels", "norm",

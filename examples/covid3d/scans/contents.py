@@ -61,4 +61,5 @@ def settings_of_scan(scan: Scan, config: Config) -> dict[str, Any]:
         "intensity": config.intensity,
         "window": list(config.window),
         "foreground": list(config.foreground_labels),
+        "labels": list(scan.labels),
     }

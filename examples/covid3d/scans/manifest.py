@@ -35,6 +35,7 @@ class Entry:
         scale: ``HU``, ``0..255`` for a volume that was windowed already, or ``any``.
         foreground_ml: Volume of the foreground; empty without a mask.
         mask_sha256: Checksum of the mask's foreground on the scan's own grid; empty without a mask.
+        labels: All that its mask may hold, where the dataset says so; else empty.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     scale: str
     foreground_ml: float | None
     mask_sha256: str = ""
+    labels: tuple[int, ...] = ()
 
     @property
     def has_mask(self) -> bool:
@@ -69,6 +71,7 @@ class Entry:
             folder / self.image,
             folder / self.mask if self.mask else None,
             self.series or None,
+            labels=self.labels,
         )
 
     def to_row(self) -> dict[str, str]:
@@ -77,6 +80,7 @@ class Entry:
         row = {key: str(value) for key, value in values.items()}
         row["shape"] = " ".join(str(n) for n in self.shape)
         row["spacing"] = " ".join(f"{mm:.6g}" for mm in self.spacing)
+        row["labels"] = " ".join(str(label) for label in self.labels)
         row["foreground_ml"] = "" if self.foreground_ml is None else f"{self.foreground_ml:.6g}"
         return row
 
@@ -93,6 +97,7 @@ class Entry:
             low=float(row["low"]),
             high=float(row["high"]),
             foreground_ml=float(ml) if ml else None,
+            labels=tuple(int(label) for label in row["labels"].split()),
         )
 
 

@@ -89,7 +89,7 @@ def own_mask(scan: Scan, own: Grid, config: Config) -> NDArray[np.uint8]:
     """
     if scan.mask is None:
         raise ValueError(f"{scan.name} has no mask")
-    mask = load_mask(scan.mask, scan.image, own, foreground=config.foreground_labels)
+    mask = load_mask(scan.mask, scan.image, own, config.foreground_labels, scan.labels)
     if mask.all():
         raise problem(
             scan.mask,
@@ -198,6 +198,7 @@ def _prepare_one(
         | {"name": scan.name, "patient": scan.patient, "source": scan.source, "dataset": dataset}
         | {"role": scan.role or "", "image": str(scan.image), "series": scan.series or ""}
         | {"mask": str(scan.mask) if scan.mask is not None else ""}
+        | {"labels": " ".join(str(label) for label in scan.labels)}
     )
 
 
