@@ -40,10 +40,11 @@ def cases_section(results: Results, about: Headline) -> list[str]:
         html.paragraph(
             f"The best, the median and the worst test scan of {label} by Dice, of those with a "
             "lesion if there are any: picked by that rule and not by their looks. Front up, the "
-            "patient's right on the left. Scroll with the wheel, the slider or, once a case is "
-            "chosen, the arrow keys.",
+            "patient's right on the left.",
             "small",
         ),
+        '<p class="small hint" hidden>Scroll with the wheel, the slider or, once a case is chosen, '
+        "the arrow keys.</p>",
         html.block("cases", cases),
     ]
 
