@@ -99,9 +99,11 @@ def _viewer(title: str, name: str, keys: Sequence[tuple[str, str]], slices: Slic
         f"<figcaption><b>{escape(title)}</b>{escape(name)}</figcaption>"
         f'<svg class="slice" viewBox="0 0 {one.width} {one.height}" role="img" '
         f'aria-label="{escape(says)}">'
+        # Cut off, or a tall slice would show its neighbours in the strip beside it.
+        f'<svg width="{one.width}" height="{one.height}" overflow="hidden">'
         f'<image href="data:image/webp;base64,{one.sprite}" x="{x}" y="{y}" '
         f'width="{one.columns * one.width}" height="{rows * one.height}" '
-        f'preserveAspectRatio="none"></image>{paths}</svg>'
+        f'preserveAspectRatio="none"></image>{paths}</svg></svg>'
         f'<div class="slider" hidden><input type="range" min="0" max="{len(one.numbers) - 1}" '
         f'value="{one.start}" aria-label="Slice of {escape(name)}"><output>{shown}</output></div>'
         f'<div class="key">{legend}</div></figure>'
