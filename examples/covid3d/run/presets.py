@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from examples.covid3d.common.config import Config
-from examples.covid3d.methods.rows import ROWS
+from examples.covid3d.methods.names import EXTERNAL_ROWS, ROW_NAMES
 
 _DEMO_ROWS = ("supervised", "equal", "rgsm-al")
 _PAPER_ROWS = ("supervised", "rgs", "rgs-al", "rgsm-al")
@@ -66,7 +66,7 @@ _HIPPOCAMPUS = Config(
     scaling=0.15,
     validate_every=300,
     checkpoint_every=100,
-    methods=tuple(name for name, row in ROWS.items() if not row.external),
+    methods=tuple(name for name in ROW_NAMES if name not in EXTERNAL_ROWS),
 )
 
 PRESETS = {

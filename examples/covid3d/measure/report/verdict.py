@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from examples.covid3d.measure.report.answers import Help, Right, helped, right, trusted
 from examples.covid3d.measure.report.headline import ORACLE, Headline
 from examples.covid3d.measure.report.results import LABELS, Results
+from examples.covid3d.measure.report.rival import beside_nnunet
 from examples.covid3d.measure.report.statistics.measured import rows_of
 from examples.covid3d.measure.report.statistics.paired import difference, unpaired
 from examples.covid3d.measure.report.statistics.sentences import say
@@ -27,7 +28,6 @@ _QUESTIONS = (
     ("rgsm-al-trusted", "equal-trusted"),
     ("best", "supervised-all-long"),
     ("best-agreeing", "best"),
-    ("nnunet", "supervised-all"),
 )
 
 
@@ -74,7 +74,8 @@ def verdict(results: Results, about: Headline) -> Verdict:
             joined = "and" if (well == "right") == good else "but"
             then = _HELPED[gain.answer].format(here=here)
             answer = f"{_TRUSTED[well].format(label)}, {joined} {then}"
-    comparisons = (*_comparisons(results), _highest(results))
+    rival = beside_nnunet(results.metrics, results.methods, LABELS)
+    comparisons = (*_comparisons(results), *rival, _highest(results))
     return Verdict(f"{answer}: {gain.short}.", tuple(facts), comparisons)
 
 

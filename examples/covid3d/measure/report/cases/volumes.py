@@ -48,4 +48,4 @@ def expert_mask(source: Scan, grid: Grid, config: Config) -> NDArray[np.uint8]:
     """The expert's mask of a test scan, on the scan's own grid."""
     if source.mask is None:
         raise ValueError(f"test scan {source.name} has no mask")
-    return load_mask(source.mask, source.image, grid, foreground=config.foreground_labels)
+    return load_mask(source.mask, source.image, grid, config.foreground_labels, source.labels)
