@@ -93,8 +93,8 @@ def plant(trusted: Drawings, folder: Path) -> None:
     write_json(folder / _KEPT, [[kind, found[kind], planted[kind]] for kind in kinds])
 
 
-def sentences(verdict: Verdict, folder: Path) -> list[str]:
-    """What is to be said of the judge.
+def believed(verdict: Verdict, folder: Path) -> Verdict:
+    """Adds to a verdict what is to be said of the judge.
 
     Args:
         verdict: With the trusted scans as they are.
@@ -107,4 +107,5 @@ def sentences(verdict: Verdict, folder: Path) -> list[str]:
     said += f" (not found: {'; '.join(missed)})." if missed else "."
     alarms = [one for one in verdict.trusted if one.doubt != SOUND]
     number = f"{len(alarms) or 'none'} of the {len(verdict.trusted)}"
-    return [said, f"As they are, it doubts {number}."]
+    belief = [said, f"As they are, it doubts {number}."]
+    return dataclasses.replace(verdict, belief=belief, planted=planted, found=found)

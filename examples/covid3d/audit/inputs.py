@@ -7,7 +7,8 @@ from pathlib import Path
 
 from examples.covid3d.audit.trusted import divide
 from examples.covid3d.common.config import Config
-from examples.covid3d.run.inputs import Inputs, checksum_of_file, of_entry, settings_for
+from examples.covid3d.run.checksums import checksum_of_file
+from examples.covid3d.run.inputs import Inputs, of_entry, settings_for
 from examples.covid3d.scans.manifest import MANIFEST, read_manifest
 from examples.covid3d.train.training import WEIGHTS
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from examples.covid3d.audit import settings
-from examples.covid3d.audit.belief import plant, sentences
+from examples.covid3d.audit.belief import believed, plant
 from examples.covid3d.audit.halves import Half, Remembered, both_halves, learn, remembered_in
 from examples.covid3d.audit.inputs import HALVES, JUDGED, inputs_of
 from examples.covid3d.audit.judging import assessments_of, judge, judge_trusted
@@ -115,8 +114,7 @@ def _verdict(replicate: Replicate, folder: Path) -> Verdict:
         worst_first(assessments_of(folder, replicate.roles[role]))
         for role in ("unlabelled", "trusted")
     )
-    verdict = Verdict(judged, trusted)
-    return replace(verdict, belief=sentences(verdict, folder))
+    return believed(Verdict(judged, trusted), folder)
 
 
 def _surroundings(context: Context, replicate: Replicate, entries: Sequence[Entry]) -> Surroundings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from examples.covid3d.audit.quality import Assessment
 
+_BELIEVED = 0.5
 SOUND = "none"
 """The doubt of a mask that nothing seems wrong with."""
 
@@ -24,11 +25,15 @@ class Verdict:
         judged: Of every scan that was not trusted, the worst first.
         trusted: Of the trusted scans, the worst first.
         belief: Sentences on how far the judge can be believed.
+        planted: How many faults were planted in copies of trusted masks.
+        found: How many of them were found.
     """
 
     judged: Sequence[Assessment]
     trusted: Sequence[Assessment]
     belief: Sequence[str] = field(default=())
+    planted: int = 0
+    found: int = 0
 
     @property
     def doubtful(self) -> list[Assessment]:
@@ -37,6 +42,11 @@ class Verdict:
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
+        if self.found < _BELIEVED * self.planted:
+            return (
+                f"No verdict: of {self.planted} faults planted in trusted masks {self.found} are "
+                "found. Train longer (--steps), or trust more scans."
+            )
         found, judged = len(self.doubtful), len(self.judged)
         if judged == 1:
             return f"The one mask is {'doubtful; look at it' if found else 'not doubtful'}."
