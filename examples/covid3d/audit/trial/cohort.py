@@ -148,7 +148,7 @@ def deal(
     rest = np.random.default_rng([_SPLIT, seed]).permutation(rest)
     if settings.validation:
         test, rest = rest[: settings.tested], rest[settings.tested :]
-    most = max(24, *settings.trusted)
+    most = settings.set_aside
     start = most + settings.teacher_scans
     return Cohort(
         config,

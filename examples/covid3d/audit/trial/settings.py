@@ -61,6 +61,7 @@ class Settings:
         seeds: Each deals roles, faults and batches anew; the tested patients are the same.
         trusted: Numbers of trusted scans; the fewer are among the more.
         rows: Which rows.
+        set_aside: Expert scans of which so many are trusted; the others of them are not used.
         tested: Number of patients tested.
         teacher_scans: Expert scans that the weak teacher learns from; none of them is trusted.
         teacher_steps: Its steps.
@@ -75,6 +76,7 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     trusted: tuple[int, ...] = (8, 24)
     rows: tuple[str, ...] = ROWS
+    set_aside: int = 24
     tested: int = 32
     teacher_scans: int = 4
     teacher_steps: int = 60
