@@ -80,9 +80,9 @@ def explain(drawing: Drawing, sound: float) -> Explanation:
         *_pieces(given, expected),
     ]
     best = max(found, key=lambda one: one.agreement, default=None)
-    if best is not None and best.agreement >= _REACHES * sound:
-        if best.agreement - now >= _WINS * max(sound - now, 0.02):
-            return best
+    enough = max(_REACHES * sound, now + _WINS * max(sound - now, 0.02))
+    if best is not None and best.agreement >= enough:
+        return best
     if now < _FOREIGN * sound:
         return Explanation("another", DOUBTS["another"], now)
     return Explanation("unlike", DOUBTS["unlike"], now)

@@ -85,7 +85,7 @@ def test_quality_is_a_half_where_the_distance_is_three_deviations():
     for one in found:
         assert 0 <= one.quality <= 1
         assert (one.quality >= 0.5) == (one.distance <= 3) == (one.doubt == "none")
-        assert one.distance == pytest.approx(math.hypot(*one.beyond.values()))
+        assert one.distance == max(one.beyond.values())
 
 
 def test_a_row_of_the_table_has_the_columns_in_order():
@@ -117,7 +117,7 @@ def test_parts_are_measured_in_millimetres():
     mask[5:10, 5:10, 5:10] = 1
     expected = np.roll(mask, (2, 0, 1), (0, 1, 2)).astype(np.float32)
     parts = measure(Drawing("a", mask, expected, (0.5, 1.0, 3.0)))
-    assert parts.shift_mm == pytest.approx(math.hypot(1.0, 3.0))
+    assert parts.shift_mm == pytest.approx(math.hypot(1.0, 3.0), abs=1e-3)
     assert parts.volume_ratio == pytest.approx(1)
     assert parts.agreement == pytest.approx(3 * 4 / 25)
 

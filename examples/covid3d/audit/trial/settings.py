@@ -81,7 +81,7 @@ class Settings:
     teacher_scans: int = 4
     teacher_steps: int = 60
     steps: int = 250
-    audit_steps: int = 200
+    audit_steps: int = 250
     validation: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -157,9 +157,7 @@ def _audit(unit: Unit, cohort: Cohort, settings: Settings, folder: Path) -> dict
         "quality": {
             "audit": {one.scan: -one.distance for one in found},
             "audit without smoothness": {
-                one.scan: -math.hypot(
-                    *(d for name, d in one.beyond.items() if name != "smoothness")
-                )
+                one.scan: -max(far for way, far in one.beyond.items() if way != "smoothness")
                 for one in found
             },
             "agreement": {one.name: dice(one.given, one.expected) for one in audited},
