@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -112,7 +113,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """What results depend on: everything but which rows, seeds and sizes there are."""
-        content = asdict(self)
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         for name in ("seeds", "trusted", "rows"):
             del content[name]
         return content
