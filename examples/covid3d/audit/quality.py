@@ -29,8 +29,8 @@ class Assessment:
         doubt: A key of :data:`~examples.covid3d.audit.doubt.DOUBTS`; ``"none"`` from a quality of
             a half.
         words: The doubt in words, with numbers.
-        distance: How far from the trusted masks, in their standard deviations: the root of the
-            sum of squares of ``beyond``.
+        distance: How far from the trusted masks, in their standard deviations: the largest of
+            ``beyond``.
         beyond: The same for each way in which a mask can be unlike them.
         parts: What was measured.
     """
@@ -80,8 +80,9 @@ def assess(audited: Sequence[Drawing], trusted: Sequence[Drawing]) -> list[Asses
     """Judges given masks by how far they are from the trusted ones.
 
     Of each drawing four numbers are taken: disagreement with what networks would have drawn that
-    never saw the mask, distance of the centres, ratio of the volumes, and smoothness. Each counts
-    in standard deviations above the mean of the trusted scans, whose masks are known to be sound.
+    never saw the mask, by how far it would have to move to agree best, ratio of the volumes, and
+    smoothness. Each is told in standard deviations above the mean of the trusted scans, whose
+    masks are known to be sound; the largest counts.
 
     Args:
         audited: The masks to judge.
@@ -110,7 +111,7 @@ def _assess(
     for name, (mean, deviation) in reference.items():
         value = _FEATURES[name].of(parts)
         beyond[name] = 0.0 if math.isnan(value) else max(0.0, (value - mean) / deviation)
-    distance = math.sqrt(sum(value**2 for value in beyond.values()))
+    distance = max(beyond.values())
     quality = 1 / (1 + math.exp(min(distance - _FAR, 50.0)))
     if quality >= 0.5:
         return Assessment(drawing.name, quality, "none", DOUBTS["none"], distance, beyond, parts)

@@ -12,7 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from examples.covid3d.audit.faults import FAULTS
-from examples.covid3d.audit.trial.settings import SHARES, SOUND, TEACHER, Settings
+from examples.covid3d.audit.trial.settings import (
+    ROTATION,
+    SCALING,
+    SHARES,
+    SOUND,
+    TEACHER,
+    Settings,
+)
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import read_csv, write_array, write_csv
 from examples.covid3d.methods.rows.supervised import Supervised
@@ -62,14 +69,25 @@ class Cohort:
         """Folder of the masks that the audited scans come with."""
         return self.folder / "given"
 
-    def lesson(self, folder: Path, trusted: int, audited: Sequence[str] | None = None) -> Lesson:
+    def lesson(
+        self,
+        folder: Path,
+        trusted: int,
+        *,
+        turned: bool,
+        audited: Sequence[str] | None = None,
+    ) -> Lesson:
         """What a training with so many trusted scans sees.
 
         Args:
             folder: Where the training may write.
             trusted: Number of trusted scans.
+            turned: Whether patches are rotated and stretched, beside being flipped.
             audited: Scans with a mask in question; all of them by default.
         """
+        config = self.config
+        if turned:
+            config = replace(config, rotation=ROTATION, scaling=SCALING)
         roles = {
             "teacher": self.teacher,
             "trusted": self.trusted[:trusted],
@@ -78,7 +96,7 @@ class Cohort:
         }
         sources = {row["scan"]: row["source"] for row in read_csv(self.folder / KINDS)}
         return Lesson(
-            self.config,
+            config,
             torch.device("cpu"),
             Replicate(self.seed, 1, roles, "teacher"),
             self.prepared,
@@ -130,7 +148,7 @@ def deal(
     rest = np.random.default_rng([_SPLIT, seed]).permutation(rest)
     if settings.validation:
         test, rest = rest[: settings.tested], rest[settings.tested :]
-    most = max(24, *settings.trusted)
+    most = settings.set_aside
     start = most + settings.teacher_scans
     return Cohort(
         config,

@@ -35,6 +35,13 @@ def run_trial(data: str, settings: Settings, out: Path, jobs: int = 1) -> Path:
     Raises:
         UserError: If ``out`` holds a trial of other settings, or there are too few scans.
     """
+    if max(settings.trusted) > settings.set_aside:
+        raise problem(
+            "--trusted",
+            str(max(settings.trusted)),
+            f"at most {settings.set_aside}",
+            "choose fewer: the audited scans are the same for every number",
+        )
     run_stages(out, settings.config(data), ["prepare"])
     # Of its own, for the pipeline holds that of the folder while it prepares.
     with locked(out / "trial"):
@@ -56,7 +63,7 @@ def cohort_of(data: str, settings: Settings, seed: int, out: Path) -> Cohort:
     """The scans of one seed."""
     entries = [entry for entry in read_manifest(out / "prepare") if entry.has_mask]
     least = settings.tested * (2 if settings.validation else 1) + settings.teacher_scans
-    least += max(24, *settings.trusted) + 20
+    least += settings.set_aside + 20
     if len(entries) < least:
         raise problem(
             data, f"{len(entries)} scans with a mask", f"at least {least}", "take the whole set"

@@ -24,6 +24,7 @@ _LABELS = {
     "audited": "Audited: doubtful masks redrawn, then equal weights + trusted",
 }
 _CONTROLS = ("equal-trusted", "supervised-trusted")
+_TURNED = ", rotated and stretched"
 
 Line = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ def write_tables(out: Path, settings: Settings, kinds: Mapping[int, Mapping[str,
                 f"## {trusted} trusted scans",
                 _rows_table([line for line in rows if line["trusted"] == trusted], settings),
                 _gap([line for line in rows if line["trusted"] == trusted]),
+                _gap([line for line in rows if line["trusted"] == trusted], "+"),
                 _detectors_table([line for line in detectors if line["trusted"] == trusted]),
                 _kinds_table([line for line in detectors if line["trusted"] == trusted]),
                 _doubts_table([line for line in doubts if line["trusted"] == trusted]),
@@ -98,7 +100,7 @@ def _rows_table(lines: Sequence[Line], settings: Settings) -> str:
         share = spread([line["share_sound"] for line in of_row], 2)
         shown.append(
             [
-                _LABELS.get(row) or ROWS[row].label,
+                _label(row),
                 spread([line["dice"] for line in of_row], 4),
                 share,
                 f"{np.mean([line['seconds'] for line in of_row]):.0f}",
@@ -107,33 +109,42 @@ def _rows_table(lines: Sequence[Line], settings: Settings) -> str:
     return _markdown(["Row", "Dice, tested", "Weight on sound masks", "Seconds"], shown)
 
 
-def _gap(lines: Sequence[Line]) -> str:
-    """How far a row comes from the better control to the oracle, seed by seed and on average."""
+def _label(row: str) -> str:
+    plain = row.removesuffix("+")
+    return (_LABELS.get(plain) or ROWS[plain].label) + (_TURNED if row.endswith("+") else "")
+
+
+def _gap(lines: Sequence[Line], suffix: str = "") -> str:
+    """How far rows come from the better control to the oracle, over the seeds that all have."""
     groups = {
-        row: {line["seed"]: line["dice"] for line in of} for row, of in _by(lines, "row").items()
+        row: {line["seed"]: line["dice"] for line in of}
+        for row, of in _by(lines, "row").items()
+        if row.endswith("+") == bool(suffix)
     }
-    if "oracle" not in groups or not all(row in groups for row in _CONTROLS):
+    oracle, controls = f"oracle{suffix}", [f"{row}{suffix}" for row in _CONTROLS]
+    if not {oracle, *controls} <= set(groups):
         return ""
-    seeds = sorted(set.intersection(*(set(groups[row]) for row in ("oracle", *_CONTROLS))))
+    seeds = sorted(set.intersection(*(set(groups[row]) for row in (oracle, *controls))))
     if not seeds:
         return ""
 
     def mean(row: str) -> float:
         return float(np.mean([groups[row][seed] for seed in seeds]))
 
-    better = max(_CONTROLS, key=mean)
-    room = mean("oracle") - mean(better)
+    better = max(controls, key=mean)
+    room = [groups[oracle][seed] - groups[better][seed] for seed in seeds]
     words = [
-        f"The oracle is {room:+.4f} from the better control ({ROWS[better].label}) "
-        f"over {len(seeds)} seeds."
+        f"The oracle is {spread(room, 4)} from the better control ({_label(better)}), "
+        f"over {len(seeds)} seeds. Of that:",
+        "",
     ]
     for row in groups:
-        if row in ("oracle", *_CONTROLS) or not set(seeds) <= set(groups[row]):
+        if row in (oracle, better) or not set(seeds) <= set(groups[row]):
             continue
-        gain = mean(row) - mean(better)
-        part = f", {gain / room:.0%} of the way" if room > 0 else ""
-        words.append(f"- {_LABELS.get(row) or ROWS[row].label}: {gain:+.4f}{part}")
-    return "\n".join([words[0], "", *words[1:]])
+        gain = [groups[row][seed] - groups[better][seed] for seed in seeds]
+        part = f", {np.mean(gain) / np.mean(room):.0%} of the way" if np.mean(room) > 0 else ""
+        words.append(f"- {_label(row)}: {spread(gain, 4)}{part}")
+    return "\n".join(words)
 
 
 def _detectors_table(lines: Sequence[Line]) -> str:

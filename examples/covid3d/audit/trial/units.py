@@ -26,7 +26,7 @@ from examples.covid3d.train.lesson import Lesson
 
 RESULT, ASSESSED, SAMPLES = "result.json", "audit.csv", "samples.csv"
 AUDIT = "audit"
-_JUDGES = ("supervised-trusted", "equal-trusted", "rgs-scan")
+_JUDGES = ("supervised-trusted", "supervised-trusted+", "equal-trusted", "rgs-scan")
 """Rows whose drawings are held beside the given masks, as detectors to compare with."""
 
 
@@ -54,12 +54,12 @@ class Unit:
 
 
 def units_of(settings: Settings) -> list[Unit]:
-    """Every training of a trial, seed by seed; an audit is before the row that goes by it."""
+    """Every training of a trial; an audit is before the rows that go by it."""
     units = []
-    for seed in settings.seeds:
-        if "equal" in settings.rows:
-            units.append(Unit(seed, 0, "equal"))
-        for trusted in settings.trusted:
+    for trusted in settings.trusted:
+        for seed in settings.seeds:
+            if "equal" in settings.rows and trusted == settings.trusted[0]:
+                units.append(Unit(seed, 0, "equal"))
             units.append(Unit(seed, trusted, AUDIT))
             rows = [row for row in settings.rows if row != "equal"]
             units += [Unit(seed, trusted, row) for row in rows]
@@ -83,13 +83,15 @@ def train_unit(unit: Unit, cohort: Cohort, settings: Settings, out: Path) -> Non
 
 def _row(unit: Unit, cohort: Cohort, out: Path, folder: Path) -> dict[str, Any]:
     kinds = cohort.kinds()
-    lesson = cohort.lesson(folder, unit.trusted)
-    row = unit.row
+    row, turned = unit.row.removesuffix("+"), unit.row.endswith("+")
+    lesson = cohort.lesson(folder, unit.trusted, turned=turned)
     if row == "oracle":
         sound = [name for name in cohort.audited if kinds[name] == SOUND]
-        lesson, row = cohort.lesson(folder, unit.trusted, sound), "equal-trusted"
+        lesson = cohort.lesson(folder, unit.trusted, turned=turned, audited=sound)
+        row = "equal-trusted"
     elif row == "audited":
-        lesson, row = _mended(unit, cohort, out, folder), "equal-trusted"
+        lesson = dataclasses.replace(lesson, labels=_mended(unit, cohort, out, folder))
+        row = "equal-trusted"
     weights = train_row(lesson, row, f"seed {unit.seed}, {unit.trusted} trusted, {unit.row}")
     network = load_network(weights, lesson.device)
     result: dict[str, Any] = {"test": _test(cohort, lesson, network)}
@@ -139,7 +141,7 @@ def _beside(cohort: Cohort, name: str, probability: Tensor, given: Any) -> Drawi
 
 def _audit(unit: Unit, cohort: Cohort, settings: Settings, folder: Path) -> dict[str, Any]:
     """The two students, and what they say of every mask."""
-    lesson = cohort.lesson(folder, unit.trusted)
+    lesson = cohort.lesson(folder, unit.trusted, turned=True)
     config = dataclasses.replace(lesson.config, student_steps=settings.audit_steps)
     lesson = dataclasses.replace(lesson, config=config)
     drawn = drawn_by_others(lesson, f"seed {unit.seed}, {unit.trusted} trusted, audit")
@@ -155,9 +157,7 @@ def _audit(unit: Unit, cohort: Cohort, settings: Settings, folder: Path) -> dict
         "quality": {
             "audit": {one.scan: -one.distance for one in found},
             "audit without smoothness": {
-                one.scan: -math.hypot(
-                    *(d for name, d in one.beyond.items() if name != "smoothness")
-                )
+                one.scan: -max(far for way, far in one.beyond.items() if way != "smoothness")
                 for one in found
             },
             "agreement": {one.name: dice(one.given, one.expected) for one in audited},
@@ -166,8 +166,8 @@ def _audit(unit: Unit, cohort: Cohort, settings: Settings, folder: Path) -> dict
     }
 
 
-def _mended(unit: Unit, cohort: Cohort, out: Path, folder: Path) -> Lesson:
-    """A lesson in which doubtful masks are those that the audit's students drew."""
+def _mended(unit: Unit, cohort: Cohort, out: Path, folder: Path) -> Path:
+    """Writes the given masks, and where they are in doubt those that the audit's students drew."""
     audit = Unit(unit.seed, unit.trusted, AUDIT).folder(out)
     labels = folder / "labels"
     for row in read_csv(audit / ASSESSED):
@@ -179,4 +179,4 @@ def _mended(unit: Unit, cohort: Cohort, out: Path, folder: Path) -> Lesson:
             drawn = np.load(audit / "drawn" / f"{name}.npy").astype(np.float32)
             mask = (drawn > 0.5).astype(np.uint8)
         write_labels(labels / name, on_working_grid(scan, mask))
-    return dataclasses.replace(cohort.lesson(folder, unit.trusted), labels=labels)
+    return labels
