@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from examples.covid3d.audit.dealing import deal
 from examples.covid3d.audit.inputs import HALVES
-from examples.covid3d.audit.students import MEMORY, ROW, halves_of, train_row
+from examples.covid3d.audit.students import MEMORY, ROW, train_row
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.run.context import Context
 from examples.covid3d.scans.manifest import Entry
@@ -55,42 +56,11 @@ def both_halves(
         context.prepared,
         {entry.name: entry.source for entry in entries},
     )
-    dealt = _by_patient(replicate, entries)
-    if dealt is None:
-        first, second = halves_of(lesson)
-    else:
-        first, second = (
-            replace(lesson, replicate=replace(replicate, roles={**replicate.roles, **own}))
-            for own in dealt
-        )
+    first, second = (
+        replace(lesson, replicate=replace(replicate, roles={**replicate.roles, **own}))
+        for own in deal(replicate.roles, entries)
+    )
     return Half(HALVES[0], first), Half(HALVES[1], second)
-
-
-def _by_patient(
-    replicate: Replicate, entries: Sequence[Entry]
-) -> list[dict[str, tuple[str, ...]]] | None:
-    """Names of each half, by role; no patient is in both.
-
-    A network that has seen another scan of a patient is not as strange to that patient's masks as
-    it is to others.
-
-    Returns:
-        None where so few patients leave a half without a trusted or an audited scan.
-    """
-    patient = {entry.name: entry.patient for entry in entries}
-    side: dict[str, int] = {}
-    dealt: list[dict[str, tuple[str, ...]]] = [{}, {}]
-    for role in ("trusted", "unlabelled"):
-        names: tuple[list[str], list[str]] = ([], [])
-        ordered = sorted(replicate.roles[role], key=lambda name: patient[name] not in side)
-        for name in ordered:
-            fewer = int(len(names[0]) > len(names[1]))
-            names[side.setdefault(patient[name], fewer)].append(name)
-        if not all(names):
-            return None
-        for own, found in zip(dealt, names, strict=True):
-            own[role] = tuple(sorted(found))
-    return dealt
 
 
 def learn(half: Half, folder: Path) -> None:

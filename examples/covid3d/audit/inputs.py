@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from examples.covid3d.audit.dealing import deal
 from examples.covid3d.audit.trusted import divide
 from examples.covid3d.common.config import Config
 from examples.covid3d.run.checksums import checksum_of_file
@@ -35,14 +36,14 @@ def inputs_of(out: Path, config: Config, stage: str, unit: Sequence[str], prepar
     Returns:
         Plain JSON types, as :func:`examples.covid3d.run.inputs.inputs_of` gives.
     """
-    del unit
     settings = settings_for(config, stage)
     found: Inputs = {"settings": {k: v for k, v in settings.items() if k not in _TOLD_BY_ROLES}}
     if stage != "prepare" and (prepared / MANIFEST).is_file():
         entries = read_manifest(prepared)
-        role_of = {
-            name: role for role, names in divide(entries, config).roles.items() for name in names
-        }
+        roles: Mapping[str, Sequence[str]] = divide(entries, config).roles
+        if stage == "student":
+            roles = deal(roles, entries)[HALVES.index(unit[-1])]
+        role_of = {name: role for role, names in roles.items() for name in names}
         found["scans"] = {
             entry.name: of_entry(role_of[entry.name], entry, mask=True, patient=True)
             for entry in entries

@@ -217,7 +217,9 @@ def _rejected(surroundings: Surroundings) -> str:
     rejected = surroundings.rejected
     words = []
     if surroundings.without_mask:
-        words.append(f"<p>{surroundings.without_mask} scans have no mask, and no part in this.</p>")
+        bare = surroundings.without_mask
+        counted = "1 scan has" if bare == 1 else f"{bare} scans have"
+        words.append(f"<p>{counted} no mask, and no part in this.</p>")
     if rejected:
         items = "".join(
             f"<li><span class=name>{escape(where)}</span>: {escape(reason)}</li>"
