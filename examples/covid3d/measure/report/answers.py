@@ -14,6 +14,7 @@ from examples.covid3d.measure.report.statistics.paired import (
     difference,
     unpaired,
 )
+from examples.covid3d.measure.report.statistics.sentences import signed
 from examples.covid3d.measure.report.statistics.summary import over_seeds
 from examples.covid3d.measure.report.trust import Ranking, ScanTrust, ranking
 from examples.covid3d.measure.report.weights import GOOD
@@ -27,11 +28,6 @@ Help = Literal["helped", "helped here", "harmed", "harmed here", "unproven", "fe
 there are; ``few``: too few patients for an interval, ``alone``: nothing to compare with."""
 
 _SHOWN = 0.02
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """A difference in print, with a true minus and never as minus zero."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _ends(ends: tuple[float, float], digits: int) -> str:

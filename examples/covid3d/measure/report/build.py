@@ -16,7 +16,12 @@ from examples.covid3d.measure.report.figures.trusted import gain_panel, trust_pa
 from examples.covid3d.measure.report.figures.volumes import volume_panels
 from examples.covid3d.measure.report.headline import Headline, headline
 from examples.covid3d.measure.report.page import html
-from examples.covid3d.measure.report.provenance import caution, data_section, settings_section
+from examples.covid3d.measure.report.provenance import (
+    caution,
+    data_section,
+    settings_section,
+    unlike_trainings,
+)
 from examples.covid3d.measure.report.results import LABELS, Results, gather
 from examples.covid3d.measure.report.rows_section import rows_section
 from examples.covid3d.measure.report.tables.chosen import tables_of
@@ -39,14 +44,15 @@ def _first_screen(results: Results, about: Headline, said: Verdict) -> list[str]
     figure = [part for part in (trust, gain) if part] or [
         distribution_panel(results.metrics, results.methods, "dice", about.method, LABELS)
     ]
-    note = caution(results.context.config)
+    notes = (caution(results.context.config), unlike_trainings(results))
+    told = [html.paragraph(note, "note") for note in notes if note]
     return [
         f'<p class="answer">{escape(said.answer)}</p>',
         html.block(
             "first",
             [
                 html.facts(said.facts),
-                html.block("", [html.block("panels", figure), html.paragraph(note, "note")]),
+                html.block("figure", [html.block("panels", figure), *told]),
             ],
         ),
     ]
@@ -56,7 +62,7 @@ def _distributions(results: Results, about: Headline) -> list[str]:
     metrics, methods = results.metrics, results.methods
     panels = [
         distribution_panel(metrics, methods, metric, about.method, LABELS)
-        for metric in ("dice", "hd95_mm")
+        for metric in ("dice", "nsd", "hd95_mm")
     ]
     return [
         html.heading("Every test scan"),
@@ -156,6 +162,6 @@ def build_report(context: Context, folder: Path) -> None:
         *rows_section(results),
         *pictures,
         *data_section(results),
-        *settings_section(context),
+        *settings_section(results),
     ]
     write_text(folder / "report.html", html.page(TITLE, parts))

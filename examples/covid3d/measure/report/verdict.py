@@ -87,16 +87,16 @@ _TRUSTED: dict[Right, str] = {
 _HELPED: dict[Help, str] = {
     "helped": "it helped",
     "helped here": "it helped in {here}",
-    "harmed": "it did harm",
-    "harmed here": "it did harm in {here}",
+    "harmed": "it did worse",
+    "harmed here": "it did worse in {here}",
     "unproven": "no gain is shown",
     "few": "whether it helped cannot be told from so few patients",
 }
 _ALONE: dict[Help, str] = {
     "helped": "{} helped",
     "helped here": "{} helped in {here}",
-    "harmed": "{} did harm",
-    "harmed here": "{} did harm in {here}",
+    "harmed": "{} did worse",
+    "harmed here": "{} did worse in {here}",
     "unproven": "No gain of {} is shown",
     "few": "Whether {} helped cannot be told from so few patients",
     "alone": "{} stands alone",

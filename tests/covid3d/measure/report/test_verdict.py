@@ -57,7 +57,7 @@ BLIND = {scan: 0.1 + 0.1 * (int(scan[1:]) % 4) for scan in TRUTH}
     ("weights", "ours", "answer"),
     [
         (RIGHT, 0.7, "RGS&M+AL trusted the right scans, and it helped: Dice +0.100"),
-        (RIGHT, 0.5, "RGS&M+AL trusted the right scans, but it did harm: Dice −0.100"),
+        (RIGHT, 0.5, "RGS&M+AL trusted the right scans, but it did worse: Dice −0.100"),
         (RIGHT, 0.6, "RGS&M+AL trusted the right scans, but no gain is shown: Dice +0.000"),
         (WRONG, 0.6, "RGS&M+AL trusted the wrong scans, and no gain is shown"),
         (WRONG, 0.7, "RGS&M+AL trusted the wrong scans, but it helped"),

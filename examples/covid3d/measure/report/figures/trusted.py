@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from examples.covid3d.measure.report.figures import svg
 from examples.covid3d.measure.report.statistics.measured import Rows
 from examples.covid3d.measure.report.statistics.paired import Difference, difference, unpaired
+from examples.covid3d.measure.report.statistics.sentences import signed
 from examples.covid3d.measure.report.statistics.summary import over_seeds
 from examples.covid3d.measure.report.trust import ScanTrust
 from examples.covid3d.measure.report.weights import GOOD
+
+_MOST_DOTS = 400
 
 
 def trust_panel(trusts: Sequence[ScanTrust], label: str) -> str:
@@ -39,7 +42,14 @@ def trust_panel(trusts: Sequence[ScanTrust], label: str) -> str:
         svg.text(axes.x(GOOD) + 5, axes.top + 4, "good labels"),
     ]
     several = len({trust.replicate for trust, _ in known}) > 1
-    for trust, dice in known:
+    for kind in ("good", "bad") if len(known) > _MOST_DOTS else ():
+        places = [
+            (axes.x(dice), axes.y(trust.weight))
+            for trust, dice in known
+            if (dice >= GOOD) == (kind == "good")
+        ]
+        marks.append(svg.cloud(places, kind))
+    for trust, dice in known if len(known) <= _MOST_DOTS else ():
         seed, fold = trust.replicate
         where = f" (seed {seed}, fold {fold})" if several else ""
         says = f"{trust.scan}{where}: true Dice {dice:.2f}, weight {trust.weight:.2f}"
@@ -112,7 +122,7 @@ def gain_panel(
 def _against(one: Difference | None) -> str:
     if one is None:
         return ", the control"
-    text = f", {one.patient_mean:+.3f} against the control"
+    text = f", {signed(one.patient_mean)} against the control"
     if one.interval:
-        text += f" (95 % interval {one.interval[0]:+.3f} to {one.interval[1]:+.3f})"
+        text += f" (95 % interval {signed(one.interval[0])} to {signed(one.interval[1])})"
     return text

@@ -9,6 +9,7 @@ import numpy as np
 
 from examples.covid3d.measure.report.figures import svg
 from examples.covid3d.measure.report.statistics.measured import Rows, number, rows_of
+from examples.covid3d.measure.report.statistics.sentences import signed
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,10 @@ def _panel(
         for limit in one.limits or ()
     ]
     for scan, mean, gap in zip(one.scans, one.means, one.differences, strict=True):
-        says = f"{scan}: {gap:+.1f} ml at a mean of {mean:.1f} ml"
+        says = f"{scan}: {signed(gap, 1)} ml at a mean of {mean:.1f} ml"
         marks.append(svg.dot(axes.x(mean), axes.y(gap), "hot" if hot else "dot", says))
-    text = f"Bias {one.bias:+.1f} ml"
+    text = f"Bias {signed(one.bias, 1)} ml"
     if one.limits:
-        text += f"; limits of agreement {one.limits[0]:+.1f} to {one.limits[1]:+.1f} ml"
+        text += f"; limits of agreement {signed(one.limits[0], 1)} to {signed(one.limits[1], 1)} ml"
     says = f"Bland-Altman plot of {len(one.scans)} test scans, {label}. {text}."
     return svg.panel(label, f"{text}.", says, axes.height, [*axes.marks, *marks])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+_SHORT = 20
 _MARKDOWN = re.compile(r"([\\|*_`<])")
 
 
@@ -70,9 +71,13 @@ class Table:
             "<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>"
             for row in self._printed()
         )
+        kind = "grouped" if self.grouped else ""
+        # On paper a short table stays in one piece.
+        short = " short" if len(self.rows) <= _SHORT else ""
         note = f'<p class="small">{escape(self.note)}</p>' if self.note else ""
         return (
-            f'<div class="scroll"><table><caption>{escape(self.title)}</caption>'
+            f'<div class="scroll{short}"><table class="{kind}">'
+            f"<caption><span>{escape(self.title)}</span></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
         )
 

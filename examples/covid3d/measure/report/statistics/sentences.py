@@ -8,6 +8,11 @@ from examples.covid3d.measure.report.statistics.measured import METRICS
 from examples.covid3d.measure.report.statistics.paired import FEWEST_PATIENTS, Difference
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """A difference in print, with a true minus and never as minus zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def p_text(p: float | None) -> str:
     """A p-value in print; "–" where there was no test."""
     if p is None:

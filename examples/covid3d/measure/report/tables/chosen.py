@@ -38,5 +38,6 @@ def tables_of(results: Results) -> dict[str, Table]:
     for source in sources if len(sources) > 1 else []:
         own = [row for row in metrics if row["source"] == source]
         name = "source_" + "".join(c if c.isalnum() else "_" for c in source)
-        found[name] = all_metrics_table(own, methods, LABELS, f"Only test scans of: {source}")
+        title = f"Only test scans of: {source}"
+        found[name] = all_metrics_table(own, methods, LABELS, title, explained=False)
     return found

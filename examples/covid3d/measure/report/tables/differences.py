@@ -13,26 +13,22 @@ from examples.covid3d.measure.report.statistics.paired import (
     difference,
     unpaired,
 )
-from examples.covid3d.measure.report.statistics.sentences import p_text
+from examples.covid3d.measure.report.statistics.sentences import p_text, signed
 from examples.covid3d.measure.report.tables.cells import NONE, Labels
 
 _BEYOND = {True: "yes", False: "no", None: "too few seeds"}
 
 
-def _signed(number: float, digits: int) -> str:
-    return f"{round(number, digits) + 0.0:+.{digits}f}"
-
-
 def _difference_cells(found: Difference, adjusted: float | None) -> tuple[Entry, ...]:
     digits = METRICS[found.metric].digits
     interval = (
-        f"{_signed(found.interval[0], digits)} to {_signed(found.interval[1], digits)}"
+        f"{signed(found.interval[0], digits)} to {signed(found.interval[1], digits)}"
         if found.interval
         else "–"
     )
     spread = Entry(f"{found.std:.{digits}f}", number=found.std) if found.seeds > 1 else NONE
     return (
-        Entry(_signed(found.mean, digits), number=found.mean),
+        Entry(signed(found.mean, digits), number=found.mean),
         spread,
         Entry(interval),
         Entry(f"{found.better} / {found.worse} of {found.patients}"),

@@ -39,8 +39,21 @@ def _failures(rows: Rows, method: str) -> tuple[Entry, Entry]:
     )
 
 
+_NOTE = (
+    "Over test scans, those of all seeds together; below a median the quartiles. Best in bold. "
+    "Distances: medians over the tests with a lesion, a missed one counting as the diagonal of the "
+    "volume; means over those in which something was found. Missed: tests with a lesion in which "
+    "nothing was found. False alarms: tests without one in which something was."
+)
+
+
 def all_metrics_table(
-    rows: Rows, methods: Sequence[str], labels: Labels, title: str = "All metrics"
+    rows: Rows,
+    methods: Sequence[str],
+    labels: Labels,
+    title: str = "All metrics",
+    *,
+    explained: bool = True,
 ) -> Table:
     """One line per method: every metric, missed lesions and false alarms.
 
@@ -49,6 +62,7 @@ def all_metrics_table(
         methods: Methods, in the order of the table.
         labels: Their names.
         title: Title.
+        explained: Whether a note says what the columns are; once is enough.
 
     Returns:
         The table.
@@ -82,9 +96,5 @@ def all_metrics_table(
         title,
         ("Method", *columns, "Missed", "False alarms"),
         tuple(lines),
-        "Over test scans, those of all seeds together; below a median the quartiles. Best in bold. "
-        "Distances: medians over the tests with a lesion, a missed one counting as the diagonal of "
-        "the volume; means over those in which something was found. Missed: tests with a lesion in "
-        "which nothing was found. False alarms: tests without one in which something was."
-        + lacking,
+        ((_NOTE if explained else "") + lacking).strip(),
     )

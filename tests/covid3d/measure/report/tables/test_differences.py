@@ -18,9 +18,9 @@ def test_differences_table_by_hand():
     table = differences_table(compared(), ["equal", "rgs", "rgsm-al"], ["equal", "rgs"], LABELS)
     assert [row[:6] for row in texts(table)] == [
         ["Equal", "RGS", "+0.101", "0.001", "+0.101 to +0.101", "8 / 0 of 8"],
-        ["Equal", "RGS&M+AL", "-0.061", "0.001", "-0.061 to -0.061", "0 / 8 of 8"],
-        ["RGS", "Equal", "-0.101", "0.001", "-0.101 to -0.101", "0 / 8 of 8"],
-        ["RGS", "RGS&M+AL", "-0.162", "0.002", "-0.162 to -0.162", "0 / 8 of 8"],
+        ["Equal", "RGS&M+AL", "−0.061", "0.001", "−0.061 to −0.061", "0 / 8 of 8"],
+        ["RGS", "Equal", "−0.101", "0.001", "−0.101 to −0.101", "0 / 8 of 8"],
+        ["RGS", "RGS&M+AL", "−0.162", "0.002", "−0.162 to −0.162", "0 / 8 of 8"],
     ]
     # All eight patients on one side: p is 2 / 2^8, and by Holm, as the least of two, twice that.
     assert {tuple(row[6:]) for row in texts(table)} == {("0.008", "0.016", "yes")}
