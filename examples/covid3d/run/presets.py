@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from examples.covid3d.common.config import Config
-from examples.covid3d.methods.rows import ROWS
+from examples.covid3d.methods.names import EXTERNAL_ROWS, REMEMBERING_ROWS, ROW_NAMES
 
 _DEMO_ROWS = ("supervised", "equal", "rgsm-al")
 _PAPER_ROWS = ("supervised", "rgs", "rgs-al", "rgsm-al")
@@ -18,15 +18,6 @@ _CONTROLS = (
     "equal-trusted",
     "rgsm-al-trusted",
     "rgs-voxel",
-)
-# Rows that remember are for labels that differ from scan to scan: `audit-trial` tests them on such.
-_REMEMBERING = (
-    "random-trusted",
-    "rgs-scan",
-    "rgs-scan-loss",
-    "rgs-source",
-    "soft-voxel",
-    "best-remembering",
 )
 _RIVALS = ("ua-mt", "self-training", "active-contour")
 
@@ -75,8 +66,9 @@ _HIPPOCAMPUS = Config(
     scaling=0.15,
     validate_every=300,
     checkpoint_every=100,
+    # A teacher is equally wrong everywhere: rows that remember are tried by `audit-trial`.
     methods=tuple(
-        name for name, row in ROWS.items() if not row.external and name not in _REMEMBERING
+        name for name in ROW_NAMES if name not in EXTERNAL_ROWS and name not in REMEMBERING_ROWS
     ),
 )
 

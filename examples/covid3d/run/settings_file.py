@@ -1,0 +1,30 @@
+"""The settings that a run folder keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from examples.covid3d.common.config import Config, from_json
+from examples.covid3d.common.errors import problem
+
+CONFIG = "config.json"
+
+
+def kept_settings(out: Path) -> Config:
+    """The settings of a run folder.
+
+    Raises:
+        UserError: If there are none or they cannot be read.
+    """
+    kept = out / CONFIG
+    try:
+        return from_json(json.loads(kept.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise problem(
+            kept,
+            f"cannot be read ({error})",
+            "settings of a run",
+            "use a new --out folder; or, if this is the folder of a run, delete the file and give "
+            "--preset and the options of that run again: what they finished is kept",
+        ) from error
