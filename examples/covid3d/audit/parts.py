@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfftn, next_fast_len, rfftn
-from scipy.ndimage import median_filter
+from scipy.ndimage import binary_dilation, binary_erosion, median_filter
 
 from examples.covid3d.audit.drawing import Drawing, Mask
 from examples.covid3d.measure.metrics import dice
 
 _REACH = 4
 """Shifts are looked for up to so many voxels along each axis."""
-
-_EPSILON = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Parts:
         shift_mm: How far the given mask would have to move to agree best. It goes by edges, where
             the distance of the centres would go by the length of a thin end.
         volume_ratio: Volume of the given mask in units of the other's.
-        roughness: Share of the mask that a median of 3 x 3 x 3 voxels changes, in units of what
-            it changes in the networks' drawing: a hand's lines are rougher than a network's.
+        roughness: Share of the voxels on both sides of the mask's surface that a median of
+            3 x 3 x 3 voxels changes: a hand's lines are rougher than a network's.
         memory: As in :class:`Drawing`.
         loss: As in :class:`Drawing`.
     """
@@ -54,7 +52,7 @@ def measure(drawing: Drawing) -> Parts:
         agreement=dice(given, expected),
         shift_mm=_distance(given, expected, drawing.spacing) if both else math.nan,
         volume_ratio=given.sum() / expected.sum() if both else math.nan,
-        roughness=roughness(given) / (roughness(expected) + _EPSILON) if both else math.nan,
+        roughness=roughness(given) if given.any() else math.nan,
         memory=drawing.memory,
         loss=drawing.loss,
     )
@@ -104,8 +102,10 @@ def _overlaps(moved: Mask, fixed: Mask) -> NDArray[np.float32]:
 
 
 def roughness(mask: Mask) -> float:
-    """1 - Dice of a mask and its median over 3 x 3 x 3 voxels; 0 of an empty one."""
-    return 1 - dice(median_filter(mask.astype(np.uint8), size=3), mask)
+    """Share of a mask's surface, the voxels on both its sides, that a median filter changes."""
+    changed = (median_filter(mask.astype(np.uint8), size=3) > 0) ^ mask
+    surface = binary_dilation(mask) & ~binary_erosion(mask)
+    return float(changed.sum() / max(1, surface.sum()))
 
 
 def best_shift(moved: Mask, fixed: Mask) -> tuple[tuple[int, int, int], float]:

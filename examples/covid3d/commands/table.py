@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from examples.covid3d.commands.audit_trial import add_options
+from examples.covid3d.audit.trial.settings import Settings
 from examples.covid3d.commands.options import a_path, annotated_scan_options
 from examples.covid3d.methods.names import ROW_NAMES
 
@@ -113,6 +113,19 @@ def _for_inspect(parser: argparse.ArgumentParser) -> None:
     add("--every", action="store_true", help="read the voxels of every scan, however many")
 
 
+def _for_trial(parser: argparse.ArgumentParser) -> None:
+    default = Settings()
+    add = parser.add_argument
+    add("--data", required=True, metavar="DIR", help="Task04_Hippocampus, in nnU-Net's layout")
+    add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time")
+    add("--seeds", default="0,1,2", metavar="A,B", help="seeds (default: 0,1,2)")
+    add("--trusted", default="8,24", metavar="A,B", help="numbers of trusted scans (default: 8,24)")
+    add("--rows", default=",".join(default.rows), metavar="A,B", help="which rows (default: all)")
+    add("--steps", type=int, default=default.steps, help="steps of a row")
+    add("--audit-steps", type=int, default=default.audit_steps, help="of each student it asks")
+    add("--validation", action="store_true", help="test on others than the tested patients")
+
+
 COMMANDS = (
     Command(
         "inspect",
@@ -131,9 +144,9 @@ COMMANDS = (
     Command("audit", "find the masks that look wrong", "audit:audit_command", _for_audit),
     Command(
         "audit-trial",
-        "test the audit on Task04 Hippocampus: expert masks, of which many are made faulty",
+        "try the audit on Task04 Hippocampus: experts' masks, of which many are made faulty",
         "audit_trial:audit_trial_command",
-        add_options,
+        _for_trial,
     ),
     Command(
         "predict",

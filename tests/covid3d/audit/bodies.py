@@ -17,7 +17,7 @@ def labels(seed: int, shape=SHAPE) -> np.ndarray:
     centre = np.asarray([11, 24, 11]) + rng.uniform(-1, 1, 3)
     x, y, z = np.moveaxis((at - centre) / (np.asarray([6, 13, 5]) * size), -1, 0)
     body = (x + 0.5 * y**2) ** 2 + y**2 + z**2 < 1
-    rough = rng.normal(0, 1, shape) > 1.2
+    rough = rng.normal(0, 1, shape) > 0.9
     edge = gaussian_filter(body.astype(float), 0.7)
     body = np.where((edge > 0.3) & (edge < 0.7), body ^ rough, body)
     return np.where(body, np.where(y > 0, 1, 2), 0).astype(np.uint8)

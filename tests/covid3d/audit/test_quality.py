@@ -80,12 +80,12 @@ def test_empty_beside_empty_agrees():
     assert found.doubt == "none"
 
 
-def test_quality_is_a_half_where_the_distance_is_three_deviations():
+def test_quality_is_a_half_where_the_distance_x():
     found = assessed(*(drawing(seed) for seed in range(6)), faulty("empty", 0))
     for one in found:
         assert 0 <= one.quality <= 1
-        assert (one.quality >= 0.5) == (one.distance <= 3) == (one.doubt == "none")
-        assert one.distance == max(one.beyond.values())
+        assert (one.quality >= 0.5) == (one.distance <= 2.5) == (one.doubt == "none")
+        assert one.distance == pytest.approx(math.hypot(*one.beyond.values()))
 
 
 def test_a_row_of_the_table_has_the_columns_in_order():

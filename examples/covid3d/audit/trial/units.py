@@ -157,8 +157,7 @@ def _audit(unit: Unit, cohort: Cohort, settings: Settings, folder: Path) -> dict
         "quality": {
             "audit": {one.scan: -one.distance for one in found},
             "audit without smoothness": {
-                one.scan: -max(far for way, far in one.beyond.items() if way != "smoothness")
-                for one in found
+                one.scan: -math.hypot(one.beyond["agreement"], one.beyond["shift"]) for one in found
             },
             "agreement": {one.name: dice(one.given, one.expected) for one in audited},
             "cleanlab": {one.name: cleanlab_quality(one) for one in audited},
