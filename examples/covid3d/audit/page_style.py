@@ -96,6 +96,15 @@ SCRIPT = """
   kind.addEventListener("change", filter);
   order.addEventListener("change", sort);
   filter();
+  // A link of the first screen leads to a scan that is unfolded, whatever the filter.
+  Array.prototype.forEach.call(document.querySelectorAll(".worst a"), function (link) {
+    link.addEventListener("click", function () {
+      var line = document.getElementById(link.getAttribute("href").slice(1));
+      var details = line.querySelector("details");
+      line.hidden = false;
+      if (details) { details.open = true; }
+    });
+  });
   // What is folded away on the screen is wanted on paper.
   var opened = [];
   window.addEventListener("beforeprint", function () {
