@@ -201,7 +201,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
 def test_a_disk_that_is_full_is_named_by_the_file_that_it_was_for(tmp_path, monkeypatch):
     """Torch says `unexpected pos 704 vs 598`, NumPy no name."""
     real = Path.open
-    monkeypatch.setattr(Path, "open", lambda p, mode="r", **k: real(Path("/dev/full"), mode, **k))
+    monkeypatch.setattr(Path, "open", lambda _, mode: real(Path("/dev/full"), mode))
     for write, content in (
         (write_torch, {"a": torch.zeros(10**6)}),
         (write_torch, {"a": torch.zeros(1)}),
