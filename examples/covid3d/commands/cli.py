@@ -59,14 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Command line, without the program; that of the process by default.
 
     Returns:
-        Exit status: 0, 2 for an error of the user's, 130 when interrupted.
+        Exit status: 0, 1 where scans were skipped, 2 for an error of the user's, 130 when
+            interrupted.
     """
     parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            parsed.entry.run(parsed)
+            status: int = parsed.entry.run(parsed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -85,4 +86,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             again += f" --jobs {parsed.jobs}" if parsed.jobs != 1 else ""
         print(f"\nInterrupted. To resume: {again}", file=sys.stderr)
         return 130
-    return 0
+    return status

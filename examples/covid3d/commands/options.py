@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     import torch
 
 # Options whose name is not that of a field of the configuration.
-_NOT_SETTINGS = {"command", "entry", "out", "preset", "device", "benchmark", "jobs", "redo"}
+_NOT_SETTINGS = {
+    "folder",
+    "every",
+    "command",
+    "entry",
+    "out",
+    "preset",
+    "device",
+    "benchmark",
+    "jobs",
+    "redo",
+}
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -100,6 +111,8 @@ def setting_options() -> argparse.ArgumentParser:
         help="scans without masks",
     )
     add("--unlabelled-kind", choices=KINDS, help="layout of --unlabelled (default: recognised)")
+    add("--patients", type=_path, metavar="CSV", help="whose each scan is: columns scan, patient")
+    add("--pseudonyms", action=switch, help="names and paths in no list and no report")
     add("--limit", type=int, metavar="N", help="at most N patients of each dataset")
     add("--foreground-labels", type=int, nargs="+", metavar="L", help="labels of the foreground")
     add("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size, mm")
@@ -167,7 +180,7 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
         if "data" in given:
             raise problem("--benchmark", "given with --data", "one of the two", "drop one")
         given |= {"data": arguments.benchmark, "kind": "benchmark"}
-    for name in ("data", "unlabelled", "teacher_from"):
+    for name in ("data", "unlabelled", "teacher_from", "patients"):
         if name in given:
             given[name] = str(Path(given[name]).resolve())
     preset = arguments.preset
@@ -176,9 +189,15 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
     if preset is None and (out / CONFIG).is_file():
         logging.info("settings from %s; give --preset to start from a preset", out / CONFIG)
         config = kept_settings(out)
+        known = config.data
     else:
-        config = PRESETS[fallback]
+        config, known = PRESETS[fallback], None
     config = dataclasses.replace(config, **given)
+    if config.data != known:
+        # Read where they are needed: the readers' imports take seconds.
+        from examples.covid3d.scans.described import described_settings
+
+        config = dataclasses.replace(config, **described_settings(config, given))
     if config.unlabelled is not None and config.data is None:
         raise problem("--unlabelled", "given without --data", "both", "add --data PATH, or drop it")
     for path in (config.data, config.unlabelled):

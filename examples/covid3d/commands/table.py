@@ -30,10 +30,11 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     settings: bool = False
 
-    def run(self, parsed: argparse.Namespace) -> None:
-        """Does the work."""
-        module, function = self.work.split(":")
-        getattr(importlib.import_module(f"examples.covid3d.commands.{module}"), function)(parsed)
+    def run(self, parsed: argparse.Namespace) -> int:
+        """Does the work, and gives the exit status: what the function returns, 0 for nothing."""
+        name, function = self.work.split(":")
+        module = importlib.import_module(f"examples.covid3d.commands.{name}")
+        return getattr(module, function)(parsed) or 0
 
 
 def _stage(name: str, text: str) -> Command:
@@ -46,9 +47,18 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     add(
         "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
     )
-    add("--masks", type=a_path, help="folder of the masks (default: OUT/predicted)")
+    add("--masks", type=a_path, help="where to write, in a folder ROW (default: OUT/predicted)")
+    add("--probabilities", action="store_true", help="foreground probabilities too, as NIfTI")
+    add("--dicom-seg", action="store_true", help="masks of DICOM series as DICOM SEG too")
     add("--flip-average", action="store_true", help="average over the flips")
     add("--overlap", type=float, metavar="SHARE", help="overlap of windows")
+
+
+def _for_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=a_path, help="file to write, NAME.pt2")
+    parser.add_argument(
+        "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
+    )
 
 
 def _for_export(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +73,20 @@ def _for_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
 
 
+def _for_inspect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", nargs="?", type=a_path, help="a folder or CSV of scans; the same as --data")
+    add("--every", action="store_true", help="read the voxels of every scan, however many")
+
+
 COMMANDS = (
+    Command(
+        "inspect",
+        "show what a folder would be taken for, and what rejected; nothing is written",
+        "inspect:inspect_command",
+        _for_inspect,
+        settings=True,
+    ),
     _stage("run", "all the stages; what is complete is skipped"),
     _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
     _stage("teacher", "train the teacher on a few expert-annotated scans"),
@@ -76,6 +99,12 @@ COMMANDS = (
         "segment new scans, each on its own grid",
         "finished_run:predict_command",
         _for_predict,
+    ),
+    Command(
+        "export-model",
+        "write a row's networks as one file that PyTorch alone loads",
+        "export_model:export_model_command",
+        _for_model,
     ),
     Command(
         "export-nnunet",

@@ -48,6 +48,9 @@ class Config:
     kind: str | None = None
     unlabelled: str | None = None
     unlabelled_kind: str | None = None
+    # A CSV that says whose each scan is, and whether names are replaced by pseudonyms.
+    patients: str | None = None
+    pseudonyms: bool = False
     limit: int | None = None
     foreground_labels: tuple[int, ...] = (1,)
     phantoms: tuple[int, int, int, int] = (8, 6, 12, 12)
@@ -124,8 +127,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 # Seeds, folds and methods are not among them: each has a folder of its own within a stage.
 _READ_BY = {
     "prepare": (
-        "data", "kind", "unlabelled", "unlabelled_kind", "limit", "foreground_labels", "phantoms",
-        "phantom_spacing", "phantom_seed", "spacing", "intensity", "window",
+        "data", "kind", "unlabelled", "unlabelled_kind", "patients", "pseudonyms", "limit",
+        "foreground_labels", "phantoms", "phantom_spacing", "phantom_seed", "spacing", "intensity",
+        "window",
     ),
     "teacher": (
         "shares", "folds", "teacher_once", "teacher_from", "split_seed", "channels", "norm",
@@ -148,6 +152,17 @@ def settings_of(config: Config, stage: str) -> dict[str, Any]:
 def to_json(config: Config) -> dict[str, Any]:
     """The configuration as plain JSON types."""
     return dataclasses.asdict(config)
+
+
+def shown_settings(config: Config) -> dict[str, Any]:
+    """The settings for a report: under pseudonyms without paths."""
+    shown = to_json(config)
+    if config.pseudonyms:
+        shown |= {name: "(kept apart)" for name in _PATHS if shown[name] is not None}
+    return shown
+
+
+_PATHS = ("data", "unlabelled", "patients", "teacher_from")
 
 
 def from_json(content: dict[str, Any]) -> Config:

@@ -24,6 +24,8 @@ _RANGES = {
     "scaling": (0.0, 0.9),
     "jitter": (0.0, 1.0),
 }
+PLAUSIBLE_SPACING = (0.01, 50.0)
+"""Voxel sizes, mm: of micro-CT, and more than of any scanner of bodies."""
 # Beyond these nothing works, and what is said where it breaks does not name the option.
 _LARGEST = {
     "batch_size": 4096, "folds": 10_000, "groups": 10_000, "teacher_steps": 10**9,
@@ -36,8 +38,7 @@ _MOST_VOXELS = 2**31
 _MOST_CHANNELS = 4096
 # What a mask may hold is read as 32-bit floating point numbers, whose integers end here.
 _LARGEST_LABEL = 2**24
-# Far beyond any scan's spacing, and any scanner's intensities.
-_SPACINGS = (1e-3, 1e3)
+# Far beyond any scanner's intensities.
 _LARGEST_INTENSITY = 1e9
 _MOST_SHARE = 1e9
 _LENGTHS = {"patch": 3, "spacing": 3, "window": 2, "shares": 4, "phantoms": 4}
@@ -56,6 +57,7 @@ def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
         UserError: For the first that cannot work.
     """
     _check_finite(config)
+    _check_spacing(config)
     _check_network(config)
     _check_numbers(config)
     _check_sizes(config)
@@ -79,6 +81,17 @@ def _check_finite(config: Config) -> None:
             raise problem(
                 _option(name), f"{getattr(config, name)}", f"{length} numbers", "give as many"
             )
+
+
+def _check_spacing(config: Config) -> None:
+    low, high = PLAUSIBLE_SPACING
+    if not low <= min(config.spacing) <= max(config.spacing) <= high:
+        raise problem(
+            "--spacing",
+            " ".join(f"{mm:g}" for mm in config.spacing),
+            f"voxel sizes from {low:g} to {high:g} mm",
+            "pass for instance --spacing 1.6 1.6 3.2",
+        )
 
 
 def _check_network(config: Config) -> None:
@@ -141,14 +154,6 @@ def _check_numbers(config: Config) -> None:
             raise problem(
                 _option(name), f"{value:g}", f"{low:g} to {high:g}", "choose within that range"
             )
-    low, high = _SPACINGS
-    if not low <= min(config.spacing) <= max(config.spacing) <= high:
-        raise problem(
-            "--spacing",
-            f"{config.spacing}",
-            f"three lengths of {low:g} to {high:g} mm",
-            "pass for instance --spacing 1.6 1.6 3.2",
-        )
     if config.window[0] >= config.window[1]:
         raise problem("--window", f"{config.window}", "a lower end below the upper", "swap the two")
     if max(abs(end) for end in config.window) > _LARGEST_INTENSITY:

@@ -71,6 +71,9 @@ def read_through(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         try:
+            # A pipe would be waited on for ever.
+            if not path.is_file():
+                continue
             with path.open("rb") as stream:
                 while stream.read(_CHUNK):
                     pass

@@ -55,7 +55,7 @@ def measure(
     grid = stored(context.prepared, entry.name).own_grid
     if scan.mask is None:
         raise ValueError(f"test scan {entry.name} has no mask")
-    true = load_mask(scan.mask, scan.image, grid, foreground=context.config.foreground_labels)
+    true = load_mask(scan.mask, scan.image, grid, context.config.foreground_labels, scan.labels)
     if entry.mask_sha256 and checksum_of_mask(true) != entry.mask_sha256:
         raise problem(
             scan.mask,

@@ -16,7 +16,6 @@ and then :func:`import_predictions` on ``PREDICTED``.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,8 +54,9 @@ def export_fold(
     """Writes one fold as a raw dataset of nnU-Net v2; all of it or, on an error, nothing.
 
     Cases are taken one at a time, so generators keep memory constant. A 3D ``.nii.gz`` image is
-    hard-linked (copied, across file systems), ``.nii`` is compressed as it is, all else is written
-    anew. Masks are always written anew, with the affine of their scan.
+    linked to by its path (copied where links cannot be made; to take the folder elsewhere, copy it
+    with ``cp -rL``), ``.nii`` is compressed as it is, all else is written anew. Masks are always
+    written anew, with the affine of their scan.
 
     Args:
         folder: ``nnUNet_raw``.
@@ -115,6 +115,33 @@ def export_fold(
         if splits:
             write_json(partial / "splits_final.json", _checked_splits(splits, trained))
     return final
+
+
+def splits_by_patient(
+    cases: Iterable[tuple[str, str]], folds: int = 5
+) -> list[tuple[list[str], list[str]]]:
+    """Splits for ``splits_final.json``: every patient validates once, and then does not train.
+
+    Args:
+        cases: (case name, patient).
+        folds: How many; nnU-Net has five. With fewer patients there are fewer.
+
+    Returns:
+        (training names, validation names); nothing for a single patient.
+    """
+    patients: dict[str, list[str]] = {}
+    for name, patient in cases:
+        patients.setdefault(patient, []).append(name)
+    order = np.random.default_rng(0).permutation(len(patients))
+    dealt = [[sorted(patients)[i] for i in order[k::folds]] for k in range(folds)]
+    return [
+        (
+            [name for p, names in patients.items() if p not in own for name in names],
+            [name for p, names in patients.items() if p in own for name in names],
+        )
+        for own in dealt
+        if 0 < len(own) < len(patients)
+    ]
 
 
 def import_predictions(
@@ -177,7 +204,8 @@ def _export_image(image: Image, to: Path) -> Grid:
         write_nifti(to, voxels, grid.affine)
     elif image.name.endswith(_ENDING):
         try:
-            os.link(image.resolve(), to)
+            # A hard link would change the state of the scan's own file.
+            to.symlink_to(image.resolve())
         except OSError:
             with replacing(to) as temporary:
                 shutil.copyfile(image, temporary)

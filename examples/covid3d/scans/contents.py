@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.scans.readers.scan import Scan
 
 _CHUNK = 2**22
+# Of what preparation makes of a file, and finds in it; under another, all is made anew.
+_VERSION = 2
 
 
 def files_of_scan(scan: Scan) -> list[Path]:
@@ -25,13 +28,18 @@ def files_of_scan(scan: Scan) -> list[Path]:
 
 
 def look_of(scan: Scan) -> list[list[Any]]:
-    """Names, sizes and times of a scan's files, through links.
+    """Checksums of names, sizes and times of a scan's files, through links.
 
     Raises:
         OSError: If one is not there.
     """
-    states = [(path.name, path.stat()) for path in files_of_scan(scan)]
+    # The record that this is kept in has no names: they may be those of patients.
+    states = [(_short(path.name), path.stat()) for path in files_of_scan(scan)]
     return [[name, one.st_size, one.st_mtime_ns] for name, one in states]
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
 
 
 def digest_of(scan: Scan) -> str:
@@ -49,10 +57,12 @@ def digest_of(scan: Scan) -> str:
 def settings_of_scan(scan: Scan, config: Config) -> dict[str, Any]:
     """The settings that a prepared scan depends on, beside its files."""
     return {
+        "version": _VERSION,
         "series": scan.series or "",
         "has_mask": scan.mask is not None,
         "spacing": list(config.spacing),
         "intensity": config.intensity,
         "window": list(config.window),
         "foreground": list(config.foreground_labels),
+        "labels": list(scan.labels),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_csv, write_csv
+from examples.covid3d.scans.pseudonyms import HIDDEN, real_names
 from examples.covid3d.scans.readers.scan import Scan
 
 MANIFEST, REJECTED = "manifest.csv", "rejected.csv"
@@ -28,6 +29,7 @@ class Entry:
         mask: The file of its mask; empty if it has none.
         series: The series' UID where ``image`` is a DICOM folder; else empty.
         sha256: Checksum of its voxels and their positions.
+        voxels_sha256: Checksum of its values alone, by which copies are found.
         shape: Voxels of the file along each axis.
         spacing: Voxel size of the file, mm.
         low: Lowest intensity of the file, HU for CT.
@@ -35,6 +37,7 @@ class Entry:
         scale: ``HU``, ``0..255`` for a volume that was windowed already, or ``any``.
         foreground_ml: Volume of the foreground; empty without a mask.
         mask_sha256: Checksum of the mask's foreground on the scan's own grid; empty without a mask.
+        labels: All that its mask may hold, where the dataset says so; else empty.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Entry:
     mask: str
     series: str
     sha256: str
+    voxels_sha256: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     low: float
@@ -53,6 +57,7 @@ class Entry:
     scale: str
     foreground_ml: float | None
     mask_sha256: str = ""
+    labels: tuple[int, ...] = ()
 
     @property
     def has_mask(self) -> bool:
@@ -60,7 +65,17 @@ class Entry:
         return bool(self.mask)
 
     def scan(self, folder: Path) -> Scan:
-        """The scan on disk; relative paths, as those of the phantoms, start from ``folder``."""
+        """The scan on disk; relative paths, as those of the phantoms, start from ``folder``.
+
+        Raises:
+            UserError: If paths are kept apart and the table of them is not there.
+        """
+        if self.image == HIDDEN:
+            own = real_names(folder)[self.name]
+            shown = dataclasses.replace(
+                self, image=own["image"], mask=own["mask"], series=own["series"]
+            )
+            return shown.scan(folder)
         return Scan(
             self.name,
             self.patient,
@@ -68,7 +83,12 @@ class Entry:
             folder / self.image,
             folder / self.mask if self.mask else None,
             self.series or None,
+            labels=self.labels,
         )
+
+    def without_paths(self) -> Entry:
+        """The entry of a scan under a pseudonym, whose paths are kept apart."""
+        return dataclasses.replace(self, image=HIDDEN, mask=self.mask and HIDDEN, series="")
 
     def to_row(self) -> dict[str, str]:
         """As text, for CSV and JSON."""
@@ -76,6 +96,7 @@ class Entry:
         row = {key: str(value) for key, value in values.items()}
         row["shape"] = " ".join(str(n) for n in self.shape)
         row["spacing"] = " ".join(f"{mm:.6g}" for mm in self.spacing)
+        row["labels"] = " ".join(str(label) for label in self.labels)
         row["foreground_ml"] = "" if self.foreground_ml is None else f"{self.foreground_ml:.6g}"
         return row
 
@@ -92,18 +113,31 @@ class Entry:
             low=float(row["low"]),
             high=float(row["high"]),
             foreground_ml=float(ml) if ml else None,
+            labels=tuple(int(label) for label in row["labels"].split()),
         )
 
 
 _TEXT = (
-    "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256", "scale",
-    "mask_sha256",
+    "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256",
+    "voxels_sha256", "scale", "mask_sha256",
 )  # fmt: skip
 
 
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
     """Writes ``manifest.csv``."""
     write_csv(folder / MANIFEST, [entry.to_row() for entry in entries])
+
+
+def patients_of(prepared: Path, entries: Sequence[Entry]) -> dict[str, str]:
+    """Whose each scan really is, by its name in the manifest.
+
+    Raises:
+        UserError: If names are kept apart and the table of them is not there.
+    """
+    if not any(entry.image == HIDDEN for entry in entries):
+        return {entry.name: entry.patient for entry in entries}
+    names = real_names(prepared)
+    return {entry.name: names[entry.name]["patient"] for entry in entries}
 
 
 def read_manifest(folder: Path) -> list[Entry]:

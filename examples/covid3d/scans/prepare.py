@@ -19,11 +19,19 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.faults import read_through
 from examples.covid3d.common.files import link_tree, read_json, write_csv, write_json
+from examples.covid3d.scans.cohort_checks import (
+    check_foreground,
+    check_modality,
+    check_sample,
+    sample,
+)
 from examples.covid3d.scans.contents import digest_of, files_of_scan, look_of, settings_of_scan
 from examples.covid3d.scans.geometry import Grid, resample, with_spacing
+from examples.covid3d.scans.grid_rules import working_fault
 from examples.covid3d.scans.intensity import normalise
 from examples.covid3d.scans.manifest import REJECTED, Entry, write_manifest
 from examples.covid3d.scans.nifti import load_mask
+from examples.covid3d.scans.pseudonyms import Pseudonyms, private_folder
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 from examples.covid3d.scans.rejecting import (
     check_reachable,
@@ -33,7 +41,13 @@ from examples.covid3d.scans.rejecting import (
 )
 from examples.covid3d.scans.sources import find_scans
 from examples.covid3d.scans.store import RECORD, folder_of, is_whole, write_scan
-from examples.covid3d.scans.volumes import checksum_of, checksum_of_mask, load_scan
+from examples.covid3d.scans.volumes import (
+    checksum_of,
+    checksum_of_mask,
+    grid_of,
+    load_scan,
+    voxels_checksum,
+)
 
 # A scan in work takes several copies of some hundred megabytes.
 _MOST_THREADS = 4
@@ -50,11 +64,16 @@ def prepare_image(
 
     Returns:
         The image on the working grid (X, Y, Z); ``grid``, which is that, and ``own_grid``; and
-        what was found in the file: its shape, spacing, checksum, ``low``, ``high`` and ``scale``.
+        what was found in the file: its shape, spacing, checksums, ``low``, ``high`` and ``scale``.
 
     Raises:
-        UserError: If the file is unusable (see :func:`load_scan`, :func:`normalise`).
+        UserError: If the file is unusable (see :func:`load_scan`, :func:`normalise`), or the
+            working grid would be (see :func:`working_fault`).
     """
+    fault = working_fault(grid_of(scan), config.spacing)
+    if fault is not None:
+        raise fault.error(scan.image)
+    check_modality(scan, config)
     volume, own_grid = load_scan(scan)
     unit, scale = normalise(volume, config.intensity, config.window, scan.image)
     grid = with_spacing(own_grid, config.spacing)
@@ -63,7 +82,7 @@ def prepare_image(
         # Interpolation's rounding may leave the range by a hair.
         image = image.clamp(0, 1)
     found: dict[str, Any] = {"shape": own_grid.shape, "spacing": own_grid.spacing}
-    found |= {"sha256": checksum_of(volume, own_grid)}
+    found |= {"sha256": checksum_of(volume, own_grid), "voxels_sha256": voxels_checksum(volume)}
     found |= {"scale": scale, "low": float(volume.min()), "high": float(volume.max())}
     return image.numpy(), {"grid": grid, "own_grid": own_grid}, found
 
@@ -72,11 +91,20 @@ def own_mask(scan: Scan, own: Grid, config: Config) -> NDArray[np.uint8]:
     """Loads a scan's mask on the scan's own grid.
 
     Raises:
-        UserError: If the mask is unusable or not on its scan's grid (see :func:`load_mask`).
+        UserError: If the mask is unusable, not on its scan's grid (see :func:`load_mask`), or
+            covers all of the scan.
     """
     if scan.mask is None:
         raise ValueError(f"{scan.name} has no mask")
-    return load_mask(scan.mask, scan.image, own, foreground=config.foreground_labels)
+    mask = load_mask(scan.mask, scan.image, own, config.foreground_labels, scan.labels)
+    if mask.all():
+        raise problem(
+            scan.mask,
+            "a mask that covers the whole scan",
+            "background, labelled 0, around what is drawn",
+            "draw it anew, or give other --foreground-labels",
+        )
+    return mask
 
 
 def on_grid(mask: NDArray[np.uint8], grids: dict[str, Grid]) -> NDArray[np.uint8]:
@@ -94,8 +122,8 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
     """Prepares every scan, several at a time, and reads each once.
 
     Writes ``manifest.csv``, ``rejected.csv`` (what is unusable, and why) and a folder for each
-    scan under ``scans/``. Only a fault of a scan's own files rejects it; a disk that is full or
-    does not answer stops the preparation.
+    scan under ``scans/``; with ``config.pseudonyms``, names and paths are kept apart. Only a fault
+    of a scan's own files rejects it; a disk that is full or does not answer stops the preparation.
 
     Args:
         config: Settings.
@@ -104,10 +132,17 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
             by the settings and by their files' sizes and times or else by their bytes, are linked.
 
     Raises:
-        UserError: If no scan is usable, or more are rejected than ``config.max_rejected`` allows.
+        UserError: If no scan is usable, the settings fit few of them, or more are rejected than
+            ``config.max_rejected`` allows.
         OSError: If reading or writing fails for no fault of a scan's own.
     """
     found, rejected = find_scans(config, folder)
+    hidden = None
+    if config.pseudonyms and config.data is not None:
+        hidden = Pseudonyms(private_folder(folder))
+        found = hidden.rename(found)
+    if not (folder / "scans").exists():
+        check_sample(sample([located(scan, folder) for _, scan in found]), config)
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     entries: list[Entry] = []
     failed: list[tuple[str, Scan]] = []
@@ -129,6 +164,7 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    check_foreground(entries, config)
     kept, copies = _without_copies(entries)
     rejected += copies
     if not kept:
@@ -138,26 +174,36 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
             "readable scans",
             "mend the files",
         )
-    write_csv(folder / REJECTED, [{"where": one.where, "reason": one.reason} for one in rejected])
-    write_failed(folder, failed)
+    listed = rejected
+    if hidden is not None:
+        roots = [path for path in (config.data, config.unlabelled) if path is not None]
+        listed = hidden.hide(rejected, roots)
+    write_csv(folder / REJECTED, [{"where": one.where, "reason": one.reason} for one in listed])
+    write_failed(folder if hidden is None else private_folder(folder), failed)
     report_rejected(rejected, len(kept), config, folder)
-    write_manifest(folder, kept)
+    write_manifest(folder, kept if hidden is None else [entry.without_paths() for entry in kept])
+
+
+def located(scan: Scan, folder: Path) -> Scan:
+    """The scan with paths that begin in ``folder`` where they are relative, as phantoms' are."""
+    mask = folder / scan.mask if scan.mask is not None else None
+    return dataclasses.replace(scan, image=folder / scan.image, mask=mask)
 
 
 def _prepare_one(
     dataset: str, scan: Scan, config: Config, folder: Path, previous: Path
 ) -> Entry | Rejected:
-    located = _located(scan, folder)
+    here = located(scan, folder)
     target = folder_of(folder, scan.name)
     try:
-        _fill(located, config, target, folder_of(previous, scan.name))
+        _fill(here, config, target, folder_of(previous, scan.name))
     except (UserError, OSError) as error:
         stop_for(error)
         # A library may have called a disk that did not answer for a moment a damaged file.
-        read_through(files_of_scan(located))
+        read_through(files_of_scan(here))
         check_reachable(config)
         try:
-            _fill(located, config, target, folder_of(previous, scan.name))
+            _fill(here, config, target, folder_of(previous, scan.name))
         except (UserError, OSError) as again:
             stop_for(again)
             return Rejected(str(scan.image), " ".join(str(again).split()))
@@ -167,12 +213,8 @@ def _prepare_one(
         | {"name": scan.name, "patient": scan.patient, "source": scan.source, "dataset": dataset}
         | {"role": scan.role or "", "image": str(scan.image), "series": scan.series or ""}
         | {"mask": str(scan.mask) if scan.mask is not None else ""}
+        | {"labels": " ".join(str(label) for label in scan.labels)}
     )
-
-
-def _located(scan: Scan, folder: Path) -> Scan:
-    mask = folder / scan.mask if scan.mask is not None else None
-    return dataclasses.replace(scan, image=folder / scan.image, mask=mask)
 
 
 def can_be_prepared_now(scan: Scan, config: Config, folder: Path) -> bool:
@@ -181,11 +223,11 @@ def can_be_prepared_now(scan: Scan, config: Config, folder: Path) -> bool:
     Raises:
         OSError: If reading fails for no fault of its own.
     """
-    located = _located(scan, folder)
+    here = located(scan, folder)
     try:
-        _, grids, _ = prepare_image(located, config)
-        if located.mask is not None:
-            own_mask(located, grids["own_grid"], config)
+        _, grids, _ = prepare_image(here, config)
+        if here.mask is not None:
+            own_mask(here, grids["own_grid"], config)
     except (UserError, OSError) as error:
         stop_for(error)
         return False
@@ -242,36 +284,22 @@ def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> Non
     write_scan(target, image, mask, grids, {"key": key, "row": entry.to_row()})
 
 
-def scan_key(scan: Scan, config: Config) -> dict[str, Any]:
-    """What a prepared scan depends on; with the same key it need not be prepared again."""
-    files = sorted(scan.image.rglob("*")) if scan.image.is_dir() else [scan.image]
-    files += [scan.mask] if scan.mask is not None else []
-    states = [(path.name, path.stat()) for path in files]
-    return {
-        "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
-        "series": scan.series or "",
-        "spacing": list(config.spacing),
-        "intensity": config.intensity,
-        "window": list(config.window),
-        "foreground": list(config.foreground_labels),
-    }
-
-
 def _record(target: Path) -> dict[str, Any]:
     path = target / RECORD
     return read_json(path) if path.is_file() else {}
 
 
 def _without_copies(entries: list[Entry]) -> tuple[list[Entry], list[Rejected]]:
-    """Sorts out copies: the same voxels under two names could be on both sides of a split."""
+    """Sorts out copies: the same voxels under two names could be on both sides of a split.
+
+    Voxels alone are compared: a copy that was moved, turned or mirrored is one.
+    """
     kept: dict[str, Entry] = {}
     copies = []
     for entry in entries:
-        first = kept.setdefault(entry.sha256, entry)
+        first = kept.setdefault(entry.voxels_sha256, entry)
         if first is not entry:
-            copies.append(
-                Rejected(
-                    entry.image, f"the same voxels as {first.name} ({first.image})", spare=True
-                )
-            )
+            where = "" if first.sha256 == entry.sha256 else ", though placed otherwise in the world"
+            reason = f"the same voxels as {first.name} ({first.image}){where}"
+            copies.append(Rejected(entry.image, reason, spare=True))
     return list(kept.values()), copies

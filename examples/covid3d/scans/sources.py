@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
+from examples.covid3d.scans.patient_table import read_patients, with_patients
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
 from examples.covid3d.scans.readers import guess_kind, read_dataset
 from examples.covid3d.scans.readers.listing import folders_below
@@ -23,20 +24,31 @@ def read_sources(config: Config) -> tuple[list[Named], list[Rejected]]:
     """Reads the datasets that the settings name; nothing where phantoms are to be drawn.
 
     Raises:
-        UserError: If a folder is missing or of another layout, or two scans have one name.
+        UserError: If a folder is missing or of another layout, two scans have one name, or the
+            table of patients does not fit.
     """
     if config.data is None:
         return [], []
-    found: list[Named] = []
-    rejected: list[Rejected] = []
-    for dataset, path, kind in (
-        ("data", config.data, config.kind),
-        ("unlabelled", config.unlabelled, config.unlabelled_kind),
-    ):
-        if path is not None:
-            read = read_dataset(kind or guess_kind(Path(path)) or "hospital", Path(path))
-            rejected += read.rejected
-            found += [(dataset, scan) for scan in _limited(read.scans, config)]
+    read = [
+        (dataset, read_dataset(kind or guess_kind(Path(path)) or "hospital", Path(path)))
+        for dataset, path, kind in (
+            ("data", config.data, config.kind),
+            ("unlabelled", config.unlabelled, config.unlabelled_kind),
+        )
+        if path is not None
+    ]
+    rejected = [one for _, own in read for one in own.rejected]
+    found = [(dataset, scan) for dataset, own in read for scan in own.scans]
+    if config.patients is not None:
+        table = Path(config.patients)
+        left_out = [one.where for one in rejected]
+        scans = with_patients([scan for _, scan in found], read_patients(table), left_out, table)
+        found = [(dataset, scan) for (dataset, _), scan in zip(found, scans, strict=True)]
+    found = [
+        (dataset, scan)
+        for dataset in dict.fromkeys(dataset for dataset, _ in found)
+        for scan in _limited([scan for of, scan in found if of == dataset], config)
+    ]
     names = [scan.name for _, scan in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -102,6 +114,9 @@ def listing(config: Config) -> list[tuple[str, int, int]]:
                 continue
             shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
             found.append((shown, state.st_size, state.st_mtime_ns))
+    if config.patients is not None and Path(config.patients).is_file():
+        state = Path(config.patients).stat()
+        found.append(("patients", state.st_size, state.st_mtime_ns))
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from examples.covid3d.common.errors import UserError
-from examples.covid3d.common.faults import in_words, passing_fault
+from examples.covid3d.common.faults import in_words, passing_fault, read_through
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.scans import prepare as module
@@ -146,6 +146,8 @@ def test_readers_do_not_pass_over_what_a_disk_hides_for_a_moment(tmp_path, data,
     whole = read_dataset("hospital", folder)
     assert len(whole.scans) == 4
     for part in ("case01", "slice"):
+        # What is unchanged is remembered and not opened again.
+        os.utime(folder / "anna" / "slice", (1, len(part)))
         with monkeypatch.context() as patched:
             fail_to_open(patched, part, errno.EIO, times=10)
             with pytest.raises(OSError, match="Input/output"):
@@ -210,3 +212,8 @@ class TestHowMany:
         run = run_stages(tmp_path / "r", small(data=str(spoilt), max_rejected=3.0), ["prepare"])
         assert len(read_manifest(run.folder("prepare"))) == 7
         assert set(read) <= {"case01", "case02", "case03"}
+
+
+def test_a_pipe_is_not_waited_on(tmp_path):
+    os.mkfifo(tmp_path / "scan.nii.gz")
+    read_through([tmp_path / "scan.nii.gz"])

@@ -13,8 +13,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from examples.covid3d.common.faults import passing_fault, read_through
 from examples.covid3d.scans.patients import patient_of
-from examples.covid3d.scans.readers.dicom_headers import list_series, looks_like_dicom
-from examples.covid3d.scans.readers.dicom_stack import Series, UnusableSeriesError, arrange
+from examples.covid3d.scans.readers.dicom_folder import Content, series_in
+from examples.covid3d.scans.readers.dicom_stack import Series
 from examples.covid3d.scans.readers.listing import folders_below, is_nifti, safe_names, stem_of
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 
@@ -70,8 +70,7 @@ def read(folder: Path) -> Found:
     for place, files in folders_below(folder):
         parts = place.relative_to(folder).parts
         owner = parts[0] if parts else None
-        dicom = [path for path in files if not is_nifti(path) and looks_like_dicom(path)]
-        series = _choose(place, dicom, rejected) if dicom else None
+        series = _choose(place, series_in(place, files), rejected)
         if series is not None and series.uid and series.uid in where_seen:
             first = where_seen[series.uid]
             reason = f"the same series as in {first}"
@@ -102,21 +101,21 @@ def _where(place: Path, uid: str) -> str:
     return f"{place}, series {uid}"
 
 
-def _choose(place: Path, files: list[Path], rejected: list[Rejected]) -> Series | None:
-    """The longest axial series among DICOM files; what is left out is added to ``rejected``."""
-    headers, unreadable = list_series(files)
-    left = [Rejected(str(path), reason) for path, reason in unreadable]
+def _choose(place: Path, content: Content, rejected: list[Rejected]) -> Series | None:
+    """The longest axial series of a folder; what is left out is added to ``rejected``."""
+    left = [Rejected(str(path), reason) for path, reason in content.unreadable]
     usable: list[Series] = []
-    for uid, slices in sorted(headers.items()):
-        try:
-            if len(slices) < MIN_SLICES:
-                raise UnusableSeriesError(f"{len(slices)} slices; at least {MIN_SLICES} are needed")
-            modality = slices[0].modality
-            if modality not in _MODALITIES:
-                raise UnusableSeriesError(f"modality {modality}; CT (or MR) is expected")
-            usable.append(arrange(slices))
-        except UnusableSeriesError as error:
-            left.append(Rejected(_where(place, uid), str(error)))
+    for uid, stack in content.stacks.items():
+        reason = stack.reason
+        if stack.modality not in _MODALITIES:
+            reason = f"modality {stack.modality}; CT (or MR) is expected"
+        if stack.count < MIN_SLICES:
+            counted = f"{stack.count} slice{'' if stack.count == 1 else 's'}"
+            reason = f"{counted}; at least {MIN_SLICES} are needed"
+        if reason or stack.series is None:
+            left.append(Rejected(_where(place, uid), reason))
+        else:
+            usable.append(stack.series)
     # Where one series is the scan, nothing is lost with localisers and reconstructions beside it.
     rejected += [dataclasses.replace(one, spare=bool(usable)) for one in left]
     if not usable:
@@ -125,7 +124,7 @@ def _choose(place: Path, files: list[Path], rejected: list[Rejected]) -> Series 
     longest = max(series.length for series in preferred)
     best = max(
         (series for series in preferred if series.length >= _SAME_LENGTH * longest),
-        key=lambda series: (len(series.files), series.uid),
+        key=lambda series: (len(series.paths), series.uid),
     )
     rejected += [
         Rejected(
