@@ -72,7 +72,7 @@ def _load(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    """The user's error; raises instead what a disk or the machine, and not the file, failed with."""
+    """The user's error; what a disk or the machine failed with is raised instead."""
     passing = passing_fault(error)
     if passing is not None:
         raise passing
