@@ -7,7 +7,10 @@ import errno
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,9 @@ from examples.covid3d.scans.volumes import (
 
 # A scan in work takes several copies of some hundred megabytes.
 _MOST_THREADS = 4
+# Of scans with more voxels, half a gigabyte a copy, one is in work.
+_LARGE = 2**27
+_one_large = Lock()
 
 
 def prepare_image(
@@ -257,6 +263,16 @@ def _fill(scan: Scan, config: Config, target: Path, old: Path) -> None:
 
 
 def _write(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> None:
+    with _one_large if _is_large(scan, config) else nullcontext():
+        _write_now(scan, config, target, key)
+
+
+def _is_large(scan: Scan, config: Config) -> bool:
+    own = grid_of(scan)
+    return max(prod(own.shape), prod(with_spacing(own, config.spacing).shape)) > _LARGE
+
+
+def _write_now(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> None:
     image, grids, found = prepare_image(scan, config)
     voxel_ml = float(np.prod(grids["grid"].spacing)) / 1000
     mask = None
