@@ -47,9 +47,18 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     add(
         "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
     )
-    add("--masks", type=a_path, help="folder of the masks (default: OUT/predicted)")
+    add("--masks", type=a_path, help="where to write, in a folder ROW (default: OUT/predicted)")
+    add("--probabilities", action="store_true", help="foreground probabilities too, as NIfTI")
+    add("--dicom-seg", action="store_true", help="masks of DICOM series as DICOM SEG too")
     add("--flip-average", action="store_true", help="average over the flips")
     add("--overlap", type=float, metavar="SHARE", help="overlap of windows")
+
+
+def _for_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=a_path, help="file to write, NAME.pt2")
+    parser.add_argument(
+        "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
+    )
 
 
 def _for_export(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +99,12 @@ COMMANDS = (
         "segment new scans, each on its own grid",
         "finished_run:predict_command",
         _for_predict,
+    ),
+    Command(
+        "export-model",
+        "write a row's networks as one file that PyTorch alone loads",
+        "export_model:export_model_command",
+        _for_model,
     ),
     Command(
         "export-nnunet",

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from examples.covid3d.common.cells import guarded, unguarded
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.faults import passing_fault
 from support.replacing import TEMPORARY, replacing
@@ -38,20 +39,27 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Args:
         path: File to write.
         rows: Dictionaries; a key that a row lacks leaves its cell empty. No rows make an empty
-            file.
+            file. Text that a spreadsheet would take for a formula is guarded, which
+            :func:`read_csv` undoes.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    written = [{guarded(key): guarded(cell) for key, cell in row.items()} for row in rows]
+    columns = list(dict.fromkeys(key for row in written for key in row))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=columns)
         if rows:
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(written)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Reads the rows of a CSV file as strings by column name."""
     with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return [{_read(k): _read(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def _read(cell: Any) -> Any:
+    # A line too short or too long has None or a list among its cells.
+    return unguarded(cell) if isinstance(cell, str) else cell
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:

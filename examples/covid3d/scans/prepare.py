@@ -300,21 +300,6 @@ def _write_now(scan: Scan, config: Config, target: Path, key: dict[str, Any]) ->
     write_scan(target, image, mask, grids, {"key": key, "row": entry.to_row()})
 
 
-def scan_key(scan: Scan, config: Config) -> dict[str, Any]:
-    """What a prepared scan depends on; with the same key it need not be prepared again."""
-    files = sorted(scan.image.rglob("*")) if scan.image.is_dir() else [scan.image]
-    files += [scan.mask] if scan.mask is not None else []
-    states = [(path.name, path.stat()) for path in files]
-    return {
-        "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
-        "series": scan.series or "",
-        "spacing": list(config.spacing),
-        "intensity": config.intensity,
-        "window": list(config.window),
-        "foreground": list(config.foreground_labels),
-    }
-
-
 def _record(target: Path) -> dict[str, Any]:
     path = target / RECORD
     return read_json(path) if path.is_file() else {}

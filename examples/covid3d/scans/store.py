@@ -18,6 +18,9 @@ from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import new_folder, write_array, write_json
 from examples.covid3d.scans.geometry import Grid, resample
 
+THRESHOLD = 0.5
+"""Foreground is what is more probable than this: with two classes, the argmax."""
+
 RECORD = "record.json"
 """Of what a prepared scan was made, and what was found in its file."""
 
@@ -144,8 +147,8 @@ def stored_with_mask(prepared: Path, name: str) -> StoredScan:
 def to_grid(probability: torch.Tensor, grid: Grid, own_grid: Grid) -> NDArray[np.uint8]:
     """Labels on a scan's own grid from a probability on the working one.
 
-    Probabilities are interpolated, then thresholded at a half (with two classes, the argmax):
-    smoother and more accurate than carrying the nearest label back.
+    Probabilities are interpolated, then thresholded: smoother and more accurate than carrying the
+    nearest label back.
 
     Args:
         probability: (X, Y, Z) on ``grid``.
@@ -156,7 +159,7 @@ def to_grid(probability: torch.Tensor, grid: Grid, own_grid: Grid) -> NDArray[np
         Labels 0 or 1 on ``own_grid``.
     """
     own = resample(probability.float().cpu(), grid, own_grid, "linear")
-    return (own > 0.5).numpy().astype(np.uint8)
+    return (own > THRESHOLD).numpy().astype(np.uint8)
 
 
 def write_labels(folder: Path, mask: NDArray[np.uint8]) -> None:

@@ -84,7 +84,7 @@ def test_run_with_unlabelled_scans_of_another_folder_then_predict(tmp_path, caps
     command = ["predict", str(tmp_path / "hospital"), "--method", "rgs", "--out", out]
     assert main(command) == 0
     assert "2 masks" in capsys.readouterr().out
-    masks = tmp_path / "run" / "predicted"
+    masks = tmp_path / "run" / "predicted" / "rgs"
     assert {p.name for p in masks.glob("*.nii.gz")} == {"other_0.nii.gz", "other_1.nii.gz"}
     assert main([*command, "--flip-average"]) == 2
     assert "choose another with --masks" in capsys.readouterr().err
@@ -215,6 +215,7 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, mon
     monkeypatch.setattr(finished_run, "predict", lambda *_, **__: interrupt(None))
     monkeypatch.setattr(finished_run, "find_weights", lambda *_: [])
     monkeypatch.setattr(finished_run, "read_inputs", lambda *_: [])
+    monkeypatch.setattr(finished_run, "seen_in_training", lambda *_: {})
     assert main(["predict", "x.nii", "--method", "rgs", "--out", str(tmp_path)]) == 130
     assert "Run the same command again" in capsys.readouterr().err
 

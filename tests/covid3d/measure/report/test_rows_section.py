@@ -1,4 +1,4 @@
-"""The table of the rows, and what is said of the pseudo-labels."""
+"""The table of the rows: where each starts, its steps, rate and time."""
 
 import dataclasses
 import re
@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from examples.covid3d.measure.report import build
 from examples.covid3d.measure.report.results import LABELS
+from examples.covid3d.measure.report.rows_section import how
 
 
 def results(tiny, **steps):
@@ -33,13 +33,13 @@ def results(tiny, **steps):
 def test_where_it_starts_its_steps_and_its_rate(tiny, method, start, expected):
     config = dataclasses.replace(tiny, student_start=start)
     found = results(config, **{method: [4]}, other=[9])
-    assert build._how(method, found)[1:] == expected
+    assert how(method, found)[:3] == expected
 
 
 def test_steps_are_a_range_over_folds_and_unknown_without_a_training(tiny):
     config = dataclasses.replace(tiny, student_start="scratch")
-    assert build._how("rgs", results(config, rgs=[90, 100, 1200]))[2] == "90 to 1200"
-    assert build._how("nnunet", results(config))[2] == "–"
+    assert how("rgs", results(config, rgs=[90, 100, 1200]))[1] == "90 to 1200"
+    assert how("nnunet", results(config))[1] == "–"
 
 
 def test_the_table_is_in_the_page(finished):
@@ -48,16 +48,14 @@ def test_the_table_is_in_the_page(finished):
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr")]
     rows = {row[0]: row for row in cells if row}
     assert list(rows) == ["Row", *(LABELS[m].replace("&", "&amp;") for m in finished[1].methods)]
-    assert rows["Row"][3:] == ["Starts from", "Steps", "Rate"]
-    assert rows["RGS&amp;M+AL"][3:] == ["teacher", "4, after the teacher&#x27;s", "0.001, poly"]
-    assert rows["Fully supervised (teacher)"][3:] == ["scratch", "4", "0.001, poly"]
+    assert rows["Row"][3:] == ["Starts from", "Steps", "Rate", "Training"]
+    assert rows["RGS&amp;M+AL"][3:6] == ["teacher", "4, after the teacher&#x27;s", "0.001, poly"]
+    assert rows["Fully supervised (teacher)"][3:6] == ["scratch", "4", "0.001, poly"]
 
 
-@pytest.mark.parametrize(
-    ("dices", "median"), [([0.1, 0.9, 0.2, 0.4], "0.300"), ([0.9, 0.1, 0.2], "0.200")]
-)
-def test_the_median_of_an_even_number_is_between_the_middle_two(dices, median):
-    rows = [{"dice": str(dice)} for dice in dices] + [{"dice": ""}]
-    text = " ".join(build._pseudo_labels(rows))
-    assert f"of {len(dices)} pseudo-labels" in text
-    assert f"median {median}" in text
+def test_the_time_is_the_mean_of_the_trainings_that_were_timed(tiny):
+    found = results(tiny, rgs=[4, 4])
+    for line, seconds in zip(found.training, ("10.0", "20.4"), strict=True):
+        line["seconds"] = seconds
+    assert how("rgs", found)[3] == "15 s"
+    assert how("rgs", results(tiny, rgs=[4]))[3] == "–"

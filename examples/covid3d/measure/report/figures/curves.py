@@ -1,4 +1,4 @@
-"""Figures of the training: loss, Dice on the trusted scans, samples kept, weight against truth."""
+"""Figures of the training: loss, Dice on the trusted scans, samples kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.measure.report.results import LABELS
-from examples.covid3d.measure.report.weights import GOOD, Rows
 from support.replacing import replacing
 
 _COLOURS = {"supervised": "#6b7280", "equal": "#d97706", "rgsm-al": "#0f766e", "best": "#be185d"}
@@ -37,7 +37,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG."""
+    """Writes a figure as PNG, every text as it is: a name with two ``$`` is no formula."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
@@ -89,55 +91,3 @@ def draw_curves(folders: Mapping[str, Path], path: Path) -> None:
     kept.set_visible(bool(kept.lines))
     figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     save(figure, path)
-
-
-def draw_weights(method: str, samples: Rows, path: Path) -> bool:
-    """Draws weights against the true Dice of the pseudo-labelled patches they were given to.
-
-    Args:
-        method: The method.
-        samples: Rows of ``samples.csv``.
-        path: PNG to write.
-
-    Returns:
-        Whether there was anything to draw: the truth may be unknown.
-    """
-    known = [row for row in samples if row["pseudo_dice"] != ""]
-    if not known:
-        return False
-    dice = np.array([float(row["pseudo_dice"]) for row in known])
-    weight = np.array([float(row["weight"]) for row in known])
-    figure = new_figure(13, 3.8)
-    scatter, bars, by_scan = figure.subplots(1, 3)
-    jitter = np.random.default_rng(0).normal(0, 0.006, dice.shape)
-    scatter.scatter(dice + jitter, weight, s=9, alpha=0.35, color=colour_of(method), linewidths=0)
-    edges = np.linspace(0, 1, 6)
-    bins = np.clip(np.digitize(dice, edges) - 1, 0, 4)
-    means = [weight[bins == b].mean() if (bins == b).any() else 0.0 for b in range(5)]
-    counts = [int((bins == b).sum()) for b in range(5)]
-    drawn = bars.bar(edges[:-1] + 0.1, means, width=0.17, color=colour_of(method))
-    bars.bar_label(drawn, [f"n = {count}" for count in counts], fontsize=8, padding=2)
-    steps = {(row["seed"], row["fold"], row["step"]) for row in samples}
-    batch = round(len(samples) / max(1, len(steps)))
-    bars.axhline(1 / batch, color="black", linestyle="--", linewidth=1, label="equal weight")
-    bars.legend(frameon=False, fontsize=9)
-    bars.margins(y=0.15)
-    names = sorted({row["scan"] for row in known})
-    of_scan = np.array([row["scan"] for row in known])
-    for name in names:
-        own = of_scan == name
-        by_scan.scatter(dice[own].mean(), weight[own].mean(), color=colour_of(method), s=24)
-    by_scan.axhline(1 / batch, color="black", linestyle="--", linewidth=1)
-    by_scan.set_ylim(bottom=0)
-    by_scan.set_xlim(-0.03, 1.03)
-    by_scan.axvline(GOOD, color="black", linestyle=":", linewidth=1, label=f"Dice {GOOD}")
-    by_scan.legend(frameon=False, fontsize=9)
-    name = LABELS[method]
-    truth = "true Dice of the pseudo-label, patch"
-    _style(scatter, f"{name}: every sample of every step", truth, "weight")
-    _style(bars, "Mean weight by pseudo-label quality", truth, "mean weight")
-    _style(
-        by_scan, "Mean over the patches of a scan", "mean true Dice of its patches", "mean weight"
-    )
-    save(figure, path)
-    return True

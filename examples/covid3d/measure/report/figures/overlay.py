@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -17,10 +15,15 @@ from numpy.typing import NDArray
 
 from examples.covid3d.common.config import Config
 from examples.covid3d.measure.metrics import dice
-from examples.covid3d.measure.report.curves import new_figure, save
+from examples.covid3d.measure.report.cases.volumes import (
+    axial,
+    canonical,
+    expert_mask,
+    for_the_eye,
+    turned,
+)
+from examples.covid3d.measure.report.figures.curves import new_figure, save
 from examples.covid3d.measure.report.results import LABELS
-from examples.covid3d.scans.geometry import Grid
-from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.readers.scan import Scan
 from examples.covid3d.scans.volumes import load_scan
 
@@ -42,44 +45,12 @@ class _Column:
     aspect: float
 
 
-def _canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    return np.asarray(image.dataobj, dtype=np.float32), image.header.get_zooms()
-
-
-def _axial(volume: NDArray[Any], k: int) -> NDArray[Any]:
-    """Slice ``k`` of a RAS+ volume, front up and the patient's right on the left."""
-    # A copy, for a view would keep the whole volume in memory.
-    return volume[::-1, ::-1, k].T.copy()
-
-
-def _own(volume: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], tuple[float, ...]]:
-    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume, grid.affine))
-    return np.asarray(image.dataobj), image.header.get_zooms()
-
-
-def _shown(volume: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
-    """Intensities for the eye: the window for CT, else from the 1st to the 99th percentile."""
-    if config.intensity == "ct" and volume.min() < 0:
-        low, high = config.window
-    else:
-        low, high = (float(value) for value in np.percentile(volume, (1, 99)))
-    shown: NDArray[np.float32] = np.clip((volume - low) / max(high - low, 1e-6), 0, 1)
-    return shown
-
-
-def _marked(source: Scan, grid: Grid, config: Config) -> NDArray[np.uint8]:
-    if source.mask is None:
-        raise ValueError(f"test scan {source.name} has no mask")
-    return load_mask(source.mask, source.image, grid, config.foreground_labels, source.labels)
-
-
 def _chosen(sources: Sequence[Scan], config: Config) -> list[Scan]:
     """Those with a lesion first, in the order given; at most six, one without among them."""
     with_lesion: list[Scan] = []
     without: list[Scan] = []
     for source in sources:
-        lesion = _marked(source, load_scan(source)[1], config).any()
+        lesion = expert_mask(source, load_scan(source)[1], config).any()
         (with_lesion if lesion else without).append(source)
     if len(sources) <= _MOST_SCANS:
         return with_lesion + without
@@ -88,11 +59,11 @@ def _chosen(sources: Sequence[Scan], config: Config) -> list[Scan]:
 
 def _column(source: Scan, folders: dict[str, Path], config: Config) -> _Column:
     raw, grid = load_scan(source)
-    volume, zooms = _own(raw, grid)
-    image = _shown(volume, config)
-    expert = _own(_marked(source, grid, config), grid)[0]
+    volume, zooms = turned(raw, grid)
+    image = for_the_eye(volume, config)
+    expert = turned(expert_mask(source, grid, config), grid)[0]
     predicted = {
-        method: _canonical(folder / f"{source.name}.nii.gz")[0].astype(np.uint8)
+        method: canonical(folder / f"{source.name}.nii.gz").astype(np.uint8)
         for method, folder in folders.items()
     }
     # The slice with most lesion; where there is none, the one most wrongly marked.
@@ -100,9 +71,9 @@ def _column(source: Scan, folders: dict[str, Path], config: Config) -> _Column:
     k = int(np.argmax(area)) if np.any(area) else expert.shape[2] // 2
     return _Column(
         source.name,
-        _axial(image, k),
-        _axial(expert, k),
-        {method: _axial(volume, k) for method, volume in predicted.items()},
+        axial(image, k),
+        axial(expert, k),
+        {method: axial(volume, k) for method, volume in predicted.items()},
         {method: dice(volume, expert) for method, volume in predicted.items()},
         zooms[1] / zooms[0],
     )
@@ -124,7 +95,11 @@ def _fill(axes: Axes, mask: NDArray[np.bool_], colour: str, aspect: float) -> No
 
 
 def draw_overlay(
-    sources: Sequence[Scan], folders: dict[str, Path], config: Config, path: Path
+    sources: Sequence[Scan],
+    folders: dict[str, Path],
+    config: Config,
+    path: Path,
+    named: Callable[[str], str] = str,
 ) -> None:
     """Draws test scans as columns; the scan, the expert and each network as rows.
 
@@ -136,6 +111,7 @@ def draw_overlay(
         folders: Predictions of each row, by method.
         config: For the intensity window and the foreground labels.
         path: PNG to write.
+        named: What to call a scan.
     """
     columns = [_column(source, folders, config) for source in _chosen(sources, config)]
     titles = ["Scan", "Expert", *(LABELS[method] for method in folders)]
@@ -151,7 +127,7 @@ def draw_overlay(
                 name = textwrap.fill(titles[i], 15)
                 axes.set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center")
             if i == 0:
-                axes.set_title(column.name, fontsize=9)
+                axes.set_title(textwrap.fill(named(column.name), 26), fontsize=9)
         true = column.expert.astype(bool)
         _outline(grid[1, j], true, EXPERT)
         if not true.any():

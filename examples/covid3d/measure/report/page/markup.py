@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+_SHORT = 20
 _MARKDOWN = re.compile(r"([\\|*_`<])")
 
 
@@ -19,12 +20,23 @@ class Entry:
         best: Whether it is the best of its column: bold in HTML and Markdown.
         number: The number behind the text, unrounded, for the CSV; None for words.
         spread: Its standard deviation, unrounded; None where there is none.
+        quartiles: Around a median, unrounded; printed small below it.
+        digits: That the quartiles are printed with.
     """
 
     text: str
     best: bool = False
     number: float | None = None
     spread: float | None = None
+    quartiles: tuple[float, float] | None = None
+    digits: int = 3
+
+    @property
+    def detail(self) -> str:
+        """The quartiles in print; empty without them."""
+        if self.quartiles is None:
+            return ""
+        return " to ".join(f"{end:.{self.digits}f}" for end in self.quartiles)
 
 
 @dataclass(frozen=True)
@@ -59,9 +71,13 @@ class Table:
             "<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>"
             for row in self._printed()
         )
+        kind = "grouped" if self.grouped else ""
+        # On paper a short table stays in one piece.
+        short = " short" if len(self.rows) <= _SHORT else ""
         note = f'<p class="small">{escape(self.note)}</p>' if self.note else ""
         return (
-            f'<div class="scroll"><table><caption>{escape(self.title)}</caption>'
+            f'<div class="scroll{short}"><table class="{kind}">'
+            f"<caption><span>{escape(self.title)}</span></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
         )
 
@@ -70,10 +86,7 @@ class Table:
         lines = [f"**{_markdown(self.title)}**", ""]
         lines.append(_line(_markdown(name) for name in self.header))
         lines.append(_line(":---" if i == 0 else "---:" for i in range(len(self.header))))
-        lines += [
-            _line(f"**{_markdown(c.text)}**" if c.best else _markdown(c.text) for c in row)
-            for row in self._printed()
-        ]
+        lines += [_line(_in_markdown(cell) for cell in row) for row in self._printed()]
         if self.note:
             lines += ["", _markdown(self.note)]
         return "\n".join(lines) + "\n"
@@ -82,13 +95,16 @@ class Table:
         """As rows by column name, for :func:`examples.covid3d.common.files.write_csv`.
 
         A column that holds numbers holds them unrounded, words as they are, and one in which some
-        number has a spread is followed by a column "NAME, std".
+        number has a spread or quartiles is followed by "NAME, std" or "NAME, q1" and "NAME, q3".
         """
-        spread = {
-            name
-            for index, name in enumerate(self.header)
-            if any(row[index].spread is not None for row in self.rows)
-        }
+        spread, quartiles = (
+            {
+                name
+                for index, name in enumerate(self.header)
+                if any(getattr(row[index], kind) is not None for row in self.rows)
+            }
+            for kind in ("spread", "quartiles")
+        )
         found = []
         for row in self.rows:
             line: dict[str, str] = {}
@@ -96,6 +112,9 @@ class Table:
                 line[name] = cell.text if cell.number is None else repr(float(cell.number))
                 if name in spread:
                     line[f"{name}, std"] = "" if cell.spread is None else repr(float(cell.spread))
+                if name in quartiles:
+                    for which, end in zip(("q1", "q3"), cell.quartiles or ("", ""), strict=True):
+                        line[f"{name}, {which}"] = repr(end) if end != "" else ""
             found.append(line)
         return found
 
@@ -108,7 +127,13 @@ class Table:
 
 
 def _html(cell: Entry) -> str:
-    return f"<strong>{escape(cell.text)}</strong>" if cell.best else escape(cell.text)
+    text = f"<strong>{escape(cell.text)}</strong>" if cell.best else escape(cell.text)
+    return f"{text}<small>{escape(cell.detail)}</small>" if cell.detail else text
+
+
+def _in_markdown(cell: Entry) -> str:
+    text = f"**{_markdown(cell.text)}**" if cell.best else _markdown(cell.text)
+    return f"{text} ({_markdown(cell.detail)})" if cell.detail else text
 
 
 def _markdown(text: str) -> str:
