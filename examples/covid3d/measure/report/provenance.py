@@ -77,7 +77,7 @@ def settings_section(results: Results) -> list[str]:
     ]
 
 
-_PLACES = ("data", "unlabelled", "teacher_from")
+_PLACES = ("data", "unlabelled", "patients", "teacher_from")
 
 
 def unlike_trainings(results: Results) -> str:
