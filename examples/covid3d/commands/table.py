@@ -73,7 +73,20 @@ def _for_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
 
 
+def _for_inspect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", nargs="?", type=a_path, help="a folder or CSV of scans; the same as --data")
+    add("--every", action="store_true", help="read the voxels of every scan, however many")
+
+
 COMMANDS = (
+    Command(
+        "inspect",
+        "show what a folder would be taken for, and what rejected; nothing is written",
+        "inspect:inspect_command",
+        _for_inspect,
+        settings=True,
+    ),
     _stage("run", "all the stages; what is complete is skipped"),
     _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
     _stage("teacher", "train the teacher on a few expert-annotated scans"),

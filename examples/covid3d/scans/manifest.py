@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.covid3d.common.files import read_csv, write_csv
+from examples.covid3d.scans.pseudonyms import HIDDEN, real_names
 from examples.covid3d.scans.readers.scan import Scan
 
 MANIFEST, REJECTED = "manifest.csv", "rejected.csv"
@@ -63,7 +64,17 @@ class Entry:
         return bool(self.mask)
 
     def scan(self, folder: Path) -> Scan:
-        """The scan on disk; relative paths, as those of the phantoms, start from ``folder``."""
+        """The scan on disk; relative paths, as those of the phantoms, start from ``folder``.
+
+        Raises:
+            UserError: If paths are kept apart and the table of them is not there.
+        """
+        if self.image == HIDDEN:
+            own = real_names(folder)[self.name]
+            shown = dataclasses.replace(
+                self, image=own["image"], mask=own["mask"], series=own["series"]
+            )
+            return shown.scan(folder)
         return Scan(
             self.name,
             self.patient,
@@ -73,6 +84,10 @@ class Entry:
             self.series or None,
             labels=self.labels,
         )
+
+    def without_paths(self) -> Entry:
+        """The entry of a scan under a pseudonym, whose paths are kept apart."""
+        return dataclasses.replace(self, image=HIDDEN, mask=self.mask and HIDDEN, series="")
 
     def to_row(self) -> dict[str, str]:
         """As text, for CSV and JSON."""
@@ -110,6 +125,18 @@ _TEXT = (
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
     """Writes ``manifest.csv``."""
     write_csv(folder / MANIFEST, [entry.to_row() for entry in entries])
+
+
+def patients_of(prepared: Path, entries: Sequence[Entry]) -> dict[str, str]:
+    """Whose each scan really is, by its name in the manifest.
+
+    Raises:
+        UserError: If names are kept apart and the table of them is not there.
+    """
+    if not any(entry.image == HIDDEN for entry in entries):
+        return {entry.name: entry.patient for entry in entries}
+    names = real_names(prepared)
+    return {entry.name: names[entry.name]["patient"] for entry in entries}
 
 
 def read_manifest(folder: Path) -> list[Entry]:

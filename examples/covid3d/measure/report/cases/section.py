@@ -54,7 +54,7 @@ def _figure(case: Case, rows: Sequence[str], results: Results) -> str:
     (replicate,) = [
         one for one in results.replicates if (str(one.seed), str(one.fold)) == case.key[:2]
     ]
-    name = results.names.real(case.key[2])
+    name = case.key[2]
     source = entries_of(context, (name,))[0].scan(context.prepared)
     raw, grid = load_scan(source)
     volume, spacing = turned(raw, grid)
