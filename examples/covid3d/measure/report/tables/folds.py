@@ -17,7 +17,6 @@ from examples.covid3d.measure.report.tables.cells import (
     summary,
 )
 
-
 _PENALTY = (
     " A distance where one mask is empty is the diagonal of the volume: medians, and means without "
     "it, are in the table of all metrics."
