@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from examples.covid3d.common.config import STAGES, Config, to_json
+from examples.covid3d.common.config import STAGES, Config, shown_settings
 from examples.covid3d.common.files import read_csv, read_json
 from examples.covid3d.measure.report.environments import (
     RECORD,
