@@ -21,7 +21,7 @@ from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.other_teacher import teacher_for
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.dicom_seg import highdicom
-from examples.covid3d.scans.prepare import prepare_image
+from examples.covid3d.scans.prepare_scan import prepare_image
 from examples.covid3d.scans.readers import guess_kind, read_dataset
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 from examples.covid3d.scans.rejecting import stop_for
