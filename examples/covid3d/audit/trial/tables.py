@@ -47,7 +47,7 @@ def write_tables(out: Path, settings: Settings, kinds: Mapping[int, Mapping[str,
     doubts = _doubts(out, settings)
     write_csv(out / "doubts.csv", doubts)
     parts = [
-        f"{len(complete)} trainings, {seconds_of(complete) / 60:.0f} minutes of one processor core.",
+        f"{len(complete)} trainings, {seconds_of(complete) / 60:.0f} minutes of one core.",
         *(
             text
             for trusted in settings.trusted
