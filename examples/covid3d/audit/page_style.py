@@ -9,7 +9,7 @@ STYLE = """
   --note-line: #f0a43a; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 64rem; margin: 0 auto; padding: 1.2rem 1rem 3rem; }
+  max-width: 64rem; margin: 0 auto; padding: 1.2rem 1rem 3rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.1rem; font-weight: 600; color: var(--soft); margin: 0 0 .2rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 .verdict { font-size: 1.7rem; line-height: 1.25; font-weight: 700; margin: .1rem 0 .6rem; }
@@ -22,9 +22,9 @@ figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
 .worst a { color: inherit; text-decoration: none; font-size: .9rem; line-height: 1.3; }
 .worst a:hover b { text-decoration: underline; }
 .worst img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #000; }
-.worst b, .worst span { display: block; overflow-wrap: anywhere; }
+.worst b, .worst span { display: block; }
 .worst span { color: var(--bad); }
-.name { font-weight: 600; overflow-wrap: anywhere; }
+.name { font-weight: 600; }
 .key span { white-space: nowrap; margin-right: 1.1rem; }
 .key i { display: inline-block; width: 1.3em; height: .8em; margin-right: .35em;
   vertical-align: baseline; border-radius: 2px; }
@@ -48,9 +48,9 @@ dl.parts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem,
   gap: .1rem 1.2rem; font-size: .85rem; margin: .4rem 0; }
 dl.parts div { display: flex; justify-content: space-between; gap: .6rem;
   border-bottom: 1px dotted var(--line); }
-dl.parts dt { color: var(--soft); overflow-wrap: anywhere; } dl.parts dd { margin: 0;
+dl.parts dt { color: var(--soft); } dl.parts dd { margin: 0;
   font-variant-numeric: tabular-nums; }
-ul { margin: .4rem 0; padding-left: 1.3rem; } li { overflow-wrap: anywhere; }
+ul { margin: .4rem 0; padding-left: 1.3rem; }
 @media (max-width: 36rem) { body { padding: .8rem .8rem 2rem; } .verdict { font-size: 1.35rem; }
   .line { grid-template-columns: 1fr auto; } .line .name { grid-column: 1 / -1; } }
 @media print { :root { --ink: #000; --soft: #333; --line: #bbb; --paper: #fff; --raised: #fff;
