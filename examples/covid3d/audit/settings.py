@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.run.settings_file import AUDIT, CONFIG
 from examples.covid3d.scans.geometry import Grid, with_spacing
 from examples.covid3d.scans.readers.scan import Scan
+
+_log = logging.getLogger("examples.covid3d")
 
 # Two cores segment a volume of so many voxels in a few seconds, whatever the scanner's own grid.
 _MOST_VOXELS = 1_500_000
@@ -129,6 +132,8 @@ def fitted(config: Config, scans: Sequence[Scan], given: Sequence[str]) -> Confi
     """
     if "spacing" not in given:
         config = dataclasses.replace(config, spacing=fitting_spacing(scans))
+        _log.info("--spacing %g %g %g: chosen to fit the scans", *config.spacing)
     if "patch" not in given:
         config = dataclasses.replace(config, patch=fitting_patch(scans, config))
+        _log.info("--patch %d %d %d: chosen to fit the scans", *config.patch)
     return config

@@ -84,7 +84,7 @@ def configure(out: Path, parsed: argparse.Namespace) -> Config:
             "trust fewer, or give more scans",
         )
     fitting = set(given)
-    if before is not None:
+    if before is not None and before.data == config.data:
         # What was chosen to fit the data once stays: another choice would train anew.
         fitting |= {"spacing", "patch"}
     return settings.fitted(config, scans, sorted(fitting))

@@ -140,3 +140,7 @@ def test_spacing_and_patch_fit_the_scans_once_and_then_stay(data, tmp_path, monk
     with pytest.raises(ZeroDivisionError):
         run("--out", out)
     assert seen[1] == chosen
+    other = nnunet(tmp_path / "other", 6, shape=(40, 18, 16))
+    with pytest.raises(ZeroDivisionError):
+        run("--data", other, "--out", out)
+    assert (seen[2].spacing, seen[2].patch) == ((2.0, 2.0, 3.0), (40, 24, 16))
