@@ -144,3 +144,9 @@ def test_spacing_and_patch_fit_the_scans_once_and_then_stay(data, tmp_path, monk
     with pytest.raises(ZeroDivisionError):
         run("--data", other, "--out", out)
     assert (seen[2].spacing, seen[2].patch) == ((2.0, 2.0, 3.0), (40, 24, 16))
+
+
+def test_help_tells_the_number_of_steps_that_is_the_default(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    assert f"(default: {DEFAULTS.student_steps})" in capsys.readouterr().out
