@@ -30,15 +30,12 @@ def files_of_scan(scan: Scan) -> list[Path]:
 def look_of(scan: Scan) -> list[list[Any]]:
     """Checksums of names, sizes and times of a scan's files, through links.
 
-    With the time of the last change of state, which no copying program sets: a file that another
-    took the place of, with its size and time, looks otherwise.
-
     Raises:
         OSError: If one is not there.
     """
     # The record that this is kept in has no names: they may be those of patients.
     states = [(_short(path.name), path.stat()) for path in files_of_scan(scan)]
-    return [[name, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for name, one in states]
+    return [[name, one.st_size, one.st_mtime_ns] for name, one in states]
 
 
 def _short(name: str) -> str:

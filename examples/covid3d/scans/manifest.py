@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_csv, write_csv
 from examples.covid3d.scans.pseudonyms import HIDDEN, real_names
 from examples.covid3d.scans.readers.scan import Scan
@@ -140,5 +141,20 @@ def patients_of(prepared: Path, entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """Reads ``manifest.csv`` of the complete stage's ``folder``."""
-    return [Entry.from_row(row) for row in read_csv(folder / MANIFEST)]
+    """Reads ``manifest.csv`` of the complete stage's ``folder``.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    entries = []
+    for line, row in enumerate(read_csv(folder / MANIFEST), start=2):
+        try:
+            entries.append(Entry.from_row(row))
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            raise problem(
+                folder / MANIFEST,
+                f"line {line} cannot be read",
+                "the manifest as `prepare` wrote it",
+                "run `prepare` again: it finds files that are cut short, and makes them anew",
+            ) from error
+    return entries
