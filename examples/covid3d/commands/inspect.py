@@ -207,7 +207,7 @@ def _would_stop(
     masks = [look for look in looks if look.shares and not look.reason]
     lost = [one for one in rejected if not one.spare] + [look for look in looks if look.reason]
     checks: tuple[Callable[[], None], ...] = (
-        lambda: check_sample(sample([look.scan for look in looks]), config),
+        lambda: _check_samples(looks, config),
         lambda: _check_lost(len(lost), len(looks), len(rejected), config),
         lambda: _check_drawn(masks, len(looks), config),
     )
@@ -217,6 +217,11 @@ def _would_stop(
         except UserError as error:
             return error
     return None
+
+
+def _check_samples(looks: Sequence[Look], config: Config) -> None:
+    for dataset in dict.fromkeys(look.dataset for look in looks):
+        check_sample(sample([look.scan for look in looks if look.dataset == dataset]), config)
 
 
 def _check_lost(lost: int, scans: int, rejected: int, config: Config) -> None:
