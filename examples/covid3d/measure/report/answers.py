@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from examples.covid3d.measure.report.headline import ORACLE, Headline
+from examples.covid3d.measure.report.headline import Headline
 from examples.covid3d.measure.report.statistics.measured import Rows
 from examples.covid3d.measure.report.statistics.paired import (
     FEWEST_PATIENTS,
@@ -155,18 +155,15 @@ def _beside(rows: Rows, about: Headline, one: Difference, labels: Mapping[str, s
     for method in about.beside:
         if method in (about.method, about.control):
             continue
-        if ROWS[method].recipe is None or method == ORACLE:
+        if ROWS[method].recipe is None or ROWS[method].told:
             mean = over_seeds(rows, method, "dice").mean
             text += f" {labels[method]}: {mean:.3f}."
-    if ORACLE in about.beside and about.control is not None:
-        most = (
-            difference(rows, ORACLE, about.control)
-            if unpaired(rows, ORACLE, about.control) is None
-            else None
-        )
-        if most is not None and most.patient_mean > _SHOWN:
-            share = one.patient_mean / most.patient_mean
-            text += f" Of what knowing the truth would gain, that is {share:.0%}."
-        elif most is not None:
+    for oracle in (method for method in about.beside if ROWS[method].told):
+        if about.control is None or unpaired(rows, oracle, about.control) is not None:
+            continue
+        most = difference(rows, oracle, about.control).patient_mean
+        if most > _SHOWN:
+            text += f" Of what knowing the truth would gain, that is {one.patient_mean / most:.0%}."
+        else:
             text += " Knowing the truth would itself gain next to nothing here."
     return text

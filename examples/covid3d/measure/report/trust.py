@@ -17,6 +17,7 @@ FEWEST_SCANS = 3
 """Good and bad scans from which the share of pairs has an interval, and a correlation is given."""
 
 _RESAMPLES = 2000
+_WORK = 400_000
 _LEVEL = 1e-6
 
 
@@ -108,11 +109,16 @@ def ranking(trusts: Sequence[ScanTrust]) -> Ranking | None:
     wins, pairs = np.zeros((2, len(names), len(names)))
     for replicate in sorted({trust.replicate for trust in known}):
         own = [trust for trust in known if trust.replicate == replicate]
-        for good in (trust for trust in own if _is_good(trust)):
-            for bad in (trust for trust in own if not _is_good(trust)):
-                at = index[good.scan], index[bad.scan]
-                pairs[at] += 1
-                wins[at] += 0.5 + 0.5 * np.sign(round(good.weight - bad.weight, 9))
+        (good, above), (bad, below) = (
+            (
+                [index[trust.scan] for trust in own if _is_good(trust) is wanted],
+                np.array([trust.weight for trust in own if _is_good(trust) is wanted]),
+            )
+            for wanted in (True, False)
+        )
+        at = np.ix_(good, bad)
+        pairs[at] += 1
+        wins[at] += 0.5 + 0.5 * np.sign((above[:, None] - below).round(9))
     good_scans = {trust.scan for trust in known if _is_good(trust)}
     bad_scans = {trust.scan for trust in known if not _is_good(trust)}
     enough = min(len(good_scans), len(bad_scans)) >= FEWEST_SCANS
@@ -133,8 +139,10 @@ def _is_good(trust: ScanTrust) -> bool:
 def _correlation(
     known: Sequence[ScanTrust], names: Sequence[str]
 ) -> tuple[float | None, tuple[float, float] | None]:
-    own = [[(t.weight, t.dice) for t in known if t.scan == name] for name in names]
-    weight, dice = np.array([np.mean(np.array(pairs, dtype=float), 0) for pairs in own]).T
+    own: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for trust in known:
+        own[trust.scan].append((trust.weight, trust.dice or 0.0))
+    weight, dice = np.array([np.mean(pairs, axis=0) for pairs in own.values()]).T
     if len(names) < FEWEST_SCANS or np.ptp(weight) == 0 or np.ptp(dice) == 0:
         return None, None
     value = float(stats.spearmanr(weight, dice).statistic)
@@ -153,12 +161,14 @@ def _correlation(
 def _bootstrap(wins: NDArray[np.float64], pairs: NDArray[np.float64]) -> tuple[float, float] | None:
     rng = np.random.default_rng(0)
     shares = []
-    for _ in range(_RESAMPLES):
+    # Over many scans the ends are sharp with fewer, and a product of matrices is dear.
+    resamples = int(np.clip(_WORK // len(wins), 200, _RESAMPLES))
+    for _ in range(resamples):
         drawn = np.bincount(rng.integers(len(wins), size=len(wins)), minlength=len(wins))
         total = drawn @ pairs @ drawn
         if total:
             shares.append(drawn @ wins @ drawn / total)
-    if len(shares) < _RESAMPLES / 2:
+    if len(shares) < resamples / 2:
         return None
     low, high = np.percentile(shares, (2.5, 97.5))
     return float(low), float(high)

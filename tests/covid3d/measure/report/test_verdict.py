@@ -1,11 +1,14 @@
 """The sentences say who won, whoever it is, and what could be chance."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
 from examples.covid3d.measure.report.headline import headline
+from examples.covid3d.measure.report.results import LABELS
 from examples.covid3d.measure.report.verdict import verdict
+from examples.covid3d.methods.rows import ROWS
 
 
 def results(values, seeds=("0",), weights=None, truth=None):
@@ -106,18 +109,23 @@ def test_what_changes_from_seed_to_seed_is_no_gain():
     assert answer.startswith("No gain of RGS&M+AL is shown: Dice +0.100")
 
 
-def test_the_oracle_says_what_there_was_to_gain(monkeypatch):
-    from examples.covid3d.measure.report import headline as module
-    from examples.covid3d.measure.report.results import LABELS
-    from examples.covid3d.methods.rows import ROWS
+@pytest.fixture
+def oracle(monkeypatch):
+    """A row that is told the truth, whether or not the library has one."""
+    monkeypatch.setitem(ROWS, "told-all", dataclasses.replace(ROWS["equal"], told=True))
+    monkeypatch.setitem(LABELS, "told-all", "Told all")
+    return "told-all"
 
-    if "oracle" not in ROWS:
-        monkeypatch.setitem(ROWS, "oracle", ROWS["equal"])
-        monkeypatch.setitem(LABELS, "oracle", "Oracle")
-    values = {"equal": [0.6] * 8, "rgsm-al": [0.65] * 8, module.ORACLE: [0.7] * 8}
-    found = said(values, THREE, {"rgsm-al": RIGHT, "oracle": RIGHT}, TRUTH)
+
+@pytest.mark.parametrize(
+    ("best", "told"), [(0.7, "that is 50%"), (0.61, "would itself gain next to nothing")]
+)
+def test_who_is_told_the_truth_says_what_there_was_to_gain(oracle, best, told):
+    values = {"equal": [0.6] * 8, "rgsm-al": [0.65] * 8, oracle: [best] * 8}
+    found = said(values, THREE, {"rgsm-al": RIGHT, oracle: RIGHT}, TRUTH)
     assert found.answer.startswith("RGS&M+AL trusted the right scans")
-    assert "that is 50%" in found.facts[-1][1]
+    assert told in found.facts[-1][1]
+    assert f"Told all: {best + 0.001:.3f}." in found.facts[-1][1]
     assert "is that of: RGS&M+AL." in found.comparisons[-1]
 
 
