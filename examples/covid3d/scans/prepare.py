@@ -60,7 +60,9 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
         hidden = Pseudonyms(private_folder(folder))
         found = hidden.rename(found)
     if not (folder / "scans").exists():
-        check_sample(sample([located(scan, folder) for _, scan in found]), config)
+        for dataset in dict.fromkeys(dataset for dataset, _ in found):
+            own = [located(scan, folder) for of, scan in found if of == dataset]
+            check_sample(sample(own), config)
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     entries: list[Entry] = []
     failed: list[tuple[str, Scan]] = []

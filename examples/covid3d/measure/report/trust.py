@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,9 @@ class Ranking:
         bad: Those below it in some training.
         auroc: Of all pairs of a good and a bad scan of one training, the share in which the good
             one has more weight, ties counting half; None without a pair. Chance is a half.
-        interval: Its 95 % interval, scans drawn with replacement; None with few good or bad ones.
+        interval: Its 95 % interval, scans drawn with replacement; None with few good or bad ones,
+            and where every pair is won or every pair is lost, which drawing again never changes.
+        chance: In that last case, how probable it is under chance, either way; else None.
         correlation: Spearman's, of weight and Dice, each a scan's mean over trainings; None where
             it is not defined.
         correlation_interval: Its 95 % interval, likewise; None with fewer than six scans.
@@ -60,6 +63,7 @@ class Ranking:
     bad: int
     auroc: float | None
     interval: tuple[float, float] | None
+    chance: float | None
     correlation: float | None
     correlation_interval: tuple[float, float] | None
 
@@ -122,12 +126,17 @@ def ranking(trusts: Sequence[ScanTrust]) -> Ranking | None:
     good_scans = {trust.scan for trust in known if _is_good(trust)}
     bad_scans = {trust.scan for trust in known if not _is_good(trust)}
     enough = min(len(good_scans), len(bad_scans)) >= FEWEST_SCANS
+    auroc = float(wins.sum() / pairs.sum()) if pairs.any() else None
+    perfect = auroc in (0.0, 1.0)
+    # A scan that is good in one training and bad in another is on neither side.
+    sides = len(good_scans - bad_scans), len(bad_scans - good_scans)
     return Ranking(
         len(names),
         len(good_scans),
         len(bad_scans),
-        float(wins.sum() / pairs.sum()) if pairs.any() else None,
-        _bootstrap(wins, pairs) if enough and pairs.any() else None,
+        auroc,
+        _bootstrap(wins, pairs) if enough and auroc is not None and not perfect else None,
+        min(1.0, 2 / math.comb(sum(sides), sides[0])) if perfect else None,
         *_correlation(known, names),
     )
 

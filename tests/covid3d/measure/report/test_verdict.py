@@ -79,11 +79,22 @@ def test_the_answer_goes_with_the_numbers_whatever_they_are(weights, ours, answe
 def test_right_or_not_is_told_by_pairs_and_by_ranks():
     values = {"equal": [0.6] * 8, "rgsm-al": [0.7] * 8}
     facts = dict(said(values, THREE, {"rgsm-al": RIGHT}, TRUTH).facts)
-    assert "100% of the pairs (AUROC 1.00" in facts["Were they right?"]
+    assert (
+        "100% of the pairs (AUROC 1.00; all or nothing, which chance does with p = 0.029)"
+        in (facts["Were they right?"])
+    )
     assert (
         "u0 (1.60 times the average weight, true Dice of its label 0.90)"
         in (facts["Who was trusted?"])
     )
+
+
+def test_three_pairs_of_scans_are_too_few_to_call_it_trust():
+    truth = {"u0": 0.9, "u1": 0.8, "u2": 0.1}
+    weights = {"u0": 0.5, "u1": 0.4, "u2": 0.1}
+    values = {"equal": [0.6] * 8, "rgsm-al": [0.7] * 8}
+    found = said(values, THREE, {"rgsm-al": weights}, truth)
+    assert found.answer.startswith("RGS&M+AL is not shown to tell good pseudo-labels from bad ones")
 
 
 def test_where_nobody_knows_the_truth_it_is_not_judged():
