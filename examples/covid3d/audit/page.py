@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from examples.covid3d.audit.page_scans import anchor_of, image_of, kind_of, list_of
 from examples.covid3d.audit.page_style import SCRIPT, STYLE
-from examples.covid3d.audit.quality import Assessment
 from examples.covid3d.audit.slices import DOUBT, GIVEN, MODEL, Picture
 from examples.covid3d.audit.verdict import SOUND, Verdict
 
@@ -61,7 +59,7 @@ def build_page(
         _first(verdict, thumbnails),
         "<h2>Every scan, the worst first</h2>",
         _tools(verdict),
-        _scans("scans", verdict.judged, pictures, _OPEN),
+        list_of("scans", verdict.judged, pictures, _OPEN),
         _trusted(verdict, pictures),
         _rejected(surroundings),
         _how(surroundings),
@@ -100,23 +98,11 @@ def _first(verdict: Verdict, thumbnails: Mapping[str, Picture]) -> str:
     if not shown:
         return ""
     cells = "".join(
-        f'<a href="#{_anchor(one)}">{_image(thumbnails[one.scan])}'
-        f"<b>{escape(one.scan)}</b><span>{escape(_kind(one))}</span></a>"
+        f'<a href="#{anchor_of(one)}">{image_of(thumbnails[one.scan])}'
+        f"<b>{escape(one.scan)}</b><span>{escape(kind_of(one))}</span></a>"
         for one in shown
     )
     return f'<figure class="worst">{cells}</figure>{_key()}'
-
-
-def _anchor(one: Assessment) -> str:
-    """An address within the page, which a name as it is cannot be."""
-    return f"scan-{hashlib.sha256(one.scan.encode(errors='surrogatepass')).hexdigest()[:12]}"
-
-
-def _image(picture: Picture) -> str:
-    return (
-        f'<img alt="{escape(picture.alternative)}" width="{picture.width}" '
-        f'height="{picture.height}" src="{picture.address}">'
-    )
 
 
 def _key() -> str:
@@ -137,7 +123,7 @@ def _key() -> str:
 
 
 def _tools(verdict: Verdict) -> str:
-    kinds = sorted({_kind(one) for one in verdict.doubtful})
+    kinds = sorted({kind_of(one) for one in verdict.doubtful})
     options = "".join(f'<option value="{escape(k)}">{escape(k)}</option>' for k in kinds)
     return (
         '<div class="tools"><label>Search by name<input id="search" type="search"></label>'
@@ -149,67 +135,11 @@ def _tools(verdict: Verdict) -> str:
     )
 
 
-def _scans(
-    name: str, assessments: Sequence[Assessment], pictures: Mapping[str, Picture], opened: int
-) -> str:
-    lines = []
-    for place, one in enumerate(assessments):
-        doubt = _kind(one) if one.doubt != SOUND else ""
-        if one.scan in pictures:
-            state = " open" if place < opened else ""
-            content = (
-                f"<details{state}><summary>{_line(one)}</summary>"
-                f'<div class="more"><figure>{_image(pictures[one.scan])}</figure>'
-                f"{_parts(one)}</div></details>"
-            )
-        else:
-            content = f'<div class="bare">{_line(one)}</div>'
-        lines.append(
-            f'<li id="{_anchor(one)}" data-name="{escape(one.scan)}" '
-            f'data-doubt="{escape(doubt)}">{content}</li>'
-        )
-    return f'<ol class="scans" id="{name}">{"".join(lines)}</ol>'
-
-
-def _kind(one: Assessment) -> str:
-    """The doubt in a word or two."""
-    return {"another": "another patient's", SOUND: "no doubt"}.get(one.doubt, one.doubt)
-
-
-def _sentence(words: str) -> str:
-    """Words with a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if words.endswith(("?", ".")) else ".")
-
-
-def _line(one: Assessment) -> str:
-    kind = "sound" if one.doubt == SOUND else "doubt"
-    return (
-        f'<span class="line"><span class="name">{escape(one.scan)}</span>'
-        f'<span class="quality"><meter min="0" max="1" value="{one.quality:.3f}" '
-        f'aria-label="quality"></meter>{one.quality:.2f}</span>'
-        f'<span class="{kind}">{escape(_kind(one))}</span></span>'
-    )
-
-
-def _parts(one: Assessment) -> str:
-    rows = "".join(
-        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{_shown(value)}</dd></div>"
-        for name, value in one.parts.to_row().items()
-        if not math.isnan(value)
-    )
-    return f'<p>{escape(_sentence(one.words))}</p><dl class="parts">{rows}</dl>'
-
-
-def _shown(value: float) -> str:
-    """A number for the eye."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
 def _trusted(verdict: Verdict, pictures: Mapping[str, Picture]) -> str:
     return (
         f"<h2>The {len(verdict.trusted)} trusted scans</h2>"
         '<p class="small">Their masks were taken for right; the quality is what the same judge '
-        "says of each by the others.</p>" + _scans("trusted", verdict.trusted, pictures, 0)
+        "says of each by the others.</p>" + list_of("trusted", verdict.trusted, pictures, 0)
     )
 
 
