@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from examples.covid3d.commands import audit_trial
 from examples.covid3d.commands.nnunet_commands import export_folds, import_fold
 from examples.covid3d.commands.options import (
     configure,
@@ -66,6 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     back = commands.add_parser("import-nnunet", parents=[shared], help=_IMPORT, description=_IMPORT)
     back.add_argument("predictions", type=Path, help="folder of NAME.nii.gz")
     back.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
+    trial = commands.add_parser("audit-trial", help=audit_trial.HELP, description=audit_trial.HELP)
+    audit_trial.add_options(trial)
     return parser
 
 
@@ -130,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             if parsed.command in _STAGE_HELP:
                 _run(parsed)
+            elif parsed.command == "audit-trial":
+                print(f"Tables: {audit_trial.run(parsed)}")
             else:
                 _on_finished_run(parsed)
     except (UserError, OSError) as error:

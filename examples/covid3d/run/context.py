@@ -65,4 +65,5 @@ class Context:
             self.teacher_folder(replicate),
             self.run.folder("pseudo-label", replicate.teacher),
             folder,
+            {entry.name: entry.source for entry in read_manifest(self.prepared)},
         )

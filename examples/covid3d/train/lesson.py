@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class Lesson:
         teacher: Folder of the trained teacher.
         labels: Folder of the pseudo-labels.
         folder: Where this training may write files of its own.
+        sources: Where each scan is from, by its name: a scanner, a reader, a teacher. What is not
+            among them is of one source.
     """
 
     config: Config
@@ -50,6 +52,7 @@ class Lesson:
     teacher: Path
     labels: Path
     folder: Path
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:

@@ -64,6 +64,10 @@ class Recipe:
         """The network to evaluate, where that is not the one being trained."""
         return None
 
+    def tables(self) -> dict[str, list[Logged]]:
+        """What to write as CSV beside the weights when training has ended, by file name."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold beside model and optimiser."""
         return {}
@@ -260,7 +264,7 @@ class _Run:
         self._means, self._window = state["means"], state["window"]
 
     def finish(self) -> None:
-        for name, rows in self.log.items():
+        for name, rows in {**self.log, **self._recipe.tables()}.items():
             write_csv(self._folder / f"{name}.csv", rows)
         waited = self._waited + self._recipe.waited
         timing = {"seconds": self.seconds, "steps": self.step, "wait_seconds": waited}

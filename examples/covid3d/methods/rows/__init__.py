@@ -9,6 +9,7 @@ from torch import nn
 from examples.covid3d.methods.rows.contoured import contoured
 from examples.covid3d.methods.rows.following import Following, agreeing
 from examples.covid3d.methods.rows.progressive import Progressive
+from examples.covid3d.methods.rows.remembering import Remembering, minus_loss
 from examples.covid3d.methods.rows.reweighted import Reweighted
 from examples.covid3d.methods.rows.row import Family, Row
 from examples.covid3d.methods.rows.self_training import SelfTraining
@@ -84,6 +85,41 @@ def _equal_trusted(lesson: Lesson, model: nn.Module) -> Recipe:
     # The code of the weighted rows, so that nothing but the weights differs: batch statistics too.
     options = {"scorer": Uniform(), "selector": KeepAll(), "trusted_coefficient": 1.0}
     return Reweighted(lesson, model, options)
+
+
+def _random_trusted(lesson: Lesson, model: nn.Module) -> Recipe:
+    options = {"scorer": "random", "selector": KeepAll(), "trusted_coefficient": 1.0}
+    return Reweighted(lesson, model, options)
+
+
+def _remembering(scorer: Any = None) -> dict[str, Any]:
+    """What rows that remember have in common."""
+    return {
+        "scorer": scorer or _similarity(),
+        "selector": KeepAll(),
+        "trusted_coefficient": 1.0,
+        "timed": False,
+    }
+
+
+def _rgs_scan(lesson: Lesson, model: nn.Module) -> Recipe:
+    return Remembering(lesson, model, _remembering())
+
+
+def _rgs_scan_loss(lesson: Lesson, model: nn.Module) -> Recipe:
+    return Remembering(lesson, model, _remembering(minus_loss))
+
+
+def _rgs_source(lesson: Lesson, model: nn.Module) -> Recipe:
+    return Remembering(lesson, model, _remembering(), by="source")
+
+
+def _soft_voxel(lesson: Lesson, model: nn.Module) -> Recipe:
+    return Remembering(lesson, model, _remembering(), weighted=False, mended=True)
+
+
+def _best_remembering(lesson: Lesson, model: nn.Module) -> Recipe:
+    return Remembering(lesson, model, _remembering(), mended=True)
 
 
 def _supervised_all(lesson: Lesson, model: nn.Module) -> Recipe:
@@ -190,6 +226,42 @@ ROWS = {
         "beyond the paper: gradient similarity of each voxel's cross-entropy, all voxels kept",
         _BEYOND,
         _rgs_voxel,
+    ),
+    "random-trusted": Row(
+        "Random weights + trusted",
+        "rectified normal weights and the trusted term: the control of rows that remember",
+        _CONTROL,
+        _random_trusted,
+    ),
+    "rgs-scan": Row(
+        "RGS, remembered by scan",
+        "beyond the paper: weights from what a scan's patches say together over the training",
+        _BEYOND,
+        _rgs_scan,
+    ),
+    "rgs-scan-loss": Row(
+        "Loss, remembered by scan",
+        "the same memory fed with the loss instead: what it learns without trust",
+        _CONTROL,
+        _rgs_scan_loss,
+    ),
+    "rgs-source": Row(
+        "RGS, remembered by source",
+        "beyond the paper: one weight for each scanner, reader or teacher that scans are from",
+        _BEYOND,
+        _rgs_source,
+    ),
+    "soft-voxel": Row(
+        "Masks mended by memory",
+        "beyond the paper: the mean teacher's mask as far as memory disbelieves the given one",
+        _BEYOND,
+        _soft_voxel,
+    ),
+    "best-remembering": Row(
+        "Remembered and mended",
+        "beyond the paper: scans weigh what memory says, and what they lack is mended",
+        _BEYOND,
+        _best_remembering,
     ),
     "ua-mt": Row(
         "UA-MT (Yu et al.)",

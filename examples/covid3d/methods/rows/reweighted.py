@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from examples.covid3d.train.lesson import PSEUDO, TRUSTED, Lesson
 from examples.covid3d.train.loss import combo_loss
+from examples.covid3d.train.patches import PatchBatch
 from examples.covid3d.train.training import Logged, Outcome, Recipe
-from reweight import MetaReweighter, ScoringContext
+from reweight import MetaReweighter, ReweightedStep, ScoringContext
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -48,12 +49,15 @@ class Reweighted(Recipe):
         scores = torch.randn(context.losses.shape, generator=generator)
         return scores.clamp(min=0).to(context.losses)
 
+    def _weigh(self, noisy: PatchBatch, trusted: PatchBatch) -> ReweightedStep:
+        return self._reweighter(noisy.pair(self._device), trusted.pair(self._device))
+
     def __call__(self, step: int) -> Outcome:
         """Draws both batches of ``step``, weighs the noisy one and gives its weighted loss."""
         self._step = step
         noisy, trusted = self._noisy.draw(step), self._trusted.draw(step)
         self.waited = self._noisy.waited + self._trusted.waited
-        result = self._reweighter(noisy.pair(self._device), trusted.pair(self._device))
+        result = self._weigh(noisy, trusted)
         weights, losses = result.weights, result.losses
         row: Logged = {
             "mean_loss": float(losses.mean()),

@@ -1,0 +1,1 @@
+"""Which of the masks that came with the scans are wrong."""

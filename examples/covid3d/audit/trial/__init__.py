@@ -1,0 +1,1 @@
+"""The audit put to the test: expert masks, of which many were made faulty."""
