@@ -31,6 +31,7 @@ class Row:
         schedule: Of its learning rate, where not the run's. A moving average needs no decay.
         rate: Its learning rate, in units of the run's.
         external: Its predictions come from another program.
+        told: It is told how good each pseudo-label truly is, so that the truth must be known.
     """
 
     label: str
@@ -42,3 +43,4 @@ class Row:
     schedule: Schedule | None = None
     rate: float = 1.0
     external: bool = False
+    told: bool = False

@@ -11,8 +11,8 @@ from examples.covid3d.common.files import write_nifti
 from examples.covid3d.scans.patients import ROLES
 from examples.covid3d.scans.phantoms.anatomy import deflated, draw_chest
 from examples.covid3d.scans.phantoms.fields import new_canvas
-from examples.covid3d.scans.phantoms.lesions import add_atelectasis, add_lesions
 from examples.covid3d.scans.phantoms.kinds import SHARES, Kind, deal
+from examples.covid3d.scans.phantoms.lesions import add_atelectasis, add_lesions
 from examples.covid3d.scans.phantoms.scanner import USUAL, breathe, scan
 
 IMAGES, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"

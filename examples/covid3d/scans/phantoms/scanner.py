@@ -52,10 +52,10 @@ def breathe(hu: Volume, lungs: Mask, mask: Mask, voxels: float) -> tuple[Volume,
         The mean over the phases of a breath, and the lesions at mid-breath, as one would draw them.
         The apex stays where it is; below it tissue rises the more, the lower it lies.
     """
-    depth = np.flatnonzero(lungs.any((0, 1)))
+    depth = np.flatnonzero(np.any(lungs, axis=(0, 1)))
     height = np.arange(hu.shape[2])
     share = np.clip((depth[-1] - height) / max(1, depth[-1] - depth[0]), 0, 1)
-    inside = lungs.any(2)[:, :, None]
+    inside = np.any(lungs, axis=2, keepdims=True)
 
     def risen(volume: Volume, phase: float) -> Volume:
         source = np.clip(height - phase * voxels * share, 0, hu.shape[2] - 1)
