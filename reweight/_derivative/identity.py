@@ -41,6 +41,7 @@ class Identity:
         relative: How far the two sides may be apart, relative to what they are made of.
         rounding: Which share of ``reach`` rounding may take.
         losses: The losses of that forward pass.
+        in_short: Whether both are as wide as they are for short products alone.
     """
 
     value: float
@@ -48,13 +49,22 @@ class Identity:
     relative: float
     rounding: float
     losses: Tensor
+    in_short: bool = False
 
-    def holds(self, derivative: Tensor) -> bool:
-        """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side."""
+    def holds(self, derivative: Tensor, *, strictly: bool = False) -> bool:
+        """Whether ``derivative``, ⟨∇L_i, v⟩ as some way gave it, adds up to the right side.
+
+        Args:
+            derivative: What is to add up.
+            strictly: Whether short products are to be no excuse.
+        """
         parts = parts_of(derivative)
         if not (math.isfinite(float(parts.sum())) and math.isfinite(self.value)):
             return True  # refused elsewhere, by the samples at fault
-        return add_up(parts, self.value, self.reach, (self.relative, self.rounding))
+        tolerated = self.relative, self.rounding
+        if strictly and self.in_short:
+            tolerated = _TOLERANCES[4]
+        return add_up(parts, self.value, self.reach, tolerated)
 
 
 def identity(
@@ -98,7 +108,8 @@ def identity(
     if start.precision is not None and start.precision.autocast:
         relative, rounding = _TOLERANCES[2]
     reach = length * _length(list(direction.values()))
-    return Identity(float(value), reach, relative, rounding, losses)
+    in_short = (relative, rounding) == _SHORT_PRODUCTS
+    return Identity(float(value), reach, relative, rounding, losses, in_short)
 
 
 def shares(losses: Tensor) -> Tensor:
@@ -148,11 +159,16 @@ def add_up(parts: Tensor, value: float, reach: float, tolerated: tuple[float, fl
     return abs(float(parts.sum()) - value) <= apart + rounding * reach
 
 
-def tolerance(direction: Mapping[str, Tensor]) -> tuple[float, float]:
-    """Return how far two sides may be apart, and how much of the lengths rounding may take."""
+def tolerance(direction: Mapping[str, Tensor], *, convolutions: bool = True) -> tuple[float, float]:
+    """Return how far two sides may be apart, and how much of the lengths rounding may take.
+
+    Args:
+        direction: v by parameter name.
+        convolutions: Whether there may be any between parameters and losses.
+    """
     itemsize = narrowest(direction.values())
     devices = {v.device.type for v in direction.values()}
-    if itemsize == 4 and short_products(devices):
+    if itemsize == 4 and short_products(devices, convolutions=convolutions):
         return _SHORT_PRODUCTS
     return _TOLERANCES[itemsize]
 

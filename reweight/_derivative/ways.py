@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +30,27 @@ _NAMED = (
     re.compile(r"forward AD with (\S+) that does not support it"),
     re.compile(r"derivative for (\S+) is not implemented"),
 )
+_QUOTES = "'"
+_WITHOUT_CUDNN = (
+    "It is a recurrent layer by cuDNN; with torch.backends.cudnn.flags(enabled=False) around the "
+    "training step PyTorch takes operators of its own, slower ones, that have it."
+)
+
+
+@contextmanager
+def missing_derivatives_named(method: str) -> Iterator[None]:
+    """Say what to do where PyTorch lacks a derivative that a method asked for by name needs."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if not any(pattern.search(str(error)) for pattern in _NAMED):
+            raise
+        reason = why(error, method)
+        hint = f" {_WITHOUT_CUDNN}" if "cudnn_rnn" in reason and method != "forward" else ""
+        raise NotImplementedError(
+            f'method="{method}" does not go here: {reason}. Use method="auto", which takes a way '
+            f"that goes.{hint}"
+        ) from error
 
 
 def why(error: Exception, way: str) -> str:
@@ -36,7 +59,7 @@ def why(error: Exception, way: str) -> str:
     message = str(error)
     for pattern in _NAMED:
         if found := pattern.search(message):
-            return f"{found[1]} has no {rule} derivative"
+            return f"{found[1].strip(_QUOTES)} has no {rule} derivative"
     if "jvp function for custom autograd.Function" in message:
         # The message does not say which; the line of the user's code that applied it does.
         calls = [

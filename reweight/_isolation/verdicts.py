@@ -33,6 +33,7 @@ class Verdicts:
         chosen: The way that was found to be the cheapest; empty until then.
         refused: Ways that are not to be chosen, and why.
         operators: Names of the operators that double backward has proved itself with.
+        parted_by_short_products: Whether TF32 was seen to be why derivatives do not quite add up.
     """
 
     can_be_followed: bool = True
@@ -50,6 +51,7 @@ class Verdicts:
     chosen: str = ""
     refused: dict[str, str] = field(default_factory=dict)
     operators: list[str] = field(default_factory=list)
+    parted_by_short_products: bool = False
 
     @property
     def scores_apart(self) -> bool:

@@ -59,12 +59,13 @@ _BY_OPERAND = {
     "AddmmBackward0": (1,),
     "BmmBackward0": (0, 1),
     "NativeLayerNormBackward0": (0,),
+    "FusedRmsNormBackward0": (0,),  # on GPUs; elsewhere it is made of single operators
     "ScaledDotProductFlashAttentionForCpuBackward0": (0, 1, 2),
     "ScaledDotProductFlashAttentionBackward0": (0, 1, 2),
     "ScaledDotProductEfficientAttentionBackward0": (0, 1, 2),
     "ScaledDotProductCudnnAttentionBackward0": (0, 1, 2),
 }
-_LAYER_NORM = "NativeLayerNormBackward0"
+_ROW_NORMS = ("NativeLayerNormBackward0", "FusedRmsNormBackward0")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _shape(node: Node, trace: LayerTrace) -> tuple[int, ...] | None:
 
 
 def _made(node: Node) -> tuple[int, ...] | None:
-    if node.name() == _LAYER_NORM:  # beside its result, the mean and the deviation
+    if node.name() in _ROW_NORMS:  # beside its result, what it was normalised by
         return output_shapes(node)[0]
     return output_shape(node)
 
@@ -171,7 +172,7 @@ def _keeps_parts(node: Node, place: int, given: tuple[int, ...] | None, count: i
         return True
     if name in _BY_OPERAND:
         apart = place in _BY_OPERAND[name] and len(given) == len(made)
-        normalised = saved(node, "normalized_shape") if name == _LAYER_NORM else ()
+        normalised = saved(node, "normalized_shape") if name in _ROW_NORMS else ()
         return apart and normalised is not None and len(normalised) < len(given)
     if name in _CLASS_LOSSES:
         return len(given) == len(made) + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, cast
 
@@ -11,7 +11,8 @@ from torch import OutOfMemoryError, Tensor
 from reweight._derivative.compiled import TOLERANCES
 from reweight._derivative.identity import Identity, does_not_add_up, identity
 from reweight._derivative.layer_products import NotByLayers, proof
-from reweight._derivative.ways import PRICES, WAYS, Method, why
+from reweight._derivative.second_look import adds_up_in_full, once_more
+from reweight._derivative.ways import PRICES, WAYS, Method, missing_derivatives_named, why
 from reweight._dtypes import narrowest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.scoring_pass import (
@@ -19,7 +20,7 @@ from reweight._isolation.scoring_pass import (
     differentiable_attention,
     repeatable_attention,
 )
-from reweight._isolation.wrappers import has_dtensors
+from reweight._isolation.wrappers import has_dtensors, several_ranks
 from reweight._step.choice import Turn, can_replace
 from reweight._step.noisy_passes import NoisyPasses
 from reweight._warnings import warn
@@ -66,7 +67,8 @@ class Derivatives:
             return self._cheapest(direction)
         if method == "layer_products":
             return self._by_layers(direction)
-        derivative = self._proven(method, direction)
+        with missing_derivatives_named(method):
+            derivative = self._proven(method, direction)
         if derivative is None:
             raise does_not_add_up(method)
         return derivative
@@ -206,23 +208,49 @@ class Derivatives:
         passes = self._passes
         expected = passes.expected(way)
         # The other side goes first: its activations are gone before the training pass keeps its.
-        if self._checks(expected, direction) or (always and self._objective.self_check):
+        due = self._checks(expected, direction)
+        if due or (always and self._objective.self_check):
             self._make_identity(way, direction, expected)
         derivative = passes.derivative(way, direction)
         if passes.taken != expected and self._checks(passes.taken, direction):
+            due = True
             self._make_identity(way, direction, passes.taken)
         verdicts = self._objective.verdicts
         unseen = passes.operators.difference(verdicts.operators)
         if unseen and self._objective.self_check:
             # What keeps no graph is lost in silence, in whichever step it turns up.
+            due = True
             self._make_identity(way, direction, passes.taken)
         if self._identity is None or way in _NEED_NO_PROOF:
             return derivative
         with self.left_out():
             holds = self._identity.holds(derivative)
+            if holds and self._identity.in_short and passes.taken != "compiled":
+                holds = self._holds_in_full(way, direction, derivative, due=due)
         if holds and unseen:
             verdicts.operators = sorted(unseen.union(verdicts.operators))
         return derivative if holds else None
+
+    def _holds_in_full(
+        self, way: Method, direction: Parameters, derivative: Tensor, *, due: bool
+    ) -> bool:
+        """Whether short products alone part what holds for them, by a look without them.
+
+        Where they were seen to be the cause the checks of every step take it for granted. Several
+        ranks look in the same steps, whatever each has found: a pass may wait for the others.
+        """
+        assert self._identity is not None
+        verdicts, passes = self._objective.verdicts, self._passes
+        together = several_ranks()
+        known = together or verdicts.parted_by_short_products
+        if (known and not due) or (
+            not together and self._identity.holds(derivative, strictly=True)
+        ):
+            return True
+        given = self._objective, passes.noisy, direction, passes.start
+        holds = adds_up_in_full(lambda: once_more(way, *given), *given)
+        verdicts.parted_by_short_products |= holds is not False
+        return holds is not False
 
     def _checks(self, way: str, direction: Parameters) -> bool:
         return way not in _NEED_NO_PROOF and self.is_to_prove_itself(way, direction)
@@ -249,8 +277,20 @@ class Derivatives:
         objective = self._objective
         return objective.self_check and objective.verdicts.due((way, self._passes.mode, *names))
 
-    def adds_up(self, direction: Parameters, derivative: Tensor) -> bool:
-        """Whether ``derivative``, ⟨∇L_i, v⟩ taken in whatever way, adds up."""
-        passes = self._passes
-        own = identity(self._objective, passes.noisy, direction, passes.start)
-        return own.holds(derivative)
+    def adds_up(
+        self, direction: Parameters, derivative: Tensor, again: Callable[[], Tensor]
+    ) -> bool:
+        """Whether a derivative adds up.
+
+        Args:
+            direction: v by parameter name.
+            derivative: ⟨∇L_i, v⟩ taken in whatever way.
+            again: Takes it once more.
+        """
+        given = self._objective, self._passes.noisy, direction, self._passes.start
+        own = identity(*given)
+        if not own.in_short or not own.holds(derivative):
+            return own.holds(derivative)
+        if not several_ranks() and own.holds(derivative, strictly=True):
+            return True
+        return adds_up_in_full(again, *given) is not False

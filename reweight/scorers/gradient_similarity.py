@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from reweight._derivative.identity import does_not_add_up
 from reweight._derivative.unrolled import unrolled_scores
+from reweight._derivative.ways import missing_derivatives_named
 from reweight._dtypes import widest
 from reweight._isolation.objective import Objective, Parameters
 from reweight._isolation.wrappers import refuse_spread, whole
@@ -256,7 +257,7 @@ class GradientSimilarity(Scorer):
     def _similarity(self, context: ScoringContext, names: list[str]) -> Tensor:
         if self.method == "unrolled":
             refuse_spread(context.model, self.method)
-            with context.told_of_errors(names):
+            with context.told_of_errors(names), missing_derivatives_named("unrolled"):
                 context.require_trusted()
                 scores, loss = _unrolled(context, names, self.lookahead, self.inner_steps)
             context.trusted_loss = loss if context.trusted_loss is None else context.trusted_loss
@@ -325,12 +326,16 @@ class GradientSimilarity(Scorer):
 
     def _check_unrolled(self, context: ScoringContext, names: list[str], scores: Tensor) -> None:
         """Refuse scores that lose a part of the model: of one plain step, they must add up."""
+
+        def plain() -> Tensor:
+            return _unrolled(context, names, SGD(), 1)[0]
+
         if not isinstance(self.lookahead, SGD) or self.inner_steps > 1:
-            scores, _ = _unrolled(context, names, SGD(), 1)
+            scores = plain()
         else:
             scores = scores / self.lookahead.lr
         direction = context.trusted_gradient(names)
-        if direction and not context.derivatives.adds_up(direction, scores):
+        if direction and not context.derivatives.adds_up(direction, scores, plain):
             raise does_not_add_up("unrolled")
 
     def _direction(self, context: ScoringContext, names: list[str]) -> tuple[Parameters, float]:

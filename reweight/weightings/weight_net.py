@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from reweight._isolation.default_device import counted_on_the_cpu
 from reweight.errors import check_number
 from reweight.weightings.context import WeightingContext
 from reweight.weightings.features import Feature, Features
@@ -110,7 +111,8 @@ class WeightNet(LogitWeighting):
             found = torch.autograd.grad(objective, parameters, materialize_grads=True)
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.grad = gradient
-        self._optimizer.step()
+        with counted_on_the_cpu():
+            self._optimizer.step()
         self._optimizer.zero_grad()
 
     @override

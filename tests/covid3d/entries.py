@@ -17,6 +17,7 @@ def entry(name: str, patient: str | None = None, *, dataset="data", mask=True, r
         mask=f"{name}_mask.nii.gz" if mask else "",
         series="",
         sha256=name,
+        voxels_sha256=name,
         shape=(9, 8, 7),
         spacing=(1.0, 2.0, 3.5),
         low=-1024.0,

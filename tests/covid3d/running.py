@@ -83,6 +83,7 @@ def small(**changes):
         "checkpoint_every": 1,
         "validate_every": 2,
         "overlap": 0.0,
+        "max_rejected": 0.5,
         "methods": ("supervised", "equal"),
     }
     return Config(**settings | changes)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
+from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter, SampleLosses
 from reweight._check.compare import _rank_correlation
-from tests.device import autocast
+from tests.comparing import assert_same
+from tests.device import accelerators, autocast
 
 CE = nn.CrossEntropyLoss(reduction="none")
 HALVES = [torch.bfloat16, torch.float16]
@@ -142,25 +144,67 @@ def test_float16_neither_overflows_nor_vanishes(scale):
     assert (found - right).norm() < 0.1 * right.norm()
 
 
-def test_the_default_scorer_a_trusted_term_and_every_label():
-    for dtype in HALVES:
-        model, noisy, trusted, weigh = setting(
-            "conv",
-            scorer=GradientSimilarity() / LastLayerGradient(),
-            trusted_coefficient=1.0,
-            label_scores=True,
-            precision="training",
-        )
-        optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        for _ in range(11):
-            with autocast(dtype=dtype):
-                step = weigh(noisy, trusted)
-            assert step.label_scores is not None
-            optimizer.zero_grad()
-            step.loss.backward()
-            optimizer.step()
-        assert torch.isfinite(step.loss)
-        assert "autocast of the training pass" in weigh.explain()
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_default_scorer_a_trusted_term_and_every_label(dtype):
+    model, noisy, trusted, weigh = setting(
+        "conv",
+        scorer=GradientSimilarity() / LastLayerGradient(),
+        trusted_coefficient=1.0,
+        label_scores=True,
+        precision="training",
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    for _ in range(11):
+        with autocast(dtype=dtype):
+            step = weigh(noisy, trusted)
+        assert step.label_scores is not None
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+    assert torch.isfinite(step.loss)
+    assert "autocast of the training pass" in weigh.explain()
+
+
+@pytest.mark.parametrize("method", ["forward", "double_backward"])
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_label_given_has_the_score_of_the_sample(name, dtype, method):
+    _, noisy, trusted, weigh = setting(
+        name, scorer=GradientSimilarity(method), label_scores=True, precision="training"
+    )
+    for call in (weigh, weigh, weigh.score):
+        with autocast(dtype=dtype):
+            step = call(noisy, trusted)
+        own = step.label_scores.gather(1, noisy[1][:, None]).squeeze(1)
+        # The CPU's cross-entropy is in float32 throughout.
+        assert_same(step.scores["gradient_similarity"], own, 2e-2 if accelerators() else 1e-5)
+
+
+@pytest.mark.parametrize("method", ["forward", "double_backward"])
+@pytest.mark.parametrize("factor", [1.0, 1.2])
+def test_a_loss_in_half_precision_is_told_from_another_loss(method, factor):
+    """As cross-entropy under autocast on a GPU: a log-softmax of bfloat16, that many bits long."""
+    model, noisy, trusted, _ = setting("conv")
+
+    def forward(model, batch):
+        logits = model(batch[0])
+        with autocast(enabled=False):
+            losses = F.nll_loss(logits.log_softmax(1).float(), batch[1], reduction="none")
+            return SampleLosses(factor * losses, logits=logits, labels=batch[1])
+
+    weigh = MetaReweighter(
+        model,
+        forward=forward,
+        scorer=GradientSimilarity(method),
+        label_scores=True,
+        precision="training",
+    )
+    with autocast():
+        if factor == 1:
+            assert weigh(noisy, trusted).label_scores is not None
+            return
+        with pytest.raises(RuntimeError, match=r"apart by .* of the largest"):
+            weigh(noisy, trusted)
 
 
 def test_autocast_that_is_entered_inside_the_model_counts_as_well():

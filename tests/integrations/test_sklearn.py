@@ -198,6 +198,24 @@ def test_it_trains_on_the_device_that_is_asked_for_whatever_the_default_is():
     np.testing.assert_allclose(found, plain.predict_proba(x), atol=1e-5)
 
 
+class Counting(torch.optim.SGD):
+    """Counts its steps in a tensor on the default device, as PyTorch's own did up to 2.11."""
+
+    def step(self, closure=None):
+        state = self.state.setdefault(self.param_groups[0]["params"][0], {})
+        state.setdefault("step", torch.tensor(0.0)).add_(1).item()
+        return super().step(closure)
+
+
+def test_an_optimiser_that_counts_on_the_default_device_counts_on_the_cpu():
+    x, y, _, mask, _ = toy()
+    options = {"max_epochs": 1, "batch_size": 32, "random_state": 0, "optimizer": Counting}
+    expected = ReweightedClassifier(nn.Linear(5, 3), **options).fit(x, y, trusted=mask)
+    with torch.device("meta"):
+        found = ReweightedClassifier(expected.module, **options).fit(x, y, trusted=mask)
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-6)
+
+
 class Accelerator:
     """The random numbers of another device: a count of what was drawn."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reweight import GradientSimilarity, LastLayerGradient, MetaReweighter
 from tests.comparing import assert_same
-from tests.device import autocast, near
+from tests.device import accelerators, autocast, near
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 
@@ -70,7 +70,8 @@ WRAPPERS = {"accelerate": as_accelerate_does, "context": Context}
 def test_scores_are_those_of_full_precision(wrapper, scorer):
     noisy, trusted = data(8), data(6)
     plain = MetaReweighter(network(), LOSS, scorer=scorer)
-    wrapped = MetaReweighter(WRAPPERS[wrapper](network()), LOSS, scorer=scorer)
+    model = WRAPPERS[wrapper](network())
+    wrapped = MetaReweighter(model, LOSS, scorer=scorer)
     for seed in range(4):
         for call in ("score", "__call__"):
             torch.manual_seed(seed)
@@ -79,8 +80,11 @@ def test_scores_are_those_of_full_precision(wrapper, scorer):
             found = getattr(wrapped, call)(noisy, trusted)
             for name, values in expected.scores.items():
                 assert_same(found.scores[name], values, 1e-5)
+        torch.manual_seed(seed)
+        assert near(found.losses, LOSS(model(noisy[0]), noisy[1]))
         assert not torch.equal(found.losses, expected.losses)  # training runs in half precision
-        assert_same(found.losses, expected.losses, 3e-2)
+        if not accelerators():  # on a GPU dropout in half precision is another
+            assert_same(found.losses, expected.losses, 3e-2)
 
 
 def test_gradients_are_those_of_plain_training_under_it():

@@ -9,7 +9,12 @@ from pathlib import Path
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import write_csv, write_json
 from examples.covid3d.measure.evaluate import entries_of, measure
-from examples.covid3d.measure.nnunet_bridge import Image, export_fold, import_predictions
+from examples.covid3d.measure.nnunet_bridge import (
+    Image,
+    export_fold,
+    import_predictions,
+    splits_by_patient,
+)
 from examples.covid3d.run.context import Context
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.nifti import load_mask
@@ -19,6 +24,7 @@ from examples.covid3d.scans.volumes import load_scan
 
 _log = logging.getLogger("examples.covid3d")
 _METHOD = "nnunet"
+_LARGEST_ID = 999
 
 
 def _replicate(context: Context, fold: int) -> Replicate:
@@ -44,7 +50,7 @@ def export_folds(context: Context, folder: Path, dataset_id: int) -> list[Path]:
     """Writes each fold as a raw dataset of nnU-Net v2, numbered from ``dataset_id``.
 
     Its training cases are all expert scans that do not test, those of the teacher and the trusted
-    ones: what ``supervised-all`` learns from.
+    ones: what ``supervised-all`` learns from. ``splits_final.json`` splits them by patient.
 
     Args:
         context: Run folder with prepared scans.
@@ -57,6 +63,14 @@ def export_folds(context: Context, folder: Path, dataset_id: int) -> list[Path]:
     Raises:
         UserError: If a dataset is there already or a scan is unusable.
     """
+    folds = context.config.folds
+    if not 1 <= dataset_id <= _LARGEST_ID - folds + 1:
+        raise problem(
+            "--dataset-id",
+            f"{dataset_id}",
+            f"1 to {_LARGEST_ID}, for each of {folds} folds: nnU-Net's names have three digits",
+            "pass for instance --dataset-id 501",
+        )
     written = []
     labels = context.config.foreground_labels
     for fold in range(1, context.config.folds + 1):
@@ -76,7 +90,9 @@ def export_folds(context: Context, folder: Path, dataset_id: int) -> list[Path]:
                 f"fold{fold}",
                 cases(training),
                 ((name, image) for name, image, _ in cases(tests)),
+                splits_by_patient((entry.name, entry.patient) for entry in training),
                 foreground=labels,
+                known=tuple(sorted({0, *labels, *(n for one in training for n in one.labels)})),
                 channel=channel,
             )
         )

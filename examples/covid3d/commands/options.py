@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 from pathlib import Path
-from typing import Any, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, get_args
 
 from examples.covid3d.common.config import (
+    KINDS,
     Amp,
     Config,
     Intensity,
@@ -19,24 +17,25 @@ from examples.covid3d.common.config import (
     Norm,
     Schedule,
     Start,
-    from_json,
 )
 from examples.covid3d.common.errors import problem
-from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.pipeline import CONFIG
+from examples.covid3d.methods.names import ROW_NAMES
 from examples.covid3d.run.presets import PRESETS
-from examples.covid3d.scans.readers import READERS
+from examples.covid3d.run.settings_file import CONFIG, kept_settings
+
+if TYPE_CHECKING:
+    import torch
 
 # Options whose name is not that of a field of the configuration.
-_NOT_SETTINGS = {"command", "out", "preset", "device", "benchmark", "jobs"}
+_NOT_SETTINGS = {"command", "entry", "out", "preset", "device", "benchmark", "jobs", "redo"}
 
 
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in ROWS]
+    unknown = [name for name in names if name not in ROW_NAMES]
     if unknown or not names:
         raise argparse.ArgumentTypeError(
-            f"unknown method {', '.join(unknown) or '(none)'}; choose from {', '.join(ROWS)}"
+            f"unknown method {', '.join(unknown) or '(none)'}; choose from {', '.join(ROW_NAMES)}"
         )
     return names
 
@@ -54,11 +53,22 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
+def a_path(text: str) -> Path:
+    """A path that was given: an empty one, of a shell variable never set, is the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty path; give a file or a folder, `.` for this one")
+    return Path(text)
+
+
+def _path(text: str) -> str:
+    return str(a_path(text))
+
+
 def shared_options() -> argparse.ArgumentParser:
     """Options of every command: the run folder and the device."""
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument(
-        "--out", type=Path, help="run folder (default: runs/PRESET); its settings are kept there"
+        "--out", type=a_path, help="run folder (default: runs/PRESET); its settings are kept there"
     )
     options.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
     return options
@@ -72,20 +82,35 @@ def setting_options() -> argparse.ArgumentParser:
         "--preset", choices=sorted(PRESETS), help="settings to start from (default: demo or small)"
     )
     options.add_argument(
-        "--jobs", type=_jobs, default=1, metavar="N", help="trainings at the same time (default: 1)"
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="trainings at the same time (default: 1; for the demo 2)",
+    )
+    options.add_argument(
+        "--redo",
+        action="store_true",
+        help="train again what is finished under other settings or with other scans",
     )
     add = options.add_argument_group("data").add_argument
-    kinds = sorted(READERS)
-    add("--data", metavar="PATH", help="expert-annotated scans: a folder, or a CSV")
-    add("--kind", choices=kinds, help="layout of --data (default: recognised)")
-    add("--benchmark", metavar="DIR", help="short for --data DIR --kind benchmark")
-    add("--unlabelled", metavar="PATH", help="scans without masks: DICOM, NIfTI, or any layout")
-    add("--unlabelled-kind", choices=kinds, help="layout of --unlabelled (default: recognised)")
+    add("--data", type=_path, metavar="PATH", help="expert-annotated scans: a folder, or a CSV")
+    add("--kind", choices=KINDS, help="layout of --data (default: recognised)")
+    add("--benchmark", type=_path, metavar="DIR", help="short for --data DIR --kind benchmark")
+    add(
+        "--unlabelled",
+        type=_path,
+        metavar="PATH",
+        help="scans without masks",
+    )
+    add("--unlabelled-kind", choices=KINDS, help="layout of --unlabelled (default: recognised)")
+    add("--patients", type=_path, metavar="CSV", help="whose each scan is: columns scan, patient")
+    add("--pseudonyms", action=switch, help="names and paths in no list and no report")
     add("--limit", type=int, metavar="N", help="at most N patients of each dataset")
     add("--foreground-labels", type=int, nargs="+", metavar="L", help="labels of the foreground")
     add("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size, mm")
     add("--intensity", choices=get_args(Intensity), help="ct (HU), window (any), zscore (MR)")
     add("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="window, HU for CT")
+    add("--max-rejected", type=float, metavar="N", help="share or number of scans to do without")
     add = options.add_argument_group("split").add_argument
     add("--seeds", type=_seeds, metavar="A,B", help="seeds; the experiment is repeated for each")
     add("--folds", type=int, metavar="K", help="folds by patient; 1 for one held-out part")
@@ -93,9 +118,14 @@ def setting_options() -> argparse.ArgumentParser:
     add("--shares", type=float, nargs=4, metavar=roles, help="shares or numbers of the patients")
     add("--split-seed", type=int, help="seed of the choice of the test patients")
     add("--teacher-once", action=switch, help="one teacher for all folds, on patients set aside")
-    add("--teacher-from", metavar="RUN", help="take the teachers of another run folder")
+    add(
+        "--teacher-from",
+        type=_path,
+        metavar="RUN",
+        help="take the teachers of that run",
+    )
     add = options.add_argument_group("training").add_argument
-    add("--methods", type=_methods, metavar="A,B", help=f"rows: {', '.join(ROWS)}")
+    add("--methods", type=_methods, metavar="A,B", help=f"rows: {', '.join(ROW_NAMES)}")
     add("--channels", type=int, nargs="+", metavar="N", help="channels of each level")
     add("--norm", choices=get_args(Norm), help="normalisation of the network (paper: batch)")
     add("--patch", type=int, nargs=3, metavar=("X", "Y", "Z"), help="patch size, voxels")
@@ -142,7 +172,7 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
         if "data" in given:
             raise problem("--benchmark", "given with --data", "one of the two", "drop one")
         given |= {"data": arguments.benchmark, "kind": "benchmark"}
-    for name in ("data", "unlabelled", "teacher_from"):
+    for name in ("data", "unlabelled", "teacher_from", "patients"):
         if name in given:
             given[name] = str(Path(given[name]).resolve())
     preset = arguments.preset
@@ -151,9 +181,15 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
     if preset is None and (out / CONFIG).is_file():
         logging.info("settings from %s; give --preset to start from a preset", out / CONFIG)
         config = kept_settings(out)
+        known = config.data
     else:
-        config = PRESETS[fallback]
+        config, known = PRESETS[fallback], None
     config = dataclasses.replace(config, **given)
+    if config.data != known:
+        # Read where they are needed: the readers' imports take seconds.
+        from examples.covid3d.scans.described import described_settings
+
+        config = dataclasses.replace(config, **described_settings(config, given))
     if config.unlabelled is not None and config.data is None:
         raise problem("--unlabelled", "given without --data", "both", "add --data PATH, or drop it")
     for path in (config.data, config.unlabelled):
@@ -178,27 +214,14 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
     return out, config
 
 
-def kept_settings(out: Path) -> Config:
-    """The settings of a run folder.
-
-    Raises:
-        UserError: If there are none or they cannot be read.
-    """
-    kept = out / CONFIG
-    try:
-        return from_json(json.loads(kept.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise problem(
-            kept, f"cannot be read ({error})", "settings of a run", "use a new --out folder"
-        ) from error
-
-
 def device_of(name: str) -> torch.device:
     """The device of that name.
 
     Raises:
         UserError: If it cannot be used.
     """
+    import torch
+
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -1,24 +1,30 @@
-"""Command ``predict``: masks of new scans, each on its own grid."""
+"""Command ``predict``: masks of new scans, each on its own grid, and how sure they are."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from examples.covid3d.commands.predictions import TRAINED_ON, Predictions, Wanted
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
-from examples.covid3d.common.files import read_json, write_json, write_nifti
+from examples.covid3d.measure.certainty import segmentation
 from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.other_teacher import teacher_for
 from examples.covid3d.run.run_folder import RunFolder
-from examples.covid3d.scans.prepare import prepare_image, scan_key
+from examples.covid3d.scans.dicom_seg import highdicom
+from examples.covid3d.scans.prepare import prepare_image
 from examples.covid3d.scans.readers import guess_kind, read_dataset
-from examples.covid3d.scans.readers.scan import Scan
-from examples.covid3d.scans.store import to_grid
+from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
+from examples.covid3d.scans.rejecting import stop_for
 from examples.covid3d.train.inference import foreground_probability, load_network
 from examples.covid3d.train.training import WEIGHTS
 
@@ -68,103 +74,129 @@ def find_weights(run: RunFolder, method: str) -> list[Path]:
     return found
 
 
-def read_inputs(path: Path) -> list[Scan]:
+def read_inputs(path: Path) -> Found:
     """Scans to segment: one NIfTI file, or a folder or CSV in any layout that can be read."""
     if path.is_file() and path.name.endswith((".nii", ".nii.gz")):
         name = path.name.removesuffix(".gz").removesuffix(".nii")
-        return [Scan(name, name, "input", path, None)]
-    found = read_dataset(guess_kind(path) or "hospital", path)
-    for one in found.rejected:
-        _log.warning("rejected: %s: %s", one.where, one.reason)
-    return found.scans
+        return Found([Scan(name, name, "input", path, None)], [])
+    return read_dataset(guess_kind(path) or "hospital", path)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came of a command.
+
+    Attributes:
+        masks: The masks' files, those of an earlier attempt among them.
+        skipped: What has none, and why.
+    """
+
+    masks: list[Path]
+    skipped: list[Rejected]
 
 
 def predict(
-    scans: list[Scan],
+    found: Found,
     weights: list[Path],
     config: Config,
     out: Path,
     device: torch.device,
     *,
+    method: str,
     overlap: float | None = None,
     flip_average: bool = False,
-) -> list[Path]:
-    """Writes a mask for each scan, on the scan's own grid and with its affine.
+    wanted: Wanted | None = None,
+    seen: Mapping[str, str] | None = None,
+) -> Predicted:
+    """Segments each scan on its own grid; see :class:`Predictions` for what is written.
 
-    Foreground probabilities are averaged over the networks. A scan whose mask is there already is
-    skipped, so that an interrupted run goes on; one that cannot be read is reported and skipped.
+    Foreground probabilities are averaged over the networks. A scan whose files are there already is
+    not segmented again, so that an interrupted run goes on; one that cannot be read is left out,
+    with the reason. A scan that the networks were trained on is warned of.
 
     Args:
-        scans: What to segment.
+        found: What to segment, and what could not even be listed.
         weights: Trained networks.
         config: Settings they were trained with.
-        out: Folder of the masks, ``NAME.nii.gz``.
+        out: Folder of this method's predictions.
         device: Where to compute.
+        method: The row, named in the table.
         overlap: Of the windows, instead of that of the settings.
         flip_average: Average over flips, even where the settings do not.
+        wanted: What to write beside masks, pictures and the table.
+        seen: Scans that the networks were trained on: checksum of the voxels to what is said of it.
 
     Returns:
-        The masks' files.
+        Masks, and what was skipped.
 
     Raises:
         UserError: If no scan could be read, or ``out`` holds masks of other networks,
             settings or scans.
     """
+    wanted = wanted or Wanted()
+    if wanted.dicom_seg:
+        highdicom()
+        if not any(scan.series for scan in found.scans):
+            raise problem(
+                "--dicom-seg", "no DICOM series among the scans", "DICOM", "leave --dicom-seg out"
+            )
     if overlap is not None:
         config = dataclasses.replace(config, overlap=overlap)
     if flip_average:
         config = dataclasses.replace(config, flip_average=True)
-    _claim(out, weights, config)
+    predictions = Predictions(out, method, config, wanted)
+    predictions.claim(weights)
     networks = [load_network(path, device) for path in weights]
     axes = config.flip_axes if config.flip_average else ()
-    written: list[Path] = []
-    for scan in tqdm(scans, desc="predict", unit="scan"):
-        path = out / f"{scan.name}.nii.gz"
-        record = out / ".sources" / f"{scan.name}.json"
+    masks: list[Path] = []
+    skipped = list(found.rejected)
+    for scan in tqdm(found.scans, desc="predict", unit="scan"):
         try:
-            own = {"image": str(scan.image.resolve()), "files": scan_key(scan, config)}
-        except OSError as error:
-            tqdm.write(f"skipped: {error}")
+            there = predictions.has(scan)
+        except FileNotFoundError as error:
+            skipped.append(_skipped(scan, error))
             continue
-        if path.exists() and read_json(record) != own:
-            raise problem(
-                path,
-                f"there already, and not the mask of {scan.image} as it is now",
-                "a folder without masks of other scans of that name",
-                "choose another with --masks, or remove that mask",
-            )
-        if not path.exists():
-            try:
-                image, grids, _ = prepare_image(scan, config)
-            except UserError as error:
-                tqdm.write(f"skipped: {error}")
-                continue
-            found = [
-                foreground_probability(network, image, config.patch, config.overlap, axes)
-                for network in networks
-            ]
-            mask = to_grid(torch.stack(found).mean(0), grids["grid"], grids["own_grid"])
-            write_json(record, own)
-            write_nifti(path, mask, grids["own_grid"].affine)
-        written.append(path)
-    if not written:
-        raise problem(out, "none of the scans could be read", "readable scans", "see above")
-    return written
-
-
-def _claim(out: Path, weights: list[Path], config: Config) -> None:
-    """Notes in ``out`` what makes its masks, so that none of another network is taken for ours."""
-    record = {
-        "weights": [[str(path), path.stat().st_mtime_ns] for path in weights],
-        "overlap": config.overlap,
-        "flip_average": config.flip_average,
-    }
-    path = out / "predict.json"
-    if path.exists() and read_json(path) != record:
+        try:
+            if not there:
+                image, grids, facts = prepare_image(scan, config)
+                each = [
+                    foreground_probability(network, image, config.patch, config.overlap, axes)
+                    for network in networks
+                ]
+                made = segmentation(each, grids["grid"], grids["own_grid"])
+                trained_on = (seen or {}).get(facts["voxels_sha256"], "")
+                predictions.add(scan, made, grids["own_grid"], trained_on)
+        except UserError as error:
+            stop_for(error)
+            skipped.append(_skipped(scan, error))
+        if predictions.mask(scan).exists():
+            masks.append(predictions.mask(scan))
+    predictions.write_table(skipped)
+    if not masks:
         raise problem(
             out,
-            "masks of other networks or settings",
-            "an empty folder, or one of the same command",
-            "choose another with --masks",
+            f"none of {len(skipped)} scans could be read; the first: {skipped[0].reason}",
+            "readable scans",
+            "mend the files",
         )
-    write_json(path, record)
+    _warn_of_trained(predictions.rows([scan.name for scan in found.scans]))
+    return Predicted(masks, skipped)
+
+
+def _skipped(scan: Scan, error: Exception) -> Rejected:
+    reason = " ".join(str(error).split()).removeprefix(f"{scan.image}: ")
+    one = Rejected(str(scan.image), reason)
+    tqdm.write(f"skipped: {error}", file=sys.stderr)
+    return one
+
+
+def _warn_of_trained(rows: list[dict[str, object]]) -> None:
+    known = [str(row["scan"]) for row in rows if row[TRAINED_ON]]
+    if known:
+        more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+        warnings.warn(
+            f"{len(known)} of {len(rows)} scans took part in the training of these networks: "
+            f"{', '.join(known[:5])}{more}. Their masks say nothing of how good the networks are "
+            f"on new scans (column {TRAINED_ON} of the table)",
+            stacklevel=2,
+        )

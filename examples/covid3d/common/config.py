@@ -12,6 +12,8 @@ from examples.covid3d.common.errors import problem
 STAGES = ("prepare", "teacher", "pseudo-label", "student", "evaluate", "report")
 """The stages, in order; each needs all the ones before it."""
 
+KINDS = ("benchmark", "challenge", "csv", "hospital", "nnunet")
+"""Layouts of datasets; each has a reader in ``scans/readers/``."""
 
 Start = Literal["scratch", "teacher"]
 """Where students start: the initial state the teacher started from, or the teacher's weights."""
@@ -45,6 +47,9 @@ class Config:
     kind: str | None = None
     unlabelled: str | None = None
     unlabelled_kind: str | None = None
+    # A CSV that says whose each scan is, and whether names are replaced by pseudonyms.
+    patients: str | None = None
+    pseudonyms: bool = False
     limit: int | None = None
     foreground_labels: tuple[int, ...] = (1,)
     phantoms: tuple[int, int, int, int] = (8, 6, 12, 12)
@@ -55,6 +60,8 @@ class Config:
     spacing: tuple[float, float, float] = (6.4, 6.4, 6.4)
     intensity: Intensity = "ct"
     window: tuple[float, float] = (-1250.0, 250.0)
+    # How many scans may be rejected: below 1 a share of them, else a number.
+    max_rejected: float = 0.1
 
     # Split: shares (or numbers) of the patients for teacher, trusted, unlabelled and test; with
     # several folds, every patient is tested once. `teacher_once`: the teacher's patients are set
@@ -119,8 +126,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 # Seeds, folds and methods are not among them: each has a folder of its own within a stage.
 _READ_BY = {
     "prepare": (
-        "data", "kind", "unlabelled", "unlabelled_kind", "limit", "foreground_labels", "phantoms",
-        "phantom_spacing", "phantom_seed", "spacing", "intensity", "window",
+        "data", "kind", "unlabelled", "unlabelled_kind", "patients", "pseudonyms", "limit",
+        "foreground_labels", "phantoms", "phantom_spacing", "phantom_seed", "spacing", "intensity",
+        "window",
     ),
     "teacher": (
         "shares", "folds", "teacher_once", "teacher_from", "split_seed", "channels", "norm",

@@ -24,6 +24,23 @@ _RANGES = {
     "scaling": (0.0, 0.9),
     "jitter": (0.0, 1.0),
 }
+PLAUSIBLE_SPACING = (0.01, 50.0)
+"""Voxel sizes, mm: of micro-CT, and more than of any scanner of bodies."""
+# Beyond these nothing works, and what is said where it breaks does not name the option.
+_LARGEST = {
+    "batch_size": 4096, "folds": 10_000, "groups": 10_000, "teacher_steps": 10**9,
+    "student_steps": 10**9, "teacher_epochs": 10**6, "student_epochs": 10**6, "patience": 10**9,
+    "checkpoint_every": 10**9, "validate_every": 10**9, "limit": 10**9, "learning_rate": 1e3,
+    "nsd_tolerance": 1e4, "phantom_spacing": 100.0,
+}  # fmt: skip
+# Of a batch's patches, every voxel has a number of 32 bits; a channel of a level needs weights.
+_MOST_VOXELS = 2**31
+_MOST_CHANNELS = 4096
+# What a mask may hold is read as 32-bit floating point numbers, whose integers end here.
+_LARGEST_LABEL = 2**24
+# Far beyond any scanner's intensities.
+_LARGEST_INTENSITY = 1e9
+_MOST_SHARE = 1e9
 _LENGTHS = {"patch": 3, "spacing": 3, "window": 2, "shares": 4, "phantoms": 4}
 # Seeds enter generators of 64 bits, multiplied.
 _LARGEST_SEED = 2**31
@@ -40,8 +57,10 @@ def check(config: Config, choices: Mapping[str, tuple[str, ...]]) -> None:
         UserError: For the first that cannot work.
     """
     _check_finite(config)
+    _check_spacing(config)
     _check_network(config)
     _check_numbers(config)
+    _check_sizes(config)
     for name, words in choices.items():
         if getattr(config, name) not in words:
             raise problem(
@@ -64,12 +83,30 @@ def _check_finite(config: Config) -> None:
             )
 
 
+def _check_spacing(config: Config) -> None:
+    low, high = PLAUSIBLE_SPACING
+    if not low <= min(config.spacing) <= max(config.spacing) <= high:
+        raise problem(
+            "--spacing",
+            " ".join(f"{mm:g}" for mm in config.spacing),
+            f"voxel sizes from {low:g} to {high:g} mm",
+            "pass for instance --spacing 1.6 1.6 3.2",
+        )
+
+
 def _check_network(config: Config) -> None:
     if len(config.channels) < 2 or min(config.channels) < 1:
         raise problem(
             "--channels",
             f"{config.channels}",
             "two or more levels, each of one channel or more",
+            "pass for instance --channels 16 32 64 128 256",
+        )
+    if max(config.channels) > _MOST_CHANNELS:
+        raise problem(
+            "--channels",
+            f"{max(config.channels)} channels",
+            f"at most {_MOST_CHANNELS} in a level",
             "pass for instance --channels 16 32 64 128 256",
         )
     multiple = 2 ** (len(config.channels) - 1)
@@ -84,6 +121,28 @@ def _check_network(config: Config) -> None:
             )
 
 
+def _check_sizes(config: Config) -> None:
+    for name, most in _LARGEST.items():
+        value = getattr(config, name)
+        if value is not None and value > most:
+            raise problem(_option(name), f"{value}", f"at most {most}", "lower it")
+    voxels = math.prod(config.patch) * config.batch_size
+    if voxels >= _MOST_VOXELS:
+        raise problem(
+            "--patch",
+            f"{config.batch_size} patches of {math.prod(config.patch)} voxels in a batch",
+            f"fewer than {_MOST_VOXELS} voxels",
+            "lower --patch or --batch-size",
+        )
+    if config.max_rejected < 0:
+        raise problem(
+            "--max-rejected",
+            f"{config.max_rejected:g}",
+            "a share of the scans below 1, or a number of scans",
+            "pass for instance --max-rejected 0.1",
+        )
+
+
 def _check_numbers(config: Config) -> None:
     for name in _POSITIVE:
         value = getattr(config, name)
@@ -95,24 +154,25 @@ def _check_numbers(config: Config) -> None:
             raise problem(
                 _option(name), f"{value:g}", f"{low:g} to {high:g}", "choose within that range"
             )
-    if min(config.spacing) <= 0:
-        raise problem(
-            "--spacing",
-            f"{config.spacing}",
-            "three lengths above 0 mm",
-            "pass --spacing 1.6 1.6 3.2",
-        )
     if config.window[0] >= config.window[1]:
         raise problem("--window", f"{config.window}", "a lower end below the upper", "swap the two")
+    if max(abs(end) for end in config.window) > _LARGEST_INTENSITY:
+        raise problem(
+            "--window",
+            f"{config.window}",
+            f"intensities of at most {_LARGEST_INTENSITY:g}",
+            "choose the range of the scans' intensities",
+        )
     seeds = config.seeds
-    if (
-        not seeds
-        or len(set(seeds)) < len(seeds)
-        or not 0 <= min(seeds) <= max(seeds) < _LARGEST_SEED
-    ):
+    if not seeds or len(set(seeds)) < len(seeds) or not _are_seeds(*seeds):
         raise problem(
             "--seeds", f"{seeds}", "different numbers from 0 to 2^31", "pass --seeds 0,1,2"
         )
+    for name in ("split_seed", "phantom_seed"):
+        if not _are_seeds(getattr(config, name)):
+            raise problem(
+                _option(name), f"{getattr(config, name)}", "a number from 0 to 2^31", "choose one"
+            )
     axes = config.flip_axes
     if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
         raise problem(
@@ -120,20 +180,25 @@ def _check_numbers(config: Config) -> None:
         )
     if min(config.phantoms) < 1:
         raise problem("phantoms", f"{config.phantoms}", "at least one for each role", "raise it")
-    if min(config.shares) < 0 or config.shares[3] == 0:
+    if min(config.shares) < 0 or config.shares[3] == 0 or max(config.shares) > _MOST_SHARE:
         raise problem(
             "--shares",
             f"{config.shares}",
-            "four shares of 0 or more, that for testing above 0",
+            f"four shares of 0 to {_MOST_SHARE:g}, that for testing above 0",
             "pass for instance --shares 0.3 0.2 0.2 0.3",
         )
-    if not config.foreground_labels or min(config.foreground_labels) < 1:
+    labels = config.foreground_labels
+    if not labels or not 1 <= min(labels) <= max(labels) <= _LARGEST_LABEL:
         raise problem(
             "--foreground-labels",
-            f"{config.foreground_labels}",
-            "one or more labels above 0 (0 is background)",
+            f"{labels}",
+            f"one or more labels above 0 (0 is background), at most {_LARGEST_LABEL}",
             "pass for instance --foreground-labels 1",
         )
+
+
+def _are_seeds(*numbers: int) -> bool:
+    return all(0 <= number < _LARGEST_SEED for number in numbers)
 
 
 def _option(name: str) -> str:

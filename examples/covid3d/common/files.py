@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from examples.covid3d.common.cells import guarded, unguarded
+from examples.covid3d.common.errors import problem
+from examples.covid3d.common.faults import passing_fault
 from support.replacing import TEMPORARY, replacing
 
 
@@ -36,20 +39,27 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Args:
         path: File to write.
         rows: Dictionaries; a key that a row lacks leaves its cell empty. No rows make an empty
-            file.
+            file. Text that a spreadsheet would take for a formula is guarded, which
+            :func:`read_csv` undoes.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    written = [{guarded(key): guarded(cell) for key, cell in row.items()} for row in rows]
+    columns = list(dict.fromkeys(key for row in written for key in row))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=columns)
         if rows:
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(written)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Reads the rows of a CSV file as strings by column name."""
     with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return [{_read(k): _read(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def _read(cell: Any) -> Any:
+    # A line too short or too long has None or a list among its cells.
+    return unguarded(cell) if isinstance(cell, str) else cell
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
@@ -70,6 +80,28 @@ def write_torch(path: Path, content: Any) -> None:
         torch.save(content, temporary)
 
 
+def read_torch(path: Path) -> Any:
+    """Reads what :func:`write_torch` wrote, on the CPU.
+
+    Raises:
+        UserError: If the file is empty, cut short or damaged.
+        OSError: If it cannot be read for no fault of its own.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch lets through whatever a damaged archive leads to
+        passing = passing_fault(error)
+        if passing is not None:
+            raise passing from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise problem(
+            path,
+            f"cannot be read ({reason})",
+            "weights or a checkpoint, written whole",
+            f"delete the folder {path.parent}, and run again the command that made it",
+        ) from error
+
+
 def write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:
     """Writes a volume (X, Y, Z) with its voxel-to-world affine (mm) as NIfTI."""
     image = nibabel.Nifti1Image(volume, affine)
@@ -85,10 +117,16 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; an empty dictionary where the file is missing or cut short."""
+    """Reads JSON; an empty dictionary where the file is missing or cut short.
+
+    Raises:
+        OSError: If it cannot be read for no fault of its own: what is there is not to be redone.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if passing_fault(error) is not None:
+            raise
         return {}
 
 

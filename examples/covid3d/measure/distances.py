@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 Spacing = tuple[float, float, float]
 _SLACK = 1e-5
+# A transform costs half a microsecond a voxel of the box, whatever is in it; a tree two a point
+# where the surfaces are close, and up to two hundred where they are far apart and alike. A tree is
+# taken where even half of that would not cost more.
+_VOXELS_A_POINT = 64
 
 
 def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -26,6 +31,12 @@ def surface_distances(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distances between the surfaces of two masks, voxel centre to voxel centre.
 
+    Both surfaces lie in the box that bounds the two masks, and so does the nearest point of the one
+    to any point of the other: what is outside changes neither a surface (it is background, as what
+    is beyond the volume is) nor a distance, and is cut off first. Small surfaces are put into a
+    search tree. Those of noise, which fill the box, would take minutes so; they get a distance
+    transform of the box, 13 bytes a voxel. Either is exact, to the rounding of a float64.
+
     Args:
         a: Mask, (X, Y, Z), not empty.
         b: Mask of the same shape, not empty.
@@ -34,8 +45,35 @@ def surface_distances(
     Returns:
         Distance of each surface voxel of ``a`` to the nearest of ``b``, and the other way, mm.
     """
-    points_a, points_b = (np.argwhere(surface(mask)) * np.asarray(spacing) for mask in (a, b))
-    return KDTree(points_b).query(points_a)[0], KDTree(points_a).query(points_b)[0]
+    box = _bounds(a, b)
+    edge_a, edge_b = surface(a[box]), surface(b[box])
+    points_a, points_b = (np.argwhere(edge) * np.asarray(spacing) for edge in (edge_a, edge_b))
+    if _VOXELS_A_POINT * (len(points_a) + len(points_b)) < edge_a.size:
+        return KDTree(points_b).query(points_a)[0], KDTree(points_a).query(points_b)[0]
+    return _by_transform(edge_a, edge_b, spacing), _by_transform(edge_b, edge_a, spacing)
+
+
+def _bounds(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest box with all voxels of two masks, of which one has some."""
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(a.any(others) | b.any(others))
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(box)
+
+
+def _by_transform(
+    of: NDArray[np.bool_], to: NDArray[np.bool_], spacing: Spacing
+) -> NDArray[np.float64]:
+    # The transform's own distances would take three times the memory of its indices, and are
+    # wanted at a few voxels only.
+    nearest = distance_transform_edt(
+        ~to, sampling=spacing, return_distances=False, return_indices=True
+    )
+    apart = (np.argwhere(of) - nearest[:, of].T) * np.asarray(spacing)
+    distances: NDArray[np.float64] = np.linalg.norm(apart, axis=1)
+    return distances
 
 
 def normalised_surface_dice(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_csv, read_json, write_csv, write_json, write_nifti
 from examples.covid3d.measure.metrics import compare, dice
 from examples.covid3d.methods.rows import ROWS
@@ -18,6 +19,7 @@ from examples.covid3d.scans.manifest import Entry, read_manifest
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.splits import Replicate
 from examples.covid3d.scans.store import StoredScan, mapped, stored, stored_with_mask
+from examples.covid3d.scans.volumes import checksum_of_mask
 from examples.covid3d.train.inference import load_network
 from examples.covid3d.train.patches import Size, cut
 from examples.covid3d.train.training import WEIGHTS
@@ -53,7 +55,14 @@ def measure(
     grid = stored(context.prepared, entry.name).own_grid
     if scan.mask is None:
         raise ValueError(f"test scan {entry.name} has no mask")
-    true = load_mask(scan.mask, scan.image, grid, foreground=context.config.foreground_labels)
+    true = load_mask(scan.mask, scan.image, grid, context.config.foreground_labels, scan.labels)
+    if entry.mask_sha256 and checksum_of_mask(true) != entry.mask_sha256:
+        raise problem(
+            scan.mask,
+            "another mask than when the scan was prepared",
+            "one truth for all rows",
+            "run `prepare` again, which notes the new one",
+        )
     score = compare(predicted, true, grid.spacing, context.config.nsd_tolerance)
     voxel_ml = abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1000
     return {

@@ -117,6 +117,33 @@ def export_fold(
     return final
 
 
+def splits_by_patient(
+    cases: Iterable[tuple[str, str]], folds: int = 5
+) -> list[tuple[list[str], list[str]]]:
+    """Splits for ``splits_final.json``: every patient validates once, and then does not train.
+
+    Args:
+        cases: (case name, patient).
+        folds: How many; nnU-Net has five. With fewer patients there are fewer.
+
+    Returns:
+        (training names, validation names); nothing for a single patient.
+    """
+    patients: dict[str, list[str]] = {}
+    for name, patient in cases:
+        patients.setdefault(patient, []).append(name)
+    order = np.random.default_rng(0).permutation(len(patients))
+    dealt = [[sorted(patients)[i] for i in order[k::folds]] for k in range(folds)]
+    return [
+        (
+            [name for p, names in patients.items() if p not in own for name in names],
+            [name for p, names in patients.items() if p in own for name in names],
+        )
+        for own in dealt
+        if 0 < len(own) < len(patients)
+    ]
+
+
 def import_predictions(
     folder: Path, names: Iterable[str], grids: Mapping[str, tuple[Path, Grid]] | None = None
 ) -> dict[str, Path]:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.covid3d.common.config import Config, from_json
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
-from examples.covid3d.common.files import read_json
+from examples.covid3d.run.settings_file import kept_settings
 from examples.covid3d.scans.manifest import Entry, read_manifest
 from examples.covid3d.scans.splits import Replicate, plan
 from examples.covid3d.train.training import WEIGHTS
@@ -44,12 +44,6 @@ def teacher_for(run: Path, seed: int) -> Path:
     return (same or found)[0]
 
 
-def state_of(run: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a run's teachers, to notice that they were trained anew."""
-    states = [(path.name, (path / WEIGHTS).stat()) for path in teachers_in(run)]
-    return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-
-
 def check_teacher(
     config: Config, entries: Sequence[Entry], replicates: Sequence[Replicate]
 ) -> None:
@@ -65,7 +59,7 @@ def check_teacher(
             here trained a teacher there.
     """
     run = Path(config.teacher_from or "")
-    other = from_json(read_json(run / "config.json"))
+    other = kept_settings(run)
     for name in _SAME:
         if getattr(other, name) != getattr(config, name):
             raise problem(
@@ -80,12 +74,12 @@ def check_teacher(
     other = dataclasses.replace(other, seeds=tuple(sorted(seeds)))
     taught = {name for one in plan(theirs, other) for name in one.roles["teacher"]}
     patients = {entry.patient for entry in theirs if entry.name in taught}
-    voxels = {entry.sha256 for entry in theirs if entry.name in taught}
+    voxels = {entry.voxels_sha256 for entry in theirs if entry.name in taught}
     tested = {name for one in replicates for name in one.roles["test"]}
     both = sorted(
         entry.name
         for entry in entries
-        if entry.name in tested and (entry.patient in patients or entry.sha256 in voxels)
+        if entry.name in tested and (entry.patient in patients or entry.voxels_sha256 in voxels)
     )
     if both:
         raise problem(

@@ -1,27 +1,38 @@
-"""The run folder: which stages are complete, and under which settings."""
+"""The run folder: which units are complete, of what they were made, and why one is not."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
+import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from examples.covid3d.common.config import STAGES, Config, settings_of
+from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json, write_json
-from examples.covid3d.run.other_teacher import state_of
+from examples.covid3d.run.inputs import (
+    RECORD,
+    Inputs,
+    checksum_of_labels,
+    differences,
+    inputs_of,
+    settings_for,
+)
 from examples.covid3d.scans.sources import listing
 from support.replacing import TEMPORARY
 
-_RECORD = "stage.json"
 _DOOMED = ".deleted"
+_SHOWN = 3
+# Of a complete unit these may be deleted to save space.
+_SPARE = ("last.pt", "best.pt", "predictions", "tensorboard")
+_log = logging.getLogger("examples.covid3d")
 
 
 @dataclass(frozen=True)
@@ -30,9 +41,13 @@ class RunFolder:
 
     ``prepare`` and ``report`` are one unit; the stages between have one for each teacher, or for
     each seed, fold and method. A unit writes into ``NAME.partial``, which is renamed to ``NAME``
-    when all of it is there. Its record holds a fingerprint of the settings that its stage and the
-    stages before it read: a unit is complete if it is there under the present fingerprint, and a
-    partial one with it is resumed. So a further seed or method adds units and redoes none.
+    when all of it is there. Its record ``stage.json`` says of what it was made: ``inputs`` (the
+    settings that its stage and the stages before it read, its scans by their voxels and masks, its
+    networks by their weights); ``made``, on what (see
+    :func:`~examples.covid3d.run.environment.environment`), one entry for each that it was worked on
+    with; ``seconds``; and ``files``, their sizes. A unit is complete if it is there, whole, and
+    would be made of the same now; a partial one of the same is resumed. So a further seed or method
+    adds units and redoes none, and so does a copy of the data elsewhere.
 
     Attributes:
         path: The folder.
@@ -47,31 +62,84 @@ class RunFolder:
         return self.path.joinpath(stage, *unit)
 
     @functools.cached_property
-    def _listing(self) -> list[tuple[str, int, int]]:
-        return listing(self.config)
+    def _files(self) -> str:
+        text = json.dumps(listing(self.config))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def _settings(self, stage: str) -> list[Any]:
-        return [settings_of(self.config, name) for name in STAGES[: STAGES.index(stage) + 1]]
+    def _inputs(self, stage: str, unit: Sequence[str], prepared: Path | None = None) -> Inputs:
+        where = prepared or self.folder("prepare")
+        found = inputs_of(self.path, self.config, stage, unit, where)
+        return found | {"files": self._files} if stage == "prepare" else found
 
-    def _fingerprint(self, stage: str) -> str:
-        text = [*self._settings(stage), self._listing]
-        if self.config.teacher_from is not None and stage not in ("prepare", "teacher"):
-            text.append(state_of(Path(self.config.teacher_from)))
-        return _digest(text)
+    def record(self, stage: str, *unit: str) -> dict[str, Any]:
+        """What the record of a complete unit says; empty where there is none."""
+        content = read_json(self.folder(stage, *unit) / RECORD)
+        return content if isinstance(content, dict) else {}
 
     def has_settings(self, stage: str, *unit: str) -> bool:
         """Whether a complete unit was made with the present settings, wherever the data is now."""
-        record = read_json(self.folder(stage, *unit) / _RECORD)
-        return bool(record.get("settings") == _digest(self._settings(stage)))
+        inputs = self.record(stage, *unit).get("inputs", {})
+        return bool(inputs.get("settings") == settings_for(self.config, stage))
+
+    def damaged(self, stage: str, *unit: str) -> dict[str, str]:
+        """Files of a unit that are not as long as they were when it was complete, in words."""
+        folder = self.folder(stage, *unit)
+        found = {}
+        for name, size in self.record(stage, *unit).get("files", {}).items():
+            try:
+                now = (folder / name).stat().st_size
+            except FileNotFoundError:
+                found[name] = f"{folder / name} is gone"
+                continue
+            if now != size:
+                found[name] = f"{folder / name} has {now} bytes, and had {size}"
+        return found
+
+    def why_stale(
+        self,
+        stage: str,
+        *unit: str,
+        prepared: Path | None = None,
+        known: Collection[str] | None = None,
+    ) -> list[str]:
+        """Why a unit that is there does not count, in words; nothing where it does.
+
+        Args:
+            stage: Name of the stage.
+            unit: Names of the unit's folder within it. One under way counts where none is complete.
+            prepared: Folder of the prepared scans, where they are not in their place yet.
+            known: Which of the inputs are what they will be when the unit's turn comes; all of them
+                by default.
+        """
+        old = self._old_inputs(stage, unit)
+        if old is None:
+            return []
+        new = self._inputs(stage, unit, prepared)
+        if known is not None:
+            return differences({key: old.get(key) for key in known}, {k: new.get(k) for k in known})
+        return differences(old, new) + list(self.damaged(stage, *unit).values())[:_SHOWN]
+
+    def _old_inputs(self, stage: str, unit: Sequence[str]) -> Inputs | None:
+        final = self.folder(stage, *unit)
+        folder = final if final.is_dir() else _partial(final)
+        if not folder.is_dir():
+            return None
+        record = read_json(folder / RECORD)
+        inputs: Inputs = record.get("inputs", {}) if isinstance(record, dict) else {}
+        return inputs
+
+    def can_resume(self, stage: str, *unit: str) -> bool:
+        """Whether an interrupted attempt is there that would go on with the present inputs."""
+        record = read_json(_partial(self.folder(stage, *unit)) / RECORD)
+        return isinstance(record, dict) and record.get("inputs") == self._inputs(stage, unit)
 
     def is_complete(self, stage: str, *unit: str) -> bool:
-        """Whether the unit's outputs are there, made with the present settings."""
-        record = read_json(self.folder(stage, *unit) / _RECORD)
-        return bool(record.get("fingerprint") == self._fingerprint(stage))
+        """Whether the unit is there and whole, made of what it would be made of now."""
+        return self.folder(stage, *unit).is_dir() and not self.why_stale(stage, *unit)
 
     def seconds(self, stage: str, *unit: str) -> float:
         """Wall-clock seconds a complete unit took, interrupted attempts included."""
-        return float(read_json(self.folder(stage, *unit) / _RECORD).get("seconds", 0.0))
+        return float(self.record(stage, *unit).get("seconds", 0.0))
 
     def require(self, stage: str, needed: str, *unit: str) -> None:
         """Checks that what ``stage`` needs is complete.
@@ -80,10 +148,10 @@ class RunFolder:
             UserError: If it is not.
         """
         if not self.is_complete(needed, *unit):
+            why = "; ".join(self.why_stale(needed, *unit)) or "which is not there"
             raise problem(
                 self.path,
-                f"`{stage}` needs `{'/'.join((needed, *unit))}`, missing or made with other "
-                "settings or data",
+                f"`{stage}` needs `{'/'.join((needed, *unit))}`: {why}",
                 f"a complete `{needed}` stage",
                 f"python -m examples.covid3d {needed} --out {self.path} (or `run` for all)",
             )
@@ -97,7 +165,7 @@ class RunFolder:
             return
         # Delete nothing but what a unit wrote: the user may have pointed --out at something else.
         _sweep(folder)
-        if not (folder / _RECORD).is_file() and any(folder.iterdir()):
+        if not (folder / RECORD).is_file() and any(folder.iterdir()):
             raise problem(
                 folder, "not a folder of this program", "no such folder", "choose another --out"
             )
@@ -105,39 +173,65 @@ class RunFolder:
         shutil.rmtree(doomed)
 
     @contextmanager
-    def working(self, stage: str, unit: Sequence[str] = ()) -> Iterator[Path]:
+    def working(
+        self, stage: str, unit: Sequence[str] = (), made: Mapping[str, Any] | None = None
+    ) -> Iterator[Path]:
         """Yields the folder for a unit to write into, and completes the unit when it ends well.
 
         Args:
             stage: Name of the stage.
             unit: Names of the unit's folder within it.
+            made: On what it is made, for its record.
 
         Yields:
-            ``NAME.partial``, with what an interrupted attempt under the same settings left.
+            ``NAME.partial``, with what an interrupted attempt of the same inputs left.
         """
         final = self.folder(stage, *unit)
-        partial = final.with_name(f"{final.name}.partial")
-        fingerprint = self._fingerprint(stage)
-        record = read_json(partial / _RECORD)
-        if record.get("fingerprint") != fingerprint:
+        partial = _partial(final)
+        inputs = self._inputs(stage, unit)
+        record = read_json(partial / RECORD)
+        if not isinstance(record, dict) or record.get("inputs") != inputs:
             self._clear(partial)
             partial.mkdir(parents=True)
-            record = {"fingerprint": fingerprint, "seconds": 0.0}
-            record["settings"] = _digest(self._settings(stage))
-            write_json(partial / _RECORD, record)
+            record = {"inputs": inputs, "seconds": 0.0, "made": []}
+        if made is not None and dict(made) not in record["made"]:
+            if record["made"]:
+                _say_other("/".join((stage, *unit)), record["made"][-1], made)
+            record["made"].append(dict(made))
+        write_json(partial / RECORD, record)
         _sweep(partial)
         start = time.perf_counter()
         try:
             yield partial
         finally:
             record["seconds"] = float(record["seconds"]) + time.perf_counter() - start
-            write_json(partial / _RECORD, record)
+            write_json(partial / RECORD, record)
+        record["files"] = _sizes(partial)
+        if stage == "pseudo-label":
+            record["output"] = checksum_of_labels(partial)
+        write_json(partial / RECORD, record)
         self._clear(final)
         partial.rename(final)
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _partial(final: Path) -> Path:
+    return final.with_name(f"{final.name}.partial")
+
+
+def _say_other(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [f"{key} {before.get(key)} -> {value}" for key, value in now.items()]
+    changed = [text for text, key in zip(changed, now, strict=True) if before.get(key) != now[key]]
+    _log.warning("%s goes on with %s: its last digits may be others", name, ", ".join(changed))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.relative_to(folder).parts[0] not in (*_SPARE, RECORD)
+        and not path.name.startswith(TEMPORARY)
+    }
 
 
 def _sweep(folder: Path) -> None:

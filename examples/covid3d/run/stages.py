@@ -15,7 +15,7 @@ from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.methods.rows.supervised import Supervised
 from examples.covid3d.run.context import Context
 from examples.covid3d.scans.splits import Replicate
-from examples.covid3d.scans.store import write_labels
+from examples.covid3d.scans.store import is_whole, write_labels
 from examples.covid3d.train.inference import foreground_probability
 from examples.covid3d.train.lesson import TEACHER, Lesson
 from examples.covid3d.train.training import train
@@ -73,7 +73,7 @@ def label_unlabelled(context: Context, replicates: list[Replicate], folder: Path
     title = f"pseudo-label {replicates[0].teacher}"
     for name in tqdm(sorted(scans), desc=title, unit="scan"):
         # The mask is written last.
-        if not (folder / name / "mask.npy").exists():
+        if not (folder / name / "mask.npy").exists() or not is_whole(folder / name):
             write_labels(folder / name, lesson.label(network, scans[name]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,16 @@ from numpy.typing import NDArray
 
 from examples.covid3d.common.errors import problem
 from examples.covid3d.scans.geometry import Grid
+from examples.covid3d.scans.readers.dicom_folder import series_in
 from examples.covid3d.scans.readers.dicom_headers import (
     file_reader,
     keeping_locale,
     list_series,
-    looks_like_dicom,
     reason_of,
     simpleitk,
 )
 from examples.covid3d.scans.readers.dicom_stack import Series, UnusableSeriesError, arrange
+from examples.covid3d.scans.readers.listing import is_hidden
 
 __all__ = ["Series", "UnusableSeriesError", "arrange", "find_series", "list_series", "read_series"]
 
@@ -32,25 +34,25 @@ def find_series(folder: Path, uid: str) -> Series:
     expected = f"the DICOM files of series {uid}"
     if not folder.is_dir():
         raise problem(folder, "no such folder", expected, "check the path")
-    files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file())
-    headers, _ = list_series(path for path in files if looks_like_dicom(path))
-    if uid not in headers:
+    here = (path for path in folder.iterdir() if not is_hidden(path) and path.is_file())
+    stack = series_in(folder, here).stacks.get(uid)
+    if stack is None:
         raise problem(
             folder, "no file of that series", expected, "restore the files, or prepare anew"
         )
-    try:
-        return arrange(headers[uid])
-    except UnusableSeriesError as error:
+    if stack.series is None:
         raise problem(
-            folder, str(error), "an evenly spaced axial series", "export the series again"
-        ) from error
+            folder, stack.reason, "an evenly spaced axial series", "export the series again"
+        )
+    return stack.series
 
 
 @keeping_locale()
 def read_series(folder: Path, uid: str) -> tuple[NDArray[np.float32], Grid]:
     """Reads the voxels of one series.
 
-    Each slice's own rescale slope and intercept are applied.
+    Each slice's own rescale slope and intercept are applied; a file is read once, whether it is a
+    slice or has many frames.
 
     Args:
         folder: Holds its files, and maybe others.
@@ -66,11 +68,14 @@ def read_series(folder: Path, uid: str) -> tuple[NDArray[np.float32], Grid]:
     sitk = simpleitk()
     columns, rows, count = series.grid.shape
     volume = np.empty((count, rows, columns), np.float32)
+    places: dict[Path, list[int]] = defaultdict(list)
     for index, path in enumerate(series.files):
+        places[path].append(index)
+    for path, indices in places.items():
         reader = file_reader(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
         try:
-            volume[index] = sitk.GetArrayFromImage(reader.Execute())[0]
+            frames = sitk.GetArrayFromImage(reader.Execute()).reshape(-1, rows, columns)
         except RuntimeError as error:
             raise problem(
                 path,
@@ -78,4 +83,7 @@ def read_series(folder: Path, uid: str) -> tuple[NDArray[np.float32], Grid]:
                 "a DICOM image",
                 "export the series again",
             ) from error
+        for index in indices:
+            frame, slope, intercept = series.frames[index] if series.frames else (0, 1.0, 0.0)
+            volume[index] = frames[frame] * np.float32(slope) + np.float32(intercept)
     return volume.transpose(2, 1, 0), series.grid

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.covid3d.common.config import Intensity
-from examples.covid3d.common.errors import problem
+from examples.covid3d.common.errors import UserError, problem
 
 # A chest scan has air in it; -1000 HU, but for noise and padding.
 _AIR_AT_MOST = -500.0
+
+
+class IntensityError(UserError):
+    """Intensities that are not those of CT; of most scans of a folder, the option is at fault."""
 
 
 class WindowedScanWarning(UserWarning):
@@ -34,16 +38,19 @@ def normalise(
         The same shape, and the scale the intensities were on: ``HU``, ``0..255`` or ``any``.
 
     Raises:
-        UserError: If the values cannot be normalised so.
+        UserError: If all voxels are the same.
+        IntensityError: If they are not those of CT, and should be.
     """
+    if volume.min() == volume.max():
+        raise problem(
+            path, f"all voxels are {volume.flat[0]:g}", "an image", "export the scan again"
+        )
     if intensity == "ct":
         unit = to_unit_range(volume, window, path)
-        return unit, "HU" if float(volume.min()) < _AIR_AT_MOST else "0..255"
+        return unit, ct_scale(float(volume.min()), float(volume.max())) or ""
     if intensity == "window":
         return _windowed(volume, window), "any"
     deviation = float(volume.std(dtype=np.float64))
-    if deviation == 0:
-        raise problem(path, "all voxels are the same", "an image", "export the scan again")
     mean = float(volume.mean(dtype=np.float64))
     return ((volume - mean) / deviation).astype(np.float32), "any"
 
@@ -74,12 +81,13 @@ def to_unit_range(
             unknown, and taken to be ``window``.
 
     Raises:
-        UserError: If the range is that of neither.
+        IntensityError: If the range is that of neither.
     """
     low, high = float(volume.min()), float(volume.max())
-    if low < _AIR_AT_MOST:
+    scale = ct_scale(low, high)
+    if scale == "HU":
         return _windowed(volume, window)
-    if low >= 0 and 1 < high <= 255:
+    if scale == "0..255":
         warnings.warn(
             f"{path}: values from {low:g} to {high:g} are not Hounsfield units; taken as already "
             f"windowed to 0..255 over [{window[0]:g}, {window[1]:g}] HU",
@@ -87,10 +95,19 @@ def to_unit_range(
             stacklevel=2,
         )
         return (volume / np.float32(255)).astype(np.float32)
-    raise problem(
-        path,
-        f"values from {low:g} to {high:g}",
-        f"Hounsfield units (a chest has air, below {_AIR_AT_MOST:g}), or windowed to 0..255",
-        "apply the scanner's rescale slope and intercept (often: subtract 1024); for other images "
-        "than CT, --intensity zscore or window",
+    raise IntensityError(
+        problem(
+            path,
+            f"values from {low:g} to {high:g}",
+            f"Hounsfield units (a chest has air, below {_AIR_AT_MOST:g}), or windowed to 0..255",
+            "apply the scanner's rescale slope and intercept (often: subtract 1024); for other "
+            "images than CT, --intensity zscore or window",
+        )
     )
+
+
+def ct_scale(low: float, high: float) -> str | None:
+    """On which scale a chest CT is by its range: ``HU``, ``0..255``, or None if it is no CT."""
+    if low < _AIR_AT_MOST:
+        return "HU"
+    return "0..255" if low >= 0 and 1 < high <= 255 else None

@@ -27,12 +27,15 @@ class Entry:
         mask: The file of its mask; empty if it has none.
         series: The series' UID where ``image`` is a DICOM folder; else empty.
         sha256: Checksum of its voxels and their positions.
+        voxels_sha256: Checksum of its values alone, by which copies are found.
         shape: Voxels of the file along each axis.
         spacing: Voxel size of the file, mm.
         low: Lowest intensity of the file, HU for CT.
         high: Highest intensity.
         scale: ``HU``, ``0..255`` for a volume that was windowed already, or ``any``.
         foreground_ml: Volume of the foreground; empty without a mask.
+        mask_sha256: Checksum of the mask's foreground on the scan's own grid; empty without a mask.
+        labels: All that its mask may hold, where the dataset says so; else empty.
     """
 
     name: str
@@ -44,12 +47,15 @@ class Entry:
     mask: str
     series: str
     sha256: str
+    voxels_sha256: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     low: float
     high: float
     scale: str
     foreground_ml: float | None
+    mask_sha256: str = ""
+    labels: tuple[int, ...] = ()
 
     @property
     def has_mask(self) -> bool:
@@ -65,6 +71,7 @@ class Entry:
             folder / self.image,
             folder / self.mask if self.mask else None,
             self.series or None,
+            labels=self.labels,
         )
 
     def to_row(self) -> dict[str, str]:
@@ -73,6 +80,7 @@ class Entry:
         row = {key: str(value) for key, value in values.items()}
         row["shape"] = " ".join(str(n) for n in self.shape)
         row["spacing"] = " ".join(f"{mm:.6g}" for mm in self.spacing)
+        row["labels"] = " ".join(str(label) for label in self.labels)
         row["foreground_ml"] = "" if self.foreground_ml is None else f"{self.foreground_ml:.6g}"
         return row
 
@@ -89,11 +97,13 @@ class Entry:
             low=float(row["low"]),
             high=float(row["high"]),
             foreground_ml=float(ml) if ml else None,
+            labels=tuple(int(label) for label in row["labels"].split()),
         )
 
 
 _TEXT = (
-    "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256", "scale",
+    "name", "patient", "source", "dataset", "role", "image", "mask", "series", "sha256",
+    "voxels_sha256", "scale", "mask_sha256",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -12,8 +13,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from examples.covid3d.common.errors import problem
+from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.scans.geometry import Grid
+from examples.covid3d.scans.grid_rules import grid_fault
 
 # A tenth of a millimetre: far below a voxel, well above what float32 headers lose.
 _AFFINE_TOLERANCE = 0.1
@@ -24,7 +26,12 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
+# NIfTI counts in these; a header that names none means millimetres.
+_UNITS = {1: ("metres", 1000.0), 2: ("mm", 1.0), 3: ("micrometres", 0.001)}
+
+
+def _open(path: Path) -> tuple[Any, Grid, str]:
+    """The file with its voxels unread, its grid in millimetres, and the header's units."""
     expected = "a 3D NIfTI volume (.nii or .nii.gz)"
     if not path.is_file():
         raise problem(path, "no such file", expected, "check the path and the file's name")
@@ -32,25 +39,52 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
         image = nibabel.load(path)
         if image.get_data_dtype().kind not in "iufb":
             raise ValueError(f"voxels of type {image.get_data_dtype()}")
+        shape = tuple(int(side) for side in image.shape)
+        affine = np.array(image.affine, dtype=np.float64)
+        code = int(image.header["xyzt_units"]) & 7 if "xyzt_units" in image.header else 0
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from error
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    if len(shape) != 3:
+        raise problem(path, f"shape {shape}", expected, "export a single series")
+    units, factor = _UNITS.get(code, ("mm", 1.0))
+    affine[:3] *= factor
+    return image, Grid((shape[0], shape[1], shape[2]), affine), units
+
+
+def _voxels(image: Any, grid: Grid, path: Path) -> NDArray[np.float32]:
+    try:
         volume = np.asarray(image.dataobj, dtype=np.float32)
     except _UNREADABLE as error:
-        raise problem(
-            path, f"cannot be read ({error})", expected, "download or export the file again"
-        ) from error
-    if volume.ndim == 4 and volume.shape[3] == 1:
-        volume = volume[..., 0]
-    if volume.ndim != 3 or 0 in volume.shape:
-        raise problem(path, f"shape {volume.shape}", expected, "export a single series")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise problem(
-            path,
-            "an affine that cannot be inverted",
-            "voxel sizes above 0 mm and three independent axes",
-            "export the file again, or set its sform",
-        )
-    x, y, z = volume.shape
-    return volume, Grid((x, y, z), affine)
+        raise _damaged(path, error) from error
+    return volume.reshape(grid.shape)
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return problem(
+        path,
+        f"cannot be read ({error})",
+        "a 3D NIfTI volume (.nii or .nii.gz)",
+        "download or export the file again",
+    )
+
+
+def load_grid(path: Path) -> Grid:
+    """Where the voxels of a file are, in millimetres, by its header alone.
+
+    Raises:
+        UserError: If the file is missing, no NIfTI file, or its grid is none of a scan.
+    """
+    return _open_scan(path)[1]
+
+
+def _open_scan(path: Path) -> tuple[Any, Grid]:
+    image, grid, units = _open(path)
+    fault = grid_fault(grid, units)
+    if fault is not None:
+        raise fault.error(path)
+    return image, grid
 
 
 def load_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
@@ -63,9 +97,11 @@ def load_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
         The voxels (X, Y, Z) as stored (rescale slope and intercept applied), and where they are.
 
     Raises:
-        UserError: If the file is missing, corrupt, not 3D, has no usable affine, or holds NaN.
+        UserError: If the file is missing or corrupt, its grid is none of a scan (see
+            :mod:`examples.covid3d.scans.grid_rules`), or it holds NaN.
     """
-    volume, grid = _read(path)
+    image, grid = _open_scan(path)
+    volume = _voxels(image, grid, path)
     if not np.isfinite(volume).all():
         raise problem(
             path,
@@ -106,7 +142,8 @@ def load_mask(
             "at least one label, and not 0, which is background",
             "choose the labels of what is to be found",
         )
-    volume, grid = _read(path)
+    # Held against its scan's grid, which has been checked, before its voxels are read.
+    image, grid, units = _open(path)
     if grid.shape != image_grid.shape:
         raise problem(
             path,
@@ -120,13 +157,15 @@ def load_mask(
         float(np.abs(grid.affine[:3, 3] - image_grid.affine[:3, 3]).max()),
         float(np.abs((grid.affine - image_grid.affine) @ corner).max()),
     )
-    if apart > _AFFINE_TOLERANCE:
+    if not apart <= _AFFINE_TOLERANCE:
+        said = "" if units == "mm" else f" (its header is in {units})"
         raise problem(
             path,
-            f"an affine up to {apart:.3g} mm away from that of its scan {image_path}",
+            f"an affine up to {apart:.3g} mm away from that of its scan {image_path}{said}",
             "the same affine",
             "copy the scan's affine if the voxels do correspond, else resample the mask",
         )
+    volume = _voxels(image, grid, path)
     labels = np.unique(volume)
     allowed = sorted({0, *foreground, *(known or ())})
     unknown = labels[~np.isin(labels, allowed)]

@@ -10,8 +10,10 @@ from tqdm import tqdm
 
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
+from examples.covid3d.scans.patient_table import read_patients, with_patients
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS, plan_cohort, write_patient
 from examples.covid3d.scans.readers import guess_kind, read_dataset
+from examples.covid3d.scans.readers.listing import folders_below
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 
 Named = tuple[str, Scan]
@@ -22,20 +24,31 @@ def read_sources(config: Config) -> tuple[list[Named], list[Rejected]]:
     """Reads the datasets that the settings name; nothing where phantoms are to be drawn.
 
     Raises:
-        UserError: If a folder is missing or of another layout, or two scans have one name.
+        UserError: If a folder is missing or of another layout, two scans have one name, or the
+            table of patients does not fit.
     """
     if config.data is None:
         return [], []
-    found: list[Named] = []
-    rejected: list[Rejected] = []
-    for dataset, path, kind in (
-        ("data", config.data, config.kind),
-        ("unlabelled", config.unlabelled, config.unlabelled_kind),
-    ):
-        if path is not None:
-            read = read_dataset(kind or guess_kind(Path(path)) or "hospital", Path(path))
-            rejected += read.rejected
-            found += [(dataset, scan) for scan in _limited(read.scans, config)]
+    read = [
+        (dataset, read_dataset(kind or guess_kind(Path(path)) or "hospital", Path(path)))
+        for dataset, path, kind in (
+            ("data", config.data, config.kind),
+            ("unlabelled", config.unlabelled, config.unlabelled_kind),
+        )
+        if path is not None
+    ]
+    rejected = [one for _, own in read for one in own.rejected]
+    found = [(dataset, scan) for dataset, own in read for scan in own.scans]
+    if config.patients is not None:
+        table = Path(config.patients)
+        left_out = [one.where for one in rejected]
+        scans = with_patients([scan for _, scan in found], read_patients(table), left_out, table)
+        found = [(dataset, scan) for (dataset, _), scan in zip(found, scans, strict=True)]
+    found = [
+        (dataset, scan)
+        for dataset in dict.fromkeys(dataset for dataset, _ in found)
+        for scan in _limited([scan for of, scan in found if of == dataset], config)
+    ]
     names = [scan.name for _, scan in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -80,22 +93,33 @@ def _draw_phantoms(config: Config, folder: Path) -> list[Scan]:
     return scans
 
 
-def listing(config: Config) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of all files of the datasets, to notice changed data."""
+def listing(config: Config) -> list[tuple[str, int, int, int]]:
+    """Names, sizes and times of all files of the datasets, to notice changed data.
+
+    Through links, to files and to folders, and without hidden files, which no reader looks at.
+    """
     found = []
     for name in (config.data, config.unlabelled):
         if name is None:
             continue
-        for path in _paths_of(Path(name)):
-            if path.is_file():
-                status = path.stat()
-                found.append((str(path), status.st_size, status.st_mtime_ns))
+        root = Path(name)
+        for path in _paths_of(root):
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                # A link to nowhere.
+                continue
+            shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+            found.append((shown, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+    if config.patients is not None and Path(config.patients).is_file():
+        state = Path(config.patients).stat()
+        found.append(("patients", state.st_size, state.st_mtime_ns, state.st_ctime_ns))
     return found
 
 
 def _paths_of(dataset: Path) -> list[Path]:
     if not dataset.is_file():
-        return sorted(dataset.rglob("*"))
+        return [path for _, files in folders_below(dataset) for path in files]
     # A CSV names files that may lie anywhere.
     scans = read_dataset("csv", dataset).scans
     return [dataset, *(path for scan in scans for path in (scan.image, scan.mask) if path)]

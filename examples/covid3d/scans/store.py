@@ -13,8 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import new_folder, write_array, write_json
 from examples.covid3d.scans.geometry import Grid, resample
+
+THRESHOLD = 0.5
+"""Foreground is what is more probable than this: with two classes, the argmax."""
 
 RECORD = "record.json"
 """Of what a prepared scan was made, and what was found in its file."""
@@ -26,10 +30,42 @@ _READING_A_HEADER = threading.Lock()
 
 
 def mapped(path: Path) -> NDArray[Any]:
-    """Returns the array in a .npy file, mapped; threads may ask at once."""
-    with _READING_A_HEADER:
-        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    """Returns the array in a .npy file, mapped; threads may ask at once.
+
+    Raises:
+        UserError: If the file is empty or cut short.
+        OSError: If it cannot be read for no fault of its own.
+    """
+    try:
+        with _READING_A_HEADER:
+            array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise problem(
+            path,
+            f"cannot be read ({error})",
+            "an array, written whole",
+            "run the same command again, with `run` instead of a single stage: it finds files that "
+            "are cut short, and makes them anew",
+        ) from error
     return array
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every array in a folder is as long as its header says, and all JSON can be read.
+
+    Raises:
+        OSError: If a file cannot be read, for no fault of its own.
+    """
+    files = list(folder.iterdir())
+    for path in files:
+        try:
+            if path.suffix == ".npy":
+                mapped(path)
+            elif path.suffix == ".json":
+                json.loads(path.read_text("utf-8"))
+        except (UserError, ValueError):
+            return False
+    return any(path.suffix == ".npy" for path in files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +146,8 @@ def stored_with_mask(prepared: Path, name: str) -> StoredScan:
 def to_grid(probability: torch.Tensor, grid: Grid, own_grid: Grid) -> NDArray[np.uint8]:
     """Labels on a scan's own grid from a probability on the working one.
 
-    Probabilities are interpolated, then thresholded at a half (with two classes, the argmax):
-    smoother and more accurate than carrying the nearest label back.
+    Probabilities are interpolated, then thresholded: smoother and more accurate than carrying the
+    nearest label back.
 
     Args:
         probability: (X, Y, Z) on ``grid``.
@@ -122,7 +158,7 @@ def to_grid(probability: torch.Tensor, grid: Grid, own_grid: Grid) -> NDArray[np
         Labels 0 or 1 on ``own_grid``.
     """
     own = resample(probability.float().cpu(), grid, own_grid, "linear")
-    return (own > 0.5).numpy().astype(np.uint8)
+    return (own > THRESHOLD).numpy().astype(np.uint8)
 
 
 def write_labels(folder: Path, mask: NDArray[np.uint8]) -> None:

@@ -12,13 +12,13 @@ from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from examples.covid3d.common.files import read_torch
 from examples.covid3d.train.network import network_of
 
 
 def load_network(weights: Path, device: torch.device) -> nn.Module:
     """Builds the network with trained weights, in evaluation mode."""
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    return network_of(state).to(device).eval()
+    return network_of(read_torch(weights)).to(device).eval()
 
 
 @torch.no_grad()

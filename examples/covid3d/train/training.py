@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from examples.covid3d.common.config import Config
-from examples.covid3d.common.errors import problem
-from examples.covid3d.common.files import write_csv, write_json, write_torch
+from examples.covid3d.common.errors import UserError, problem
+from examples.covid3d.common.files import read_torch, write_csv, write_json, write_torch
 from examples.covid3d.train.board import Board
 from examples.covid3d.train.precision import MixedPrecision
 from examples.covid3d.train.schedule import is_saturated, learning_rate, window_of
@@ -25,6 +26,7 @@ from reweight import NonFiniteError
 Logged = dict[str, Any]
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "weights.pt"
 _MOST_LOGGED = 5000
+_log = logging.getLogger("examples.covid3d")
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +253,11 @@ class _Run:
         path = self._folder / LAST
         if not path.exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = read_torch(path)
+        except UserError as error:
+            _log.warning("The training begins anew, for its checkpoint is no use. %s", error)
+            return
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._recipe.load_state_dict(state["recipe"])
@@ -272,7 +278,6 @@ class _Run:
         write_torch(self._folder / LAST, self.state())
         chosen = self._evaluated().state_dict()
         if self._config.keep == "best":
-            path = self._folder / BEST
-            chosen = torch.load(path, map_location="cpu", weights_only=True)["evaluated"]
+            chosen = read_torch(self._folder / BEST)["evaluated"]
         # Last, for its presence means that all is there.
         write_torch(self._folder / WEIGHTS, chosen)

@@ -22,6 +22,7 @@ _KINDS: dict[str, Callable[[Use, Tensor], Part]] = {
     "MulBackward0": small.product,
     "PreluKernelBackward0": small.slopes,
     "NativeLayerNormBackward0": small.layer_norm,
+    "FusedRmsNormBackward0": small.rms_norm,
     "NativeGroupNormBackward0": small.group_norm,
     "ConvolutionBackward0": Convolution,
     "EmbeddingBackward0": Embedding,

@@ -32,6 +32,7 @@ class LayerProducts:
     Attributes:
         losses: The losses.
         operators_in_short: What changes with the set of operators in the graph.
+        convolutions: Whether there are any among them.
 
     Raises:
         NotByLayers: If it cannot be proved from the graph that no operator mixes samples, or
@@ -44,6 +45,7 @@ class LayerProducts:
         self.losses = losses
         names = " ".join(sorted(found.operators))
         self.operators_in_short: tuple[str, ...] = (f"{zlib.crc32(names.encode()):08x}",)
+        self.convolutions: bool = "ConvolutionBackward0" in found.operators
         self._names = {id(p): name for name, p in parameters.items()}
         self._leaves = [p for p in parameters.values() if id(p) in found.leaves]
         if any(p.is_complex() or p.itemsize < 4 for p in self._leaves):

@@ -60,6 +60,7 @@ RULES: _Rules = {
     "LinearBackward0": sides.linear,
     "EmbeddingBackward0": sides.weight,
     "NativeLayerNormBackward0": sides.layer_norm,
+    "FusedRmsNormBackward0": sides.rms_norm,
     "NativeGroupNormBackward0": sides.group_norm,
     **_named(sides.batch_norm, "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", variants=1),
     "RepeatBackward0": sides.repeated,
@@ -72,6 +73,8 @@ RULES: _Rules = {
 }
 """By the name of the graph's node."""
 
+_RECURRENT = "CudnnRnnBackward0"  # by PyTorch's own operators, as on CPUs, it is known
+
 
 def sides_of(made: Made) -> Sides:
     """Return where the samples lie in each operand.
@@ -79,7 +82,10 @@ def sides_of(made: Made) -> Sides:
     Raises:
         NotByLayers: If the operator may mix them.
     """
-    rule = RULES.get(made.node.name())
+    name = made.node.name()
+    rule = RULES.get(name)
+    if name == _RECURRENT:
+        raise NotByLayers(f"{name}, a recurrent layer on a GPU, has no second derivative")
     if rule is None:
-        raise NotByLayers(f"whether {made.node.name()} keeps samples apart is not known")
+        raise NotByLayers(f"whether {name} keeps samples apart is not known")
     return rule(made)

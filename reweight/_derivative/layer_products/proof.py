@@ -46,7 +46,7 @@ class Proof:
             scores: ⟨∇L_i, v⟩.
             direction: v by parameter name.
         """
-        tolerated = tolerance(direction)
+        tolerated = tolerance(direction, convolutions=products.convolutions)
         found = products.gradients(shares(self.losses))
         if not found.keys() <= self.gradients.keys():
             return False

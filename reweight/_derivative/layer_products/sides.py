@@ -192,6 +192,11 @@ def layer_norm(made: Made) -> Sides:
     return [made.at, None, None]
 
 
+def rms_norm(made: Made) -> Sides:
+    """The same without a shift."""
+    return layer_norm(made)[:2]
+
+
 def group_norm(made: Made) -> Sides:
     """Normalised within each sample."""
     if made.number != 0 or made.at.side != 0:

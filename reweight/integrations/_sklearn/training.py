@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reweight._isolation.default_device import counted_on_the_cpu
 from reweight._warnings import warn
 from reweight.errors import NonFiniteError
 from reweight.integrations._sklearn.batches import ShuffledBatches
@@ -133,7 +134,8 @@ class Training:
                 raise
             step.loss.backward()  # type: ignore[no-untyped-call]
             if step.kept:
-                self.optimizer.step()
+                with counted_on_the_cpu():
+                    self.optimizer.step()
             losses.append(step.losses.nanmean())
             if step.trusted_loss is not None:
                 judged.append(step.trusted_loss.detach())

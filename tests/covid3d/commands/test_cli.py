@@ -1,24 +1,33 @@
 """The command line: what each command does with the settings that it is given or finds."""
 
 import dataclasses
+import importlib
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from examples.covid3d.commands import cli, options
+from examples.covid3d.commands import finished_run, options
+from examples.covid3d.commands import stages as stage_commands
 from examples.covid3d.commands.cli import main
-from examples.covid3d.common.config import STAGES, to_json
+from examples.covid3d.commands.table import COMMANDS
+from examples.covid3d.common.config import KINDS, STAGES, to_json
 from examples.covid3d.common.files import read_csv, write_nifti
+from examples.covid3d.methods.names import EXTERNAL_ROWS, ROW_NAMES
+from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run import pipeline
 from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.nifti import load_image
 from examples.covid3d.scans.patients import ROLES
 from examples.covid3d.scans.phantoms.cohort import IMAGES
+from examples.covid3d.scans.readers import READERS
 from tests.covid3d.running import benchmark
 
-COMMANDS = ("run", *STAGES, "predict", "export-nnunet", "import-nnunet")
+NAMES = tuple(command.name for command in COMMANDS)
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +50,10 @@ def nothing_runs(monkeypatch):
         return units
 
     monkeypatch.setattr(pipeline, "_STAGES", {name: stage(name) for name in STAGES})
-    monkeypatch.setattr(cli, "print", lambda *_: None, raising=False)
-    read = cli.Path.read_text
+    monkeypatch.setattr(stage_commands, "print", lambda *_: None, raising=False)
+    read = Path.read_text
     monkeypatch.setattr(
-        cli.Path, "read_text", lambda p, **k: "" if p.name == "verdict.txt" else read(p, **k)
+        Path, "read_text", lambda p, **k: "" if p.name == "verdict.txt" else read(p, **k)
     )
     return ran
 
@@ -75,7 +84,7 @@ def test_run_with_unlabelled_scans_of_another_folder_then_predict(tmp_path, caps
     command = ["predict", str(tmp_path / "hospital"), "--method", "rgs", "--out", out]
     assert main(command) == 0
     assert "2 masks" in capsys.readouterr().out
-    masks = tmp_path / "run" / "predicted"
+    masks = tmp_path / "run" / "predicted" / "rgs"
     assert {p.name for p in masks.glob("*.nii.gz")} == {"other_0.nii.gz", "other_1.nii.gz"}
     assert main([*command, "--flip-average"]) == 2
     assert "choose another with --masks" in capsys.readouterr().err
@@ -148,7 +157,7 @@ def test_options_become_settings_and_are_kept(tmp_path, nothing_runs, option, na
     assert [getattr(config, name) for _, config in nothing_runs] == [value, value]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", NAMES)
 def test_every_command_has_help(capsys, command):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
@@ -162,7 +171,37 @@ def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = capsys.readouterr().out
-    assert all(command in printed for command in COMMANDS)
+    assert all(command in printed for command in NAMES)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "--seeds", "a"], []])
+def test_help_and_errors_of_the_command_line_import_nothing_that_takes_seconds(arguments):
+    code = (
+        "import sys; from examples.covid3d.commands.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'monai', 'numpy', 'nibabel', 'scipy', 'matplotlib', 'SimpleITK'}\n"
+        "sys.exit(' '.join(sorted(slow & set(sys.modules))) or 0)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_entry_names_a_function_that_there_is(command):
+    module, function = command.work.split(":")
+    assert callable(
+        getattr(importlib.import_module(f"examples.covid3d.commands.{module}"), function)
+    )
+
+
+def test_the_names_that_the_command_line_offers_are_those_there_are():
+    """They are written down a second time: to import those that have them takes seconds."""
+    assert tuple(ROWS) == ROW_NAMES
+    assert tuple(name for name, row in ROWS.items() if row.external) == EXTERNAL_ROWS
+    assert tuple(sorted(READERS)) == KINDS
 
 
 def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, monkeypatch):
@@ -173,9 +212,10 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, mon
     assert main(["run", "--preset", "demo", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err.strip()
     assert said == f"Interrupted. To resume: python -m examples.covid3d run --out {tmp_path}"
-    monkeypatch.setattr(cli, "predict", lambda *_, **__: interrupt(None))
-    monkeypatch.setattr(cli, "find_weights", lambda *_: [])
-    monkeypatch.setattr(cli, "read_inputs", lambda *_: [])
+    monkeypatch.setattr(finished_run, "predict", lambda *_, **__: interrupt(None))
+    monkeypatch.setattr(finished_run, "find_weights", lambda *_: [])
+    monkeypatch.setattr(finished_run, "read_inputs", lambda *_: [])
+    monkeypatch.setattr(finished_run, "seen_in_training", lambda *_: {})
     assert main(["predict", "x.nii", "--method", "rgs", "--out", str(tmp_path)]) == 130
     assert "Run the same command again" in capsys.readouterr().err
 

@@ -6,7 +6,8 @@ import pytest
 
 from examples.covid3d.commands import options
 from examples.covid3d.commands.cli import main
-from examples.covid3d.common.config import STAGES
+from examples.covid3d.commands.options import setting_options
+from examples.covid3d.common.config import STAGES, Config
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
 from tests.covid3d.running import benchmark, files_of
@@ -74,6 +75,96 @@ def test_arguments_that_do_not_parse(capsys, arguments):
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--out", ""],
+        ["run", "--data", ""],
+        ["run", "--data", "x", "--unlabelled", " "],
+        ["run", "--benchmark", ""],
+        ["run", "--teacher-from", ""],
+        ["predict", "", "--method", "rgs"],
+        ["predict", "x.nii", "--method", "rgs", "--masks", ""],
+        ["export-nnunet", ""],
+        ["import-nnunet", ""],
+    ],
+)
+def test_an_empty_path_is_not_taken_for_the_current_folder(
+    tmp_path, capsys, monkeypatch, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "an empty path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_option_gets_two_lines_and_not_all_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--sede", "1"])
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 2
+    assert "--help" in said
+
+
+def numeric_options():
+    """Every option of `run` that takes a number, with how many of them."""
+    text = Config()
+    numbers = {}
+    for action in setting_options()._actions:
+        if action.type in (int, float):
+            value = getattr(text, action.dest)
+            numbers[action.option_strings[0]] = (action.type, len(value) if action.nargs else 1)
+    return numbers
+
+
+# Zero patients, steps, voxels and the like cannot be; zero of a strength can.
+ZERO = {
+    "--limit", "--foreground-labels", "--spacing", "--folds", "--channels", "--patch",
+    "--batch-size", "--learning-rate", "--teacher-steps", "--student-steps", "--teacher-epochs",
+    "--student-epochs", "--patience", "--groups", "--checkpoint-every", "--validate-every",
+    "--nsd-tolerance", "--window", "--shares",
+}  # fmt: skip
+ABSURD = {int: ("-5", "9" * 30), float: ("-5", "nan", "inf", "1e300")}
+# A window may begin below zero; more rejects than there are scans are all of them.
+FINE = {("--window", "-5"), ("--max-rejected", "1e300")}
+
+
+def test_there_are_numeric_options():
+    assert {"--split-seed", "--batch-size", "--window", "--patch"} <= set(numeric_options())
+
+
+@pytest.mark.parametrize("option", numeric_options())
+def test_a_number_that_cannot_be_is_refused_by_the_name_of_its_option(tmp_path, capsys, option):
+    kind, count = numeric_options()[option]
+    for number in ABSURD[kind]:
+        for value in (number, "0") if option in ZERO else (number,):
+            if (option, value) not in FINE:
+                given = [option, *[value] * count]
+                assert option in error_of(capsys, "prepare", *given, "--out", tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "2", "9" * 30])
+def test_folds_and_datasets_that_cannot_be(finished, tmp_path, capsys, number):
+    out = ["--out", finished[0]]
+    assert "--fold" in error_of(capsys, "import-nnunet", tmp_path, "--fold", number, *out)
+    if number != "2":
+        said = error_of(capsys, "export-nnunet", tmp_path, "--dataset-id", number, *out)
+        assert "--dataset-id" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", ["-1", "1", "nan", "inf", "1e300"])
+def test_overlaps_that_cannot_be(finished, tmp_path, capsys, number):
+    (tmp_path / "scan.nii").write_bytes(b"")
+    given = ["--method", "equal", "--out", finished[0], "--masks", tmp_path / "masks"]
+    said = error_of(capsys, "predict", tmp_path / "scan.nii", *given, "--overlap", number)
+    assert "--overlap" in said
+
+
 def test_an_unknown_method_lists_those_there_are(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--methods", "magic"])
@@ -139,8 +230,11 @@ def test_a_scan_without_a_mask_and_a_corrupt_one_are_named_and_left_out(tmp_path
     lost.unlink()
     broken = sorted((data / IMAGES).iterdir())[1]
     broken.write_bytes(broken.read_bytes()[:200])
-    assert main(["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]) == 0
+    command = ["prepare", "--benchmark", str(data), "--out", str(tmp_path / "run")]
+    assert "--max-rejected 2" in error_of(capsys, *command)
+    assert main([*command, "--max-rejected", "2"]) == 0
     said = capsys.readouterr()
+    assert "2 of 6 scans rejected" in said.err
     assert broken.name in said.out + said.err
     rows = read_csv(tmp_path / "run" / "prepare" / "rejected.csv")
     assert [row["where"] for row in rows] == [str(data / IMAGES / lost.name), str(broken)]
@@ -185,6 +279,15 @@ def test_jobs_that_are_no_number(tmp_path, capsys, jobs):
         main(["run", "--jobs", jobs, "--out", str(tmp_path)])
     assert caught.value.code == 2
     assert "number of 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "prepare"])
+def test_an_output_folder_that_is_a_file(tmp_path, capsys, command):
+    (tmp_path / "run").write_text("precious")
+    assert "this one is a file" in error_of(capsys, command, "--out", tmp_path / "run")
+    said = error_of(capsys, command, "--out", tmp_path / "run" / "deeper")
+    assert "a part of this one is a file" in said
+    assert (tmp_path / "run").read_text() == "precious"
 
 
 def test_too_many_folds(tmp_path, capsys):

@@ -1,32 +1,42 @@
 """Masks of new scans, each on its own grid, by one network or several."""
 
 import dataclasses
+import errno
 import re
+import shutil
 
 import nibabel
 import numpy as np
 import pytest
 import torch
 
-from examples.covid3d.commands.predict import predict, read_inputs
+from examples.covid3d.commands import predict as command
+from examples.covid3d.commands.predict import read_inputs
 from examples.covid3d.common.errors import UserError
-from examples.covid3d.common.files import write_nifti, write_torch
+from examples.covid3d.common.files import read_csv, write_nifti, write_torch
 from examples.covid3d.measure.metrics import dice
 from examples.covid3d.scans.prepare import prepare_image
-from examples.covid3d.scans.readers.scan import Scan
+from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 from examples.covid3d.scans.store import to_grid
 from examples.covid3d.train.inference import foreground_probability, load_network
 from examples.covid3d.train.network import initial_network
 from tests.covid3d.running import small
 
 CPU = torch.device("cpu")
+
+
+def predict(*arguments, **options):
+    """The masks that one row makes."""
+    return command.predict(*arguments, method="rgs", **options).masks
+
+
 CONFIG = small(overlap=0.5, spacing=(2.0, 2.0, 2.0))
 TURN = np.array([[0, -2.5, 0, 40], [1.2, 0, 0, -7], [0, 0, -3.1, 90], [0, 0, 0, 1.0]])
 AFFINES = {
     "anisotropic": np.diag([1.3, 2.2, 4.0, 1.0]),
     "flipped": np.array([[-2.0, 0, 0, 50], [0, -2.0, 0, 60], [0, 0, 3.0, -9], [0, 0, 0, 1]]),
     "turned": TURN,
-    "oblique": TURN @ nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.2, 0.1, 0.05)),
+    "oblique": nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.2, 0.1, 0.05)) @ TURN,
 }
 
 
@@ -80,7 +90,7 @@ def test_several_networks_are_averaged_before_the_threshold(tmp_path, weights):
     write_nifti(tmp_path / "scan.nii.gz", image, AFFINES["anisotropic"])
     scans = read_inputs(tmp_path / "scan.nii.gz")
     (path,) = predict(scans, weights, CONFIG, tmp_path / "out", CPU)
-    whole, grids, _ = prepare_image(scans[0], CONFIG)
+    whole, grids, _ = prepare_image(scans.scans[0], CONFIG)
     each = [foreground_probability(load_network(w, CPU), whole, CONFIG.patch, 0.5) for w in weights]
     expected = to_grid((each[0] + each[1]) / 2, grids["grid"], grids["own_grid"])
     np.testing.assert_array_equal(np.asarray(nibabel.load(path).dataobj), expected)
@@ -130,13 +140,31 @@ def test_unreadable_scans_are_skipped_and_said(tmp_path, capsys, weights):
     scans = [
         Scan(name, name, "x", tmp_path / f"{name}.nii.gz", None) for name in ("bad", "good", "gone")
     ]
-    written = predict(scans, weights[:1], CONFIG, tmp_path / "out", CPU)
-    assert written == [tmp_path / "out" / "good.nii.gz"]
-    said = capsys.readouterr()
-    assert "bad.nii.gz: cannot be read" in said.out + said.err
-    assert re.search("No such file .*gone.nii.gz", said.out + said.err)
-    with pytest.raises(UserError, match="none of the scans"):
-        predict(scans[:1], weights[:1], CONFIG, tmp_path / "none", CPU)
+    found = Found(scans, [Rejected("folder/broken", "no image")])
+    done = command.predict(found, weights[:1], CONFIG, tmp_path / "out", CPU, method="rgs")
+    assert done.masks == [tmp_path / "out" / "good.nii.gz"]
+    said = capsys.readouterr().err
+    assert "bad.nii.gz: cannot be read" in said
+    assert re.search("No such file .*gone.nii.gz", said)
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    skipped = {row["scan"]: row["reason"] for row in rows if row["status"] == "skipped"}
+    assert skipped.keys() == {"folder/broken", *(str(scans[i].image) for i in (0, 2))}
+    assert skipped["folder/broken"] == "no image"
+    assert [row["scan"] for row in rows if row["status"] == "segmented"] == ["good"]
+    with pytest.raises(UserError, match=r"none of 1 scans could be read; the first: .*bad\.nii"):
+        predict(Found(scans[:1], []), weights[:1], CONFIG, tmp_path / "none", CPU)
+
+
+def test_a_disk_that_fails_stops_the_command_and_skips_no_scan(tmp_path, weights, monkeypatch):
+    def fail(*_):
+        raise UserError("cannot be read") from OSError(errno.EIO, "Input/output error")
+
+    write_nifti(tmp_path / "scan.nii.gz", chest()[0], np.eye(4))
+    monkeypatch.setattr(command, "prepare_image", fail)
+    scans = read_inputs(tmp_path / "scan.nii.gz")
+    with pytest.raises(OSError, match="Input/output error"):
+        predict(scans, weights[:1], CONFIG, tmp_path / "out", CPU)
+    assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
 def test_masks_that_are_there_are_kept_and_those_of_another_network_refused(tmp_path, weights):
@@ -188,6 +216,13 @@ class TestMasksOfAnotherScan:
         write_nifti(tmp_path / "anna" / "scan.nii.gz", chest((30, 26, 15))[0], np.eye(4))
         with pytest.raises(UserError, match="not the mask of"):
             go("anna")
+        assert path.read_bytes() == b"kept"
+
+    def test_but_a_copy_of_the_same_bytes_is_the_same_scan(self, segmented, tmp_path):
+        go, path = segmented
+        (tmp_path / "berta" / "scan.nii.gz").unlink()
+        shutil.copyfile(tmp_path / "anna" / "scan.nii.gz", tmp_path / "berta" / "scan.nii.gz")
+        assert go("berta") == [path]
         assert path.read_bytes() == b"kept"
 
     def test_or_that_nothing_tells_whose_they_are(self, segmented, tmp_path):

@@ -28,7 +28,7 @@ def test_every_setting_that_matters_redoes_some_stage():
     read = {name for stage in STAGES for name in settings_of(Config(), stage)}
     every = {field.name for field in dataclasses.fields(Config)}
     # None of these changes any result.
-    assert every - read == {"preset", "checkpoint_every", "tensorboard"}
+    assert every - read == {"preset", "checkpoint_every", "tensorboard", "max_rejected"}
 
 
 def test_settings_of_another_version_are_refused():

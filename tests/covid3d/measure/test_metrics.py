@@ -5,7 +5,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from examples.covid3d.measure.distances import surface
+from examples.covid3d.measure import distances
+from examples.covid3d.measure.distances import surface, surface_distances
 from examples.covid3d.measure.metrics import compare, dice
 
 SHAPE = (5, 6, 4)
@@ -53,6 +54,43 @@ def test_against_brute_force(a, b, spacing):
     assert score.dice == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
     assert not score.missed
     assert not score.false_alarm
+
+
+@pytest.mark.parametrize("way", ["tree", "transform"])
+@settings(deadline=None)
+@given(
+    a=masks,
+    b=masks,
+    spacing=spacings,
+    before=st.tuples(*[st.integers(0, 4)] * 3),
+    after=st.tuples(*[st.integers(0, 4)] * 3),
+)
+def test_either_way_and_whatever_is_cut_off_distances_are_those_of_brute_force(
+    way, a, b, spacing, before, after
+):
+    assume(a.any() and b.any())
+    margin = tuple(zip(before, after, strict=True))
+    a, b = np.pad(a, margin), np.pad(b, margin)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distances, "_VOXELS_A_POINT", 0 if way == "tree" else 10**9)
+        found = surface_distances(a, b, spacing)
+    for ours, true in zip(found, brute_distances(a, b, spacing), strict=True):
+        # Both list surface voxels in the order of their indices.
+        np.testing.assert_allclose(ours, true, rtol=1e-9, atol=1e-9)
+
+
+def test_masks_of_noise_take_no_tree(monkeypatch):
+    def refuse(_):
+        raise AssertionError("a search tree")
+
+    noise = np.random.default_rng(0).random((2, 24, 24, 12)) > 0.7
+    expected = compare(*noise, SPACING)
+    monkeypatch.setattr(distances, "KDTree", refuse)
+    assert compare(*noise, SPACING) == expected
+    few = np.zeros((2, 24, 24, 12), bool)
+    few[0, 0, 0, 0] = few[1, -1, -1, -1] = True
+    with pytest.raises(AssertionError, match="a search tree"):
+        compare(*few, SPACING)
 
 
 @given(a=masks, b=masks)

@@ -12,10 +12,17 @@ import pytest
 
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import write_nifti
-from examples.covid3d.measure.nnunet_bridge import export_fold, import_predictions
+from examples.covid3d.measure.nnunet_bridge import (
+    export_fold,
+    import_predictions,
+    splits_by_patient,
+)
 from examples.covid3d.scans.nifti import load_image
 
-AFFINE = np.array([[-0.8, 0, 0, 90], [0, 0.7, 0.1, -80], [0, -0.1, 2.5, 30], [0, 0, 0, 1.0]])
+COS, SIN = np.cos(0.1), np.sin(0.1)
+AFFINE = np.array(
+    [[-0.8, 0, 0, 90], [0, 0.7 * COS, 2.5 * SIN, -80], [0, -0.7 * SIN, 2.5 * COS, 30], [0, 0, 0, 1]]
+)
 SHAPE = (6, 5, 4)
 
 
@@ -189,7 +196,7 @@ def test_errors_leave_nothing_behind(fold):
     [
         (lesion(0) * 2, AFFINE, "labels 2"),
         (lesion(0)[:-1], AFFINE, "shape (5, 5, 4)"),
-        (lesion(0), AFFINE + np.eye(4)[:, :1] * 0.5, "affine"),
+        (lesion(0), AFFINE + 0.5 * np.outer(np.eye(4)[0], np.eye(4)[3]), "affine"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(fold, voxels, affine, word):
@@ -210,3 +217,21 @@ def test_no_splits_no_file_and_another_channel(fold):
     folder = export_fold(**fold | {"splits": ()}, channel="MRI")
     assert not (folder / "splits_final.json").exists()
     assert json.loads((folder / "dataset.json").read_text())["channel_names"] == {"0": "MRI"}
+
+
+def test_splits_are_by_patient_and_test_each_once():
+    cases = [(f"scan{i}", f"p{i // 2}") for i in range(14)]
+    splits = splits_by_patient(cases)
+    assert len(splits) == 5
+    patients = dict(cases)
+    for train, val in splits:
+        assert sorted([*train, *val]) == sorted(patients)
+        assert not {patients[name] for name in train} & {patients[name] for name in val}
+    assert sorted(name for _, val in splits for name in val) == sorted(patients)
+    assert splits_by_patient(cases) == splits
+    assert splits_by_patient(cases[:6], 2) != splits
+
+
+def test_splits_of_few_patients_are_fewer_and_of_one_none():
+    assert len(splits_by_patient([("a", "p"), ("b", "q"), ("c", "r")])) == 3
+    assert splits_by_patient([("a", "p"), ("b", "p")]) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from examples.covid3d.commands.cli import main
-from examples.covid3d.common.files import read_csv, write_nifti
+from examples.covid3d.common.files import read_csv, read_json, write_nifti
 from examples.covid3d.run.context import Context
 from examples.covid3d.run.pipeline import run_stages
 from tests.covid3d.running import nnunet, small
@@ -35,6 +35,9 @@ def test_each_fold_is_a_dataset_of_the_scans_that_do_not_test(folded):
         assert cases(dataset / "imagesTs") == set(one.roles["test"])
         training = {*one.roles["teacher"], *one.roles["trusted"]}
         assert cases(dataset / "imagesTr") == cases(dataset / "labelsTr") == training
+        splits = read_json(dataset / "splits_final.json")
+        assert splits
+        assert all({*split["train"], *split["val"]} == training for split in splits)
 
 
 def test_predictions_that_are_the_truth_have_dice_1_in_the_report(folded, tmp_path, capsys):

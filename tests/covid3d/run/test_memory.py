@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from examples.covid3d.measure.report import overlay
+from examples.covid3d.measure.report.figures import overlay
 from examples.covid3d.scans.geometry import Grid
 from examples.covid3d.scans.store import StoredScan, write_scan
 from examples.covid3d.train.loader import Ahead

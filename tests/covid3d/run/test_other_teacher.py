@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import os
 import shutil
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv, read_json, write_json, write_torch
 from examples.covid3d.methods.rows import ROWS
-from examples.covid3d.run.other_teacher import state_of, teacher_for, teachers_in
+from examples.covid3d.run.other_teacher import teacher_for, teachers_in
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.run.run_folder import RunFolder
@@ -174,6 +173,29 @@ def test_scans_prepared_otherwise_are_refused(tmp_path, first, change):
         labelled(tmp_path, first, data, **change)
 
 
+def test_the_same_teacher_elsewhere_redoes_nothing(tmp_path, first):
+    shutil.copytree(first.path, tmp_path / "first")
+    data = rename(nnunet(tmp_path / "data", 5, seed=9), "two")
+    shares = (0, 2, 1, 2)
+    config = small(data=str(data), teacher_from=str(tmp_path / "first"), shares=shares)
+    out = run_stages(tmp_path / "run", config, ["prepare", "pseudo-label", "student"]).path
+    before = files_of(out / "student")
+    shutil.copytree(tmp_path / "first", tmp_path / "moved", copy_function=shutil.copyfile)
+    shutil.rmtree(tmp_path / "first")
+    moved = dataclasses.replace(config, teacher_from=str(tmp_path / "moved"))
+    run_stages(out, moved, ["prepare", "pseudo-label", "student"])
+    assert files_of(out / "student") == before
+
+
+def test_the_settings_of_a_run_that_are_cut_short_are_not_taken_for_defaults(tmp_path, first):
+    shutil.copytree(first.path, tmp_path / "first")
+    (tmp_path / "first" / "config.json").write_text("")
+    data = rename(nnunet(tmp_path / "data", 5, seed=9), "two")
+    config = small(data=str(data), teacher_from=str(tmp_path / "first"), shares=(0, 2, 1, 2))
+    with pytest.raises(UserError, match=r"first/config.json: cannot be read"):
+        run_stages(tmp_path / "run", config, ["prepare", "pseudo-label"])
+
+
 def test_a_teacher_trained_anew_redoes_what_depends_on_it(tmp_path, first):
     copy = tmp_path / "first"
     shutil.copytree(first.path, copy)
@@ -183,15 +205,18 @@ def test_a_teacher_trained_anew_redoes_what_depends_on_it(tmp_path, first):
     )
     out = run_stages(tmp_path / "run", config, ["prepare", "pseudo-label", "student"]).path
     student = out / "student" / "seed0-fold1" / "equal"
-    before, weights, prepared = state_of(copy), weights_in(student), files_of(out / "prepare")
+    weights, prepared = weights_in(student), files_of(out / "prepare")
     teacher = copy / "teacher" / "seed0" / "weights.pt"
     state = torch.load(teacher, weights_only=True)
     write_torch(teacher, {k: v + 0.01 if v.is_floating_point() else v for k, v in state.items()})
-    os.utime(teacher, ns=(1, 1))
-    assert state_of(copy) != before
     assert not RunFolder(out, config).is_complete("student", "seed0-fold1", "equal")
     with pytest.raises(UserError, match="`student` needs `pseudo-label/seed0`"):
-        run_stages(out, config, ["student"])
-    run_stages(out, config, ["prepare", "pseudo-label", "student"])
+        run_stages(out, config, ["student"], redo=True)
+    labels = files_of(out / "pseudo-label")
+    with pytest.raises(UserError, match=r"(?s)student/seed0-fold1/equal.*another teacher.*--redo"):
+        run_stages(out, config, ["prepare", "pseudo-label", "student"])
+    assert same(weights_in(student), weights)
+    assert files_of(out / "pseudo-label") == labels
+    run_stages(out, config, ["prepare", "pseudo-label", "student"], redo=True)
     assert not same(weights_in(student), weights)
     assert files_of(out / "prepare") == prepared

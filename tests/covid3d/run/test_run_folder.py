@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 
 import pytest
 
@@ -7,6 +8,7 @@ from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.run import run_folder
 from examples.covid3d.run.run_folder import RunFolder
+from tests.covid3d.failing import fail_to_open
 from tests.covid3d.running import Killed
 
 
@@ -53,7 +55,6 @@ def test_what_was_half_done_under_other_settings_is_discarded(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("change", "first_redone"),
     [
-        ({"phantom_seed": 1}, "prepare"),
         ({"intensity": "window"}, "prepare"),
         ({"spacing": (9.0, 9.0, 9.0)}, "prepare"),
         ({"teacher_steps": 7}, "teacher"),
@@ -85,18 +86,59 @@ def test_a_redone_stage_takes_the_place_of_the_old(tmp_path, tiny):
     assert [path.name for path in run.folder("prepare").iterdir() if path.suffix == ""] == ["new"]
 
 
-def test_changed_data_redoes_everything(tmp_path, tiny):
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "scan.nii.gz").write_bytes(b"1")
-    config = dataclasses.replace(tiny, data=str(data))
-    run = RunFolder(tmp_path / "run", config)
-    complete(run, "prepare", "teacher")
-    assert run.is_complete("teacher")
-    (data / "scan.nii.gz").write_bytes(b"22")
-    run = RunFolder(tmp_path / "run", config)
+@pytest.mark.parametrize("change", [{"phantom_seed": 1}, {"limit": 2}, {"data": "elsewhere"}])
+def test_where_scans_are_from_matters_to_their_preparation_alone(tmp_path, tiny, change):
+    """After it they are known by their voxels."""
+    complete(RunFolder(tmp_path, tiny), *STAGES)
+    run = RunFolder(tmp_path, dataclasses.replace(tiny, **change))
+    assert [stage for stage in STAGES if not run.is_complete(stage)] == ["prepare"]
+
+
+def test_why_a_unit_is_stale_is_said_in_the_words_of_the_options(tmp_path, tiny):
+    complete(RunFolder(tmp_path, tiny), "prepare", "teacher")
+    run = RunFolder(tmp_path, dataclasses.replace(tiny, learning_rate=0.5, patch=(16, 16, 16)))
+    assert run.why_stale("prepare") == []
+    why = run.why_stale("teacher")
+    assert why == ["--patch 16 16 8 -> 16 16 16", "--learning-rate 0.001 -> 0.5"]
+    assert run.why_stale("student") == []
+
+
+@pytest.mark.parametrize("size", [0, 3])
+@pytest.mark.parametrize("name", ["output", "stage.json"])
+def test_a_file_that_was_cut_short_makes_its_unit_incomplete(tmp_path, tiny, name, size):
+    run = RunFolder(tmp_path, tiny)
+    complete(run, "prepare")
+    path = run.folder("prepare") / name
+    path.write_bytes(path.read_bytes()[:size])
     assert not run.is_complete("prepare")
-    assert not run.is_complete("teacher")
+    (why,) = run.why_stale("prepare")
+    assert (
+        "cannot be read" in why if name == "stage.json" else f"has {size} bytes, and had 7" in why
+    )
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt", "predictions/case.nii.gz"])
+def test_what_takes_space_and_is_not_needed_may_be_deleted(tmp_path, tiny, name):
+    run = RunFolder(tmp_path, tiny)
+    with run.working("student", ("seed0-fold1", "equal")) as folder:
+        for one in (name, "weights.pt"):
+            (folder / one).parent.mkdir(exist_ok=True)
+            (folder / one).write_text("x")
+    folder = run.folder("student", "seed0-fold1", "equal")
+    (folder / name).unlink()
+    assert run.is_complete("student", "seed0-fold1", "equal")
+    (folder / "weights.pt").unlink()
+    assert not run.is_complete("student", "seed0-fold1", "equal")
+
+
+def test_a_record_that_a_disk_hides_for_a_moment_is_not_taken_for_none(tmp_path, tiny, monkeypatch):
+    run = RunFolder(tmp_path, tiny)
+    complete(run, "prepare")
+    with monkeypatch.context() as patched:
+        fail_to_open(patched, "stage.json", errno.EIO)
+        with pytest.raises(OSError, match="Input/output"):
+            run.is_complete("prepare")
+    assert run.is_complete("prepare")
 
 
 def test_a_stage_needs_those_before_it(tmp_path, tiny):
@@ -211,7 +253,7 @@ def test_a_unit_has_its_settings_wherever_the_data_is(tmp_path, tiny):
     complete(RunFolder(tmp_path / "run", config), "prepare", "teacher")
     (data / "scan.nii.gz").unlink()
     run = RunFolder(tmp_path / "run", config)
-    assert not run.is_complete("teacher")
+    assert not run.is_complete("prepare")
     assert run.has_settings("teacher")
     assert not run.has_settings("student")
     later = RunFolder(tmp_path / "run", dataclasses.replace(config, student_steps=9))

@@ -11,7 +11,7 @@ from examples.covid3d.scans.geometry import Grid
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.prepare import prepare
 from examples.covid3d.scans.readers.scan import Scan
-from examples.covid3d.scans.volumes import checksum_of, load_scan
+from examples.covid3d.scans.volumes import checksum_of, load_scan, voxels_checksum
 from tests.covid3d.running import nnunet, small
 
 VOLUME = np.random.default_rng(0).integers(-1024, 1500, (6, 5, 10)).astype(np.float32)
@@ -89,7 +89,7 @@ def test_a_copy_that_was_compressed_otherwise_is_rejected(tmp_path):
     first = gzip.decompress((images / "case00.nii.gz").read_bytes())
     (images / "case02.nii.gz").write_bytes(gzip.compress(first, 1))
     volume = nibabel.load(images / "case01.nii.gz").get_fdata().astype(np.float32)
-    # The same voxels elsewhere are another scan.
+    # The same voxels elsewhere are the same scan, too.
     write_nifti(images / "case03.nii.gz", volume, np.diag([2.0, 2.0, 2.0, 1.0]))
     write_nifti(
         data / "labelsTr" / "case03.nii.gz", np.zeros(volume.shape, np.uint8),
@@ -97,7 +97,27 @@ def test_a_copy_that_was_compressed_otherwise_is_rejected(tmp_path):
     )  # fmt: skip
     (tmp_path / "run").mkdir()
     prepare(small(data=str(data)), tmp_path / "run", tmp_path / "none")
-    assert [e.name for e in read_manifest(tmp_path / "run")] == ["case00", "case01", "case03"]
-    (row,) = read_csv(tmp_path / "run" / "rejected.csv")
+    assert [e.name for e in read_manifest(tmp_path / "run")] == ["case00", "case01"]
+    row, other = read_csv(tmp_path / "run" / "rejected.csv")
     assert row["where"] == str(images / "case02.nii.gz")
     assert "the same voxels as case00" in row["reason"]
+    assert other["where"] == str(images / "case03.nii.gz")
+    assert "the same voxels as case01" in other["reason"]
+    assert "placed otherwise" in other["reason"]
+
+
+def test_values_alone_tell_copies_however_turned_and_no_other_scan():
+    own = voxels_checksum(VOLUME)
+    turned = (
+        VOLUME[::-1],
+        VOLUME[:, :, ::-1],
+        VOLUME.transpose(2, 0, 1),
+        np.asfortranarray(VOLUME),
+    )
+    assert {voxels_checksum(volume) for volume in turned} == {own}
+    other = VOLUME.copy()
+    other[3, 2, 1] += 1
+    assert voxels_checksum(other) != own
+    assert voxels_checksum(VOLUME.reshape(5, 3, 20)) != own
+    zeros = np.zeros((4, 4, 4), np.float32)
+    assert voxels_checksum(-zeros) == voxels_checksum(zeros)

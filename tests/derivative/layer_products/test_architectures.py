@@ -13,6 +13,7 @@ from reweight._derivative.layer_products import LayerProducts
 from tests import oracle
 from tests.comparing import assert_same
 from tests.derivative.layer_products.models import MORE
+from tests.device import accelerators
 from tests.helpers import flat_grad, reweighter
 from tests.problems import PROBLEMS, Case
 
@@ -25,6 +26,8 @@ NOT_TAKEN = {
     "instancenorm": "AsStridedBackward0",
     "circular_conv_head": "CopySlices",
 }
+if accelerators():
+    NOT_TAKEN["lstm"] = "CudnnRnnBackward0, a recurrent layer on a GPU, has no second derivative"
 TAKEN = {name: make for name, make in {**PROBLEMS, **MORE}.items() if name not in NOT_TAKEN}
 
 

@@ -9,11 +9,31 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reweight import GradientSimilarity
+from reweight._derivative import identity
 from reweight._derivative.identity import shares
 from reweight._derivative.layer_products import LayerProducts, Proof, affine, small
 from reweight._derivative.layer_products.samples import Samples, dot, one_by_one, reshaped, spread
 from tests.helpers import reweighter
 from tests.problems import PROBLEMS, mlp
+
+
+@pytest.mark.parametrize(("name", "holds"), [("mlp", False), ("groupnorm", True)])
+def test_cudnn_s_rounding_is_no_excuse_where_there_are_no_convolutions(monkeypatch, name, holds):
+    """TF32 is on by default there and nowhere else; no CPU has it."""
+    monkeypatch.setattr(identity, "short_products", lambda _, convolutions: convolutions)
+    case = PROBLEMS[name]()
+    model = case.model.float()
+    losses = case.losses(model, (case.noisy[0].float(), case.noisy[1]))
+    parameters = dict(model.named_parameters())
+    products = LayerProducts(losses, parameters)
+    found = torch.autograd.grad(
+        (shares(losses) * losses).sum(), parameters.values(), retain_graph=True
+    )
+    v = products.gradients(torch.eye(len(losses))[2])
+    proof = Proof(dict(zip(parameters, found, strict=True)), losses.detach())
+    assert proof.holds(products, products.scores(v), v)
+    wrong = Proof({n: g * 1.003 for n, g in proof.gradients.items()}, proof.losses)
+    assert wrong.holds(products, products.scores(v), v) == holds
 
 
 def test_a_wrong_weighted_gradient_is_found_though_scores_are_right(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import locale
 from collections import defaultdict
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from examples.covid3d.common.errors import problem
+from examples.covid3d.common.faults import passing_fault, read_through
+from examples.covid3d.scans.readers.dicom_frames import read_frames
+from examples.covid3d.scans.readers.dicom_text import decode
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one file says, nothing of it checked.
+    """What the header of one file, or of one frame of it, says; nothing of it checked.
 
     Attributes:
         path: The file.
@@ -31,6 +35,8 @@ class Slice:
         orientation: Direction of a row and of a column in the patient, 6 numbers; empty if not
             given.
         position: Centre of the first voxel, LPS mm; empty if not given.
+        frame: Which frame of a file of several; None where the file is the slice.
+        correction: Slope and intercept from what SimpleITK reads to what the frame holds.
     """
 
     path: Path
@@ -42,6 +48,8 @@ class Slice:
     spacing: tuple[float, ...]
     orientation: tuple[float, ...]
     position: tuple[float, ...]
+    frame: int | None = None
+    correction: tuple[float, float] = (1.0, 0.0)
 
 
 @contextmanager
@@ -87,7 +95,9 @@ def looks_like_dicom(path: Path) -> bool:
             return False
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
-    except OSError:
+    except OSError as error:
+        if passing_fault(error) is not None:
+            raise
         return False
 
 
@@ -105,21 +115,25 @@ def reason_of(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].split("): ")[-1] if str(error) else "unknown error"
 
 
-def _read_slice(path: Path) -> Slice:
-    """Reads a header. Raises RuntimeError if it is none of an image, ValueError at bad numbers."""
+def _read_slices(path: Path) -> list[Slice]:
+    """Reads a header: one slice, or one for each frame.
+
+    Raises RuntimeError if it is none of an image, ValueError at bad numbers.
+    """
     reader = file_reader(path)
     reader.ReadImageInformation()
 
+    def raw(key: str) -> str:
+        return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
+
     def text(key: str) -> str:
-        # Text in an undeclared character set comes with surrogates, which no file could be told.
-        value = str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
-        return value.encode("utf-8", "backslashreplace").decode().strip(" \0")
+        return decode(raw(key), raw("0008|0005"))
 
     def numbers(key: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text(key).split("\\") if part.strip())
 
     columns, rows, frames = (*reader.GetSize(), 1)[:3]
-    return Slice(
+    whole = Slice(
         path,
         text("0020|000e"),
         text("0010|0020"),
@@ -130,6 +144,26 @@ def _read_slice(path: Path) -> Slice:
         numbers("0020|0037"),
         numbers("0020|0032"),
     )
+    if frames == 1 and whole.position:
+        return [whole]
+    found = read_frames(path)
+    if not found:
+        return [whole]
+    if len(found) != frames:
+        raise ValueError(f"{frames} frames, and functional groups of {len(found)}")
+    return [
+        dataclasses.replace(whole, size=(columns, rows, 1), frame=number, **vars(frame))
+        for number, frame in enumerate(found)
+    ]
+
+
+def _read_again(path: Path) -> list[Slice]:
+    """Reads a header, a second time if need be: ITK does not say that a disk did not answer."""
+    try:
+        return _read_slices(path)
+    except RuntimeError:
+        read_through([path])
+        return _read_slices(path)
 
 
 @keeping_locale()
@@ -152,9 +186,9 @@ def list_series(
     simpleitk()
     for path in files:
         try:
-            header = _read_slice(path)
+            slices = _read_again(path)
         except (RuntimeError, ValueError) as error:
             unreadable.append((path, f"no readable DICOM image ({reason_of(error)})"))
             continue
-        found[header.series].append(header)
+        found[slices[0].series] += slices
     return dict(found), unreadable

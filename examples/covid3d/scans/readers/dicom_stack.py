@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.covid3d.scans.geometry import Grid
+from examples.covid3d.scans.grid_rules import grid_fault
 from examples.covid3d.scans.readers.dicom_headers import Slice
 
 # Within 25 degrees of the body's long axis.
@@ -32,20 +33,28 @@ class Series:
         uid: SeriesInstanceUID.
         patient: PatientID, empty if there is none.
         modality: ``CT`` and the like, empty if there is none.
-        files: In order of their position, from the feet to the head.
+        paths: The file of each slice, in order of position, from the feet to the head.
+        frames: Which frame of its file each slice is, and slope and intercept from what SimpleITK
+            reads to what it holds; empty where every file is a slice.
         grid: Where the voxels (column, row, slice) are, RAS+.
     """
 
     uid: str
     patient: str
     modality: str
-    files: list[Path]
+    paths: tuple[str, ...]
+    frames: tuple[tuple[int, float, float], ...]
     grid: Grid
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of each slice, in order; the same for frames of one."""
+        return [Path(path) for path in self.paths]
 
     @property
     def length(self) -> float:
         """Extent along the slice axis, mm."""
-        return len(self.files) * self.grid.spacing[2]
+        return len(self.paths) * self.grid.spacing[2]
 
 
 def arrange(slices: list[Slice]) -> Series:
@@ -55,23 +64,26 @@ def arrange(slices: list[Slice]) -> Series:
     instance numbers play no part. DICOM's world is LPS, the grid's RAS+.
 
     Args:
-        slices: At least two headers of one series.
+        slices: At least two headers of one series, of files or of frames.
 
     Returns:
         The series.
 
     Raises:
-        UnusableSeriesError: If a file holds several frames, colour or no position; if slices differ
-            in patient, size, pixel spacing or orientation; if they are not axial (more than 25
-            degrees off), or not stacked along their normal (more than 1 degree off: a tilted
-            gantry); if two are at one position, or one is more than a tenth of the slice spacing
-            off the even grid between the first and the last.
+        UnusableSeriesError: If a file holds colour, no position, or frames without theirs; if
+            slices differ in patient, size, pixel spacing or orientation; if they are not axial
+            (more than 25 degrees off), or not stacked along their normal (more than 1 degree off: a
+            tilted gantry); if two are at one position, or one is more than a tenth of the slice
+            spacing off the even grid between the first and the last; or if the grid is none of a
+            scan (see :mod:`examples.covid3d.scans.grid_rules`).
     """
     first = slices[0]
-    if len(slices) < 2:
+    if len(slices) < 2 and first.size[2] == 1:
         raise UnusableSeriesError("1 slice; at least 2 are needed")
     if any(own.size[2] != 1 for own in slices):
-        raise UnusableSeriesError("several frames in a file; one slice per file is expected")
+        raise UnusableSeriesError(
+            "several frames in a file, and no functional groups that say where each of them lies"
+        )
     if any(own.samples != 1 for own in slices):
         raise UnusableSeriesError("colour images; grey values are expected")
     spacing, planes, positions = (
@@ -105,8 +117,15 @@ def arrange(slices: list[Slice]) -> Series:
     lps[:3, 2] = step
     lps[:3, 3] = positions[0]
     grid = Grid((first.size[0], first.size[1], len(slices)), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
-    files = [slices[index].path for index in order]
-    return Series(first.series, first.patient, first.modality, files, grid)
+    fault = grid_fault(grid)
+    if fault is not None:
+        raise UnusableSeriesError(f"{fault.found}; {fault.expected} are expected")
+    stacked = [slices[index] for index in order]
+    paths = tuple(str(own.path) for own in stacked)
+    frames: tuple[tuple[int, float, float], ...] = ()
+    if any(own.frame is not None for own in stacked):
+        frames = tuple((own.frame or 0, *own.correction) for own in stacked)
+    return Series(first.series, first.patient, first.modality, paths, frames, grid)
 
 
 def _agreeing(slices: list[Slice], key: str, count: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ import nibabel
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from examples.covid3d.common.faults import passing_fault, read_through
 from examples.covid3d.scans.patients import patient_of
-from examples.covid3d.scans.readers.dicom_headers import list_series, looks_like_dicom
-from examples.covid3d.scans.readers.dicom_stack import Series, UnusableSeriesError, arrange
+from examples.covid3d.scans.readers.dicom_folder import Content, series_in
+from examples.covid3d.scans.readers.dicom_stack import Series
 from examples.covid3d.scans.readers.listing import folders_below, is_nifti, safe_names, stem_of
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 
@@ -68,19 +70,19 @@ def read(folder: Path) -> Found:
     for place, files in folders_below(folder):
         parts = place.relative_to(folder).parts
         owner = parts[0] if parts else None
-        dicom = [path for path in files if not is_nifti(path) and looks_like_dicom(path)]
-        series = _choose(place, dicom, rejected) if dicom else None
+        series = _choose(place, series_in(place, files), rejected)
         if series is not None and series.uid and series.uid in where_seen:
             first = where_seen[series.uid]
-            rejected.append(Rejected(_where(place, series.uid), f"the same series as in {first}"))
+            reason = f"the same series as in {first}"
+            rejected.append(Rejected(_where(place, series.uid), reason, spare=True))
         elif series is not None:
             where_seen[series.uid] = place
             patient = series.patient or owner or folder.name
             found.append(_Candidate(parts or (folder.name,), patient, place, series.uid))
         for path in filter(is_nifti, files):
-            reason = _unusable_nifti(path)
-            if reason is not None:
-                rejected.append(Rejected(str(path), reason))
+            unusable = _unusable_nifti(path)
+            if unusable is not None:
+                rejected.append(Rejected(str(path), unusable))
                 continue
             known = series.patient if series is not None else ""
             patient = known or owner or patient_of(stem_of(path))
@@ -99,42 +101,58 @@ def _where(place: Path, uid: str) -> str:
     return f"{place}, series {uid}"
 
 
-def _choose(place: Path, files: list[Path], rejected: list[Rejected]) -> Series | None:
-    """The longest axial series among DICOM files; what is left out is added to ``rejected``."""
-    headers, unreadable = list_series(files)
-    rejected += [Rejected(str(path), reason) for path, reason in unreadable]
+def _choose(place: Path, content: Content, rejected: list[Rejected]) -> Series | None:
+    """The longest axial series of a folder; what is left out is added to ``rejected``."""
+    left = [Rejected(str(path), reason) for path, reason in content.unreadable]
     usable: list[Series] = []
-    for uid, slices in sorted(headers.items()):
-        try:
-            if len(slices) < MIN_SLICES:
-                raise UnusableSeriesError(f"{len(slices)} slices; at least {MIN_SLICES} are needed")
-            modality = slices[0].modality
-            if modality not in _MODALITIES:
-                raise UnusableSeriesError(f"modality {modality}; CT (or MR) is expected")
-            usable.append(arrange(slices))
-        except UnusableSeriesError as error:
-            rejected.append(Rejected(_where(place, uid), str(error)))
+    for uid, stack in content.stacks.items():
+        reason = stack.reason
+        if stack.modality not in _MODALITIES:
+            reason = f"modality {stack.modality}; CT (or MR) is expected"
+        if stack.count < MIN_SLICES:
+            reason = f"{stack.count} slices; at least {MIN_SLICES} are needed"
+        if reason or stack.series is None:
+            left.append(Rejected(_where(place, uid), reason))
+        else:
+            usable.append(stack.series)
+    # Where one series is the scan, nothing is lost with localisers and reconstructions beside it.
+    rejected += [dataclasses.replace(one, spare=bool(usable)) for one in left]
     if not usable:
         return None
     preferred = [series for series in usable if series.modality == "CT"] or usable
     longest = max(series.length for series in preferred)
     best = max(
         (series for series in preferred if series.length >= _SAME_LENGTH * longest),
-        key=lambda series: (len(series.files), series.uid),
+        key=lambda series: (len(series.paths), series.uid),
     )
     rejected += [
-        Rejected(_where(place, series.uid), f"not the longest axial series here; {best.uid} is")
+        Rejected(
+            _where(place, series.uid),
+            f"not the longest axial series here; {best.uid} is",
+            spare=True,
+        )
         for series in usable
         if series is not best
     ]
     return best
 
 
+def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        return tuple(nibabel.load(path).shape)
+    except _UNREADABLE:
+        # nibabel takes a disk that does not answer for a file of no known type.
+        read_through([path])
+        return tuple(nibabel.load(path).shape)
+
+
 def _unusable_nifti(path: Path) -> str | None:
     """What a NIfTI file's header says against it, or None."""
     try:
-        shape = nibabel.load(path).shape
+        shape = _shape(path)
     except _UNREADABLE as error:
+        if passing_fault(error) is not None:
+            raise
         return f"cannot be read ({' '.join(str(error).split())})"
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]

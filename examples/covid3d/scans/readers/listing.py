@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from examples.covid3d.common.errors import problem
+from examples.covid3d.common.faults import passing_fault
 
 # A file system allows 255 bytes; others add suffixes to the name.
 _LONGEST_NAME = 100
@@ -68,11 +69,16 @@ def by_name(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
+def _raise_passing(error: OSError) -> None:
+    if passing_fault(error) is not None:
+        raise error
+
+
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """A folder and all folders below it, with their files, neither of them hidden.
 
     Links to folders are followed, each folder is visited once, and folders that may not be listed
-    are passed over.
+    are passed over. A disk or share that does not answer is an error.
 
     Args:
         folder: Where to begin.
@@ -81,7 +87,7 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
         The folder and its files, both in sorted order.
     """
     visited: set[str] = set()
-    for place, below, names in os.walk(folder, followlinks=True):
+    for place, below, names in os.walk(folder, onerror=_raise_passing, followlinks=True):
         real = os.path.realpath(place)
         if real in visited:
             below.clear()

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from examples.covid3d.common.errors import problem
+from examples.covid3d.scans.readers.description import check_channels, read_description
 from examples.covid3d.scans.readers.listing import by_name, nifti_files, stem_of
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 
@@ -41,6 +42,8 @@ def _cases(images: list[Path], labels: set[str]) -> dict[str, dict[int, Path]]:
 def read(folder: Path) -> Found:
     """Finds training cases; ``imagesTs`` and ``labelsTs`` are not read.
 
+    Where there is a ``dataset.json``, masks may hold the labels that it names.
+
     Args:
         folder: Holds ``imagesTr`` and, unless no case is labelled, ``labelsTr``.
 
@@ -49,7 +52,8 @@ def read(folder: Path) -> Found:
         channels, one whose channel 0 is missing, and a label without a case are rejected.
 
     Raises:
-        UserError: If there is no ``imagesTr``, or two files are of the same case.
+        UserError: If there is no ``imagesTr``, two files are of the same case, or ``dataset.json``
+            cannot be read or tells of several channels.
     """
     folder = folder.absolute()
     if not (folder / IMAGES).is_dir():
@@ -59,6 +63,11 @@ def read(folder: Path) -> Found:
             f"nnU-Net's layout, {LAYOUT}",
             "give the folder of the dataset, the one that holds imagesTr",
         )
+    description = read_description(folder)
+    known: tuple[int, ...] = ()
+    if description is not None:
+        check_channels(description)
+        known = description.known if description.labels else ()
     labels = by_name((stem_of(path), path) for path in nifti_files(folder / LABELS))
     cases = _cases(nifti_files(folder / IMAGES), set(labels))
     scans, rejected = [], []
@@ -75,7 +84,7 @@ def read(folder: Path) -> Found:
                 Rejected(str(where), f"channel {only:04d} without channel 0000; one is expected")
             )
         else:
-            scans.append(Scan(name, name, "nnunet", channels[0], labels.get(name)))
+            scans.append(Scan(name, name, "nnunet", channels[0], labels.get(name), labels=known))
     rejected += [
         Rejected(str(path), f"a label without a case {name} in {IMAGES}")
         for name, path in labels.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Scan:
         mask: NIfTI file of the expert's labels; None where there is none.
         series: SeriesInstanceUID where ``image`` is a folder of DICOM files, else None.
         role: ``teacher``, ``trusted``, ``unlabelled`` or ``test`` where the dataset says so.
+        labels: All that its mask may hold, where the dataset says so; else empty.
     """
 
     name: str
@@ -29,6 +31,12 @@ class Scan:
     mask: Path | None
     series: str | None = None
     role: str | None = None
+    labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        # One system writes an accent as a character of its own, another does not.
+        patient = unicodedata.normalize("NFC", self.patient).strip()
+        object.__setattr__(self, "patient", patient)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -49,6 +57,7 @@ class Scan:
             None if mask is None else Path(mask),
             content.get("series"),
             content.get("role"),
+            tuple(content.get("labels", ())),
         )
 
 
@@ -59,10 +68,12 @@ class Rejected:
     Attributes:
         where: Path; with the series, where a folder holds several, or the line of a CSV.
         reason: What is wrong with it, on one line.
+        spare: Whether no scan is lost with it, as with a localiser, or a copy.
     """
 
     where: str
     reason: str
+    spare: bool = False
 
 
 @dataclass(frozen=True)

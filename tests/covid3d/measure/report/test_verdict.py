@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from examples.covid3d.measure.report.headline import headline
 from examples.covid3d.measure.report.verdict import verdict
 
 
-def results(values, seeds=("0",)):
-    """Methods with one Dice for each of four scans under each seed."""
+def results(values, seeds=("0",), weights=None, truth=None):
+    """Methods with a Dice for each scan under each seed; weights by method and unlabelled scan."""
     rows = [
         {
             "seed": seed, "fold": "1", "method": method, "scan": f"s{i}", "patient": f"p{i}",
@@ -19,7 +20,105 @@ def results(values, seeds=("0",)):
         for seed in seeds
         for i, dice in enumerate(dices)
     ]  # fmt: skip
-    return SimpleNamespace(metrics=rows, methods=list(values))
+    samples = {
+        method: [
+            {"seed": seed, "fold": "1", "scan": scan, "step": "0", "weight": str(weight)}
+            for seed in seeds
+            for scan, weight in by_scan.items()
+        ]
+        for method, by_scan in (weights or {}).items()
+    }
+    pseudo = [
+        {"seed": seed, "fold": "1", "scan": scan, "dice": str(dice)}
+        for seed in seeds
+        for scan, dice in (truth or {}).items()
+    ]
+    return SimpleNamespace(
+        metrics=rows,
+        methods=list(values),
+        pseudo_labels=pseudo,
+        samples=lambda method: samples.get(method, []),
+    )
+
+
+def said(*args, **more):
+    found = results(*args, **more)
+    return verdict(found, headline(found))
+
+
+THREE = ("0", "1", "2")
+TRUTH = {f"u{i}": (0.9 if i < 4 else 0.1) for i in range(8)}
+RIGHT = {scan: 0.4 if dice > 0.5 else 0.1 for scan, dice in TRUTH.items()}
+WRONG = {scan: 0.5 - weight for scan, weight in RIGHT.items()}
+BLIND = {scan: 0.1 + 0.1 * (int(scan[1:]) % 4) for scan in TRUTH}
+
+
+@pytest.mark.parametrize(
+    ("weights", "ours", "answer"),
+    [
+        (RIGHT, 0.7, "RGS&M+AL trusted the right scans, and it helped: Dice +0.100"),
+        (RIGHT, 0.5, "RGS&M+AL trusted the right scans, but it did worse: Dice −0.100"),
+        (RIGHT, 0.6, "RGS&M+AL trusted the right scans, but no gain is shown: Dice +0.000"),
+        (WRONG, 0.6, "RGS&M+AL trusted the wrong scans, and no gain is shown"),
+        (WRONG, 0.7, "RGS&M+AL trusted the wrong scans, but it helped"),
+        (BLIND, 0.6, "RGS&M+AL is not shown to tell good pseudo-labels from bad ones, and no"),
+    ],
+)
+def test_the_answer_goes_with_the_numbers_whatever_they_are(weights, ours, answer):
+    values = {"equal": [0.6] * 8, "rgsm-al": [ours] * 8}
+    found = said(values, THREE, {"rgsm-al": weights}, TRUTH)
+    assert found.answer.startswith(answer)
+    assert [question for question, _ in found.facts] == [
+        "Who was trusted?", "Were they right?", "Did it help?",
+    ]  # fmt: skip
+
+
+def test_right_or_not_is_told_by_pairs_and_by_ranks():
+    values = {"equal": [0.6] * 8, "rgsm-al": [0.7] * 8}
+    facts = dict(said(values, THREE, {"rgsm-al": RIGHT}, TRUTH).facts)
+    assert "100% of the pairs (AUROC 1.00" in facts["Were they right?"]
+    assert (
+        "u0 (1.60 times the average weight, true Dice of its label 0.90)"
+        in (facts["Who was trusted?"])
+    )
+
+
+def test_where_nobody_knows_the_truth_it_is_not_judged():
+    found = said({"equal": [0.6] * 8, "rgsm-al": [0.7] * 8}, THREE, {"rgsm-al": RIGHT})
+    assert found.answer.startswith("RGS&M+AL helped: Dice +0.100")
+    assert "nobody knows" in dict(found.facts)["Were they right?"]
+
+
+def test_one_seed_helps_in_one_training_and_few_patients_tell_nothing():
+    one = said({"equal": [0.6] * 8, "rgsm-al": [0.7] * 8})
+    assert one.answer.startswith("RGS&M+AL helped in this one training: Dice +0.100")
+    assert "what training again would change is not known" in one.facts[-1][1]
+    few = said({"equal": [0.6] * 5, "rgsm-al": [0.7] * 5}, THREE)
+    assert few.answer.startswith("Whether RGS&M+AL helped cannot be told from so few patients")
+
+
+def test_what_changes_from_seed_to_seed_is_no_gain():
+    found = results({"equal": [0.6] * 8, "rgsm-al": [0.6] * 8}, THREE)
+    for row in found.metrics:
+        if row["method"] == "rgsm-al" and row["seed"] == "0":
+            row["dice"] = "0.9"
+    answer = verdict(found, headline(found)).answer
+    assert answer.startswith("No gain of RGS&M+AL is shown: Dice +0.100")
+
+
+def test_the_oracle_says_what_there_was_to_gain(monkeypatch):
+    from examples.covid3d.measure.report import headline as module
+    from examples.covid3d.measure.report.results import LABELS
+    from examples.covid3d.methods.rows import ROWS
+
+    if "oracle" not in ROWS:
+        monkeypatch.setitem(ROWS, "oracle", ROWS["equal"])
+        monkeypatch.setitem(LABELS, "oracle", "Oracle")
+    values = {"equal": [0.6] * 8, "rgsm-al": [0.65] * 8, module.ORACLE: [0.7] * 8}
+    found = said(values, THREE, {"rgsm-al": RIGHT, "oracle": RIGHT}, TRUTH)
+    assert found.answer.startswith("RGS&M+AL trusted the right scans")
+    assert "that is 50%" in found.facts[-1][1]
+    assert "is that of: RGS&M+AL." in found.comparisons[-1]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +127,7 @@ def results(values, seeds=("0",)):
 )
 def test_names_the_highest_and_compares_with_each_control(ours, equal, winner):
     values = {"equal": [equal] * 4, "random": [0.5] * 4, "rgsm-al": [ours] * 4}
-    sentences = verdict(results(values))
+    sentences = said(values).comparisons
     assert len(sentences) == 3
     assert "Equal weights" in sentences[0]
     assert "Random weights" in sentences[1]
@@ -37,27 +136,28 @@ def test_names_the_highest_and_compares_with_each_control(ours, equal, winner):
 
 
 def test_whoever_wins_the_difference_has_its_sign():
-    up = verdict(results({"equal": [0.6] * 4, "rgsm-al": [0.8, 0.81, 0.79, 0.8]}))[0]
-    down = verdict(results({"equal": [0.8] * 4, "rgsm-al": [0.6, 0.61, 0.59, 0.6]}))[0]
-    assert up != down
-    assert "0.200" in up
-    assert "0.200" in down
+    up = said({"equal": [0.6] * 4, "rgsm-al": [0.8, 0.81, 0.79, 0.8]})
+    down = said({"equal": [0.8] * 4, "rgsm-al": [0.6, 0.61, 0.59, 0.6]})
+    assert "Dice +0.200 against Equal weights" in up.answer
+    assert "Dice −0.200 against Equal weights" in down.answer
+    assert "above" in up.comparisons[0]
+    assert "below" in down.comparisons[0]
 
 
 def test_one_row_alone_is_compared_with_nothing():
-    (sentence,) = verdict(results({"rgs": [0.5, 0.7]}))
-    assert sentence == "The highest mean Dice, 0.600, is that of: RGS."
+    found = said({"rgs": [0.5, 0.7]})
+    assert found.answer == "RGS stands alone: mean Dice 0.600."
+    assert found.comparisons == ("The highest mean Dice, 0.600, is that of: RGS.",)
 
 
 def test_rows_tested_on_other_scans_are_not_compared():
-    values = {"equal": [0.6] * 4, "rgsm-al": [0.8] * 3}
-    (sentence,) = verdict(results(values))
+    found = said({"equal": [0.6] * 4, "rgsm-al": [0.8] * 3})
     # 0.8 is the higher mean, but of fewer, perhaps easier, scans.
-    assert sentence == "The highest mean Dice, 0.600, is that of: Equal weights."
+    assert found.comparisons == ("The highest mean Dice, 0.600, is that of: Equal weights.",)
+    assert found.answer.startswith("RGS&M+AL stands alone")
 
 
 def test_several_seeds_are_spoken_of():
-    values = {"equal": [0.6] * 4, "rgsm-al": [0.8] * 4}
-    sentence = verdict(results(values, seeds=("0", "1", "2")))[0]
+    sentence = said({"equal": [0.6] * 4, "rgsm-al": [0.8] * 4}, THREE).comparisons[0]
     assert "one seed" not in sentence
     assert "seeds" in sentence

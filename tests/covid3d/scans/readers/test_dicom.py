@@ -120,7 +120,7 @@ def test_refused_mixtures(tmp_path, options, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"size": (6, 5, 2)}, "several frames"),
+        ({"size": (6, 5, 2)}, "no functional groups"),
         ({"samples": 3}, "colour"),
         ({"position": ()}, "no position of 3 numbers"),
         ({"position": (0.0, float("nan"), 0.0)}, "no position of 3 numbers"),

@@ -148,7 +148,7 @@ def test_names_that_would_be_alike_are_told_apart_the_same_way_each_time(tmp_pat
     assert names == [scan.name for scan in read(tmp_path).scans]
 
 
-def test_several_frames_in_a_file_and_colour_are_rejected(tmp_path):
+def test_the_same_frames_in_every_file_and_colour_are_rejected(tmp_path):
     for folder, pixels, colour in (
         ("frames", np.zeros((9, 16, 16), np.uint8), False),
         ("colour", np.zeros((1, 16, 16, 3), np.uint8), True),
@@ -165,6 +165,6 @@ def test_several_frames_in_a_file_and_colour_are_rejected(tmp_path):
     found = read(tmp_path)
     assert found.scans == []
     assert reasons(found) == {
-        "frames, series 1.6.0": "several frames in a file; one slice per file is expected",
+        "frames, series 1.6.0": "64 slices at one position",
         "colour, series 1.6.1": "colour images; grey values are expected",
     }

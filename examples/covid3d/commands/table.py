@@ -1,0 +1,109 @@
+"""The commands: a new one is an entry here. Nothing that computes is imported to list them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from examples.covid3d.commands.options import a_path
+from examples.covid3d.methods.names import ROW_NAMES
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line.
+
+    Attributes:
+        name: What is typed.
+        help: One line.
+        work: ``module:function`` below ``examples.covid3d.commands``, imported when the command is
+            given; the function takes the parsed arguments.
+        add_options: Adds the command's own arguments to its parser.
+        settings: Whether it takes the options that make the settings of a run.
+    """
+
+    name: str
+    help: str
+    work: str
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None
+    settings: bool = False
+
+    def run(self, parsed: argparse.Namespace) -> int:
+        """Does the work, and gives the exit status: what the function returns, 0 for nothing."""
+        name, function = self.work.split(":")
+        module = importlib.import_module(f"examples.covid3d.commands.{name}")
+        return getattr(module, function)(parsed) or 0
+
+
+def _stage(name: str, text: str) -> Command:
+    return Command(name, text, "stages:run_command", settings=True)
+
+
+def _for_predict(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", type=a_path, help="a NIfTI file, or a folder or CSV of scans")
+    add(
+        "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
+    )
+    add("--masks", type=a_path, help="where to write, in a folder ROW (default: OUT/predicted)")
+    add("--probabilities", action="store_true", help="foreground probabilities too, as NIfTI")
+    add("--dicom-seg", action="store_true", help="masks of DICOM series as DICOM SEG too")
+    add("--flip-average", action="store_true", help="average over the flips")
+    add("--overlap", type=float, metavar="SHARE", help="overlap of windows")
+
+
+def _for_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=a_path, help="file to write, NAME.pt2")
+    parser.add_argument(
+        "--method", required=True, choices=ROW_NAMES, metavar="ROW", help="row whose weights to use"
+    )
+
+
+def _for_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("raw", type=a_path, help="folder nnUNet_raw")
+    parser.add_argument(
+        "--dataset-id", type=int, default=501, help="number of fold 1 (default: 501)"
+    )
+
+
+def _for_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", type=a_path, help="folder of NAME.nii.gz")
+    parser.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
+
+
+COMMANDS = (
+    _stage("run", "all the stages; what is complete is skipped"),
+    _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
+    _stage("teacher", "train the teacher on a few expert-annotated scans"),
+    _stage("pseudo-label", "label the unlabelled scans with the teacher"),
+    _stage("student", "train a student for each row"),
+    _stage("evaluate", "segment the test scans and measure"),
+    _stage("report", "write report.html, the tables and the figures"),
+    Command(
+        "predict",
+        "segment new scans, each on its own grid",
+        "finished_run:predict_command",
+        _for_predict,
+    ),
+    Command(
+        "export-model",
+        "write a row's networks as one file that PyTorch alone loads",
+        "export_model:export_model_command",
+        _for_model,
+    ),
+    Command(
+        "export-nnunet",
+        "write the folds in nnU-Net's raw format",
+        "finished_run:export_command",
+        _for_export,
+    ),
+    Command(
+        "import-nnunet",
+        "measure nnU-Net's predictions as the row `nnunet`",
+        "finished_run:import_command",
+        _for_import,
+    ),
+)
+"""In the order in which help lists them."""

@@ -1,0 +1,1 @@
+"""Single scans, slice by slice."""

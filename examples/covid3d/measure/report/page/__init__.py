@@ -1,0 +1,1 @@
+"""The page: HTML, style, script, and tables in three formats."""

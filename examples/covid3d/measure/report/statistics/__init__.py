@@ -1,0 +1,1 @@
+"""Numbers of the report, from the rows of ``metrics.csv``."""
