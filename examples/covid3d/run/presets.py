@@ -71,8 +71,8 @@ _HIPPOCAMPUS = Config(
 )
 
 PRESETS = {
-    # Phantoms, in four minutes on two cores. Coarse voxels, small patches and a narrow network leave
-    # time for three seeds and for enough steps: memory knows nothing of a scan it seldom saw.
+    # Phantoms, in four minutes on two cores. Coarse voxels, small patches and a narrow network
+    # leave time for three seeds and enough steps: memory knows little of a scan it seldom saw.
     "demo": Config(
         seeds=(0, 1, 2),
         phantoms=(8, 8, 20, 24),

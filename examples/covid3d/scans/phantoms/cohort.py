@@ -1,4 +1,4 @@
-"""The patients of two hospitals, written in the Benchmark's folder layout."""
+"""Patients of every role and kind, written in the Benchmark's folder layout."""
 
 from __future__ import annotations
 
