@@ -8,6 +8,7 @@ import torch
 
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.measure.evaluate import judge_pseudo_labels
+from examples.covid3d.measure.report.weights import GOOD
 from examples.covid3d.methods.rows import ROWS, told
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.run.truth import check_truth
@@ -71,4 +72,4 @@ def test_good_labels_alone_have_weight(taught, tmp_path):
         assert set(kept) <= {names[0]}
     assert max(weights[names[0]]) == pytest.approx(1)
     assert set().union(*(weights[name] for name in names[1:])) == {0}
-    assert told.GOOD == 0.5
+    assert told.GOOD == GOOD

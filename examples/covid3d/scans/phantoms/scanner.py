@@ -33,7 +33,7 @@ class Scanner:
 USUAL = Scanner(slices=1, kernel=0.5, noise=35, offset=0, gain=1.0, flipped=True)
 """Thin slices, moderate noise, well calibrated."""
 
-OTHER = Scanner(slices=3, kernel=-0.6, noise=120, offset=160, gain=0.96, flipped=False)
+OTHER = Scanner(slices=3, kernel=-0.6, noise=120, offset=200, gain=0.96, flipped=False)
 """Slices of 7.2 mm (the paper's hospital has 7 mm), a sharp, noisy kernel, HU far off."""
 
 _PHASES = 5
