@@ -9,10 +9,12 @@ from examples.covid3d.commands.options import configure, device_of
 from examples.covid3d.common.config import STAGES, Config
 from examples.covid3d.run.pipeline import run_stages
 
+DEMO_JOBS = 2
+
 
 def _usual_jobs(config: Config) -> int:
     """One, but for the demo: its trainings are small, and two cores do two in the time of one."""
-    return min(2, os.cpu_count() or 1) if config.preset == "demo" else 1
+    return min(DEMO_JOBS, os.cpu_count() or 1) if config.preset == "demo" else 1
 
 
 def run_command(parsed: argparse.Namespace) -> None:

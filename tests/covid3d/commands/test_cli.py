@@ -77,6 +77,7 @@ def test_the_demo_trains_two_at_a_time_unless_told(tmp_path, monkeypatch, given,
 
     monkeypatch.setattr(stage_commands, "run_stages", stopped)
     monkeypatch.setattr(stage_commands.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(stage_commands, "DEMO_JOBS", 2)
     data = [] if "small" not in given else ["--data", str(benchmark(tmp_path / "data", 1))]
     assert main(["run", *given, *data, "--out", str(tmp_path / "run")]) == 130
     assert asked == [jobs]
