@@ -30,9 +30,11 @@ DOUBTS = {
 """Kinds of doubt, and what they say."""
 
 _AXES = ("left-right", "front-back", "up-down")
-# An explanation must win back so much of what is missing in agreement, or it is none.
-_WINS = 0.35
-_FOREIGN = 0.7
+# An explanation must win back so much of what is missing in agreement, and bring the mask as near
+# as this to what sound ones have, or it is none.
+_WINS, _REACHES = 0.35, 0.85
+# Without one, a mask with less than this is not of this scan.
+_FOREIGN = 0.75
 # A missing or an invented part is in one piece, so thick and of such a share of the drawing.
 _PART = 0.12
 
@@ -78,7 +80,8 @@ def explain(drawing: Drawing, sound: float) -> Explanation:
         *_pieces(given, expected),
     ]
     best = max(found, key=lambda one: one.agreement, default=None)
-    if best is not None and best.agreement - now >= _WINS * max(sound - now, 0.02):
+    enough = max(_REACHES * sound, now + _WINS * max(sound - now, 0.02))
+    if best is not None and best.agreement >= enough:
         return best
     if now < _FOREIGN * sound:
         return Explanation("another", DOUBTS["another"], now)
@@ -120,6 +123,9 @@ def _sizes(given: Mask, expected: Mask) -> Iterator[Explanation]:
 def _pieces(given: Mask, expected: Mask) -> Iterator[Explanation]:
     """The largest part that is thick and on one side alone."""
     for doubt, more, less in (("missed", expected, given), ("invented", given, expected)):
+        # What is there on both sides must be most of the smaller: else it is another thing.
+        if (more & less).sum() < 0.5 * less.sum():
+            continue
         piece = _largest(binary_opening(more & ~less))
         share = piece.sum() / math.sqrt(float(given.sum()) * float(expected.sum()))
         if share < _PART:

@@ -14,8 +14,8 @@ from examples.covid3d.audit.parts import Parts, measure
 
 __all__ = ["DOUBTS", "Assessment", "Drawing", "assess", "doubtful_voxels"]
 
-_FAR = 3.0
-"""Standard deviations of the trusted masks at which quality is a half."""
+_FAR, _STEEP = 2.5, 1.5
+"""Standard deviations of the trusted masks at which quality is a half, and how fast it falls."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Assessment:
 
     Attributes:
         scan: The scan's name.
-        quality: 0 to 1; a half where the mask is as far from the trusted ones as three of their
-            standard deviations.
+        quality: 0 to 1; a half where the mask is as far from the trusted ones as two and a half
+            of their standard deviations.
         doubt: A key of :data:`~examples.covid3d.audit.doubt.DOUBTS`; ``"none"`` from a quality of
             a half.
         words: The doubt in words, with numbers.
@@ -61,26 +61,28 @@ class _Feature:
 
     Attributes:
         of: The number, larger for worse; NaN where it has no meaning.
-        least: Smallest standard deviation to believe: that of few trusted scans may be too small.
+        usual: A standard deviation to believe in as much as in that of eight trusted scans: of few
+            scans it may be far too small. A shift's is in voxels.
     """
 
     of: Callable[[Parts], float]
-    least: float
+    usual: float
 
 
 _FEATURES = {
-    "agreement": _Feature(lambda parts: 1 - parts.agreement, 0.015),
-    "shift": _Feature(lambda parts: parts.shift_mm, 0.1),
-    "volume": _Feature(lambda parts: abs(_log(parts.volume_ratio)), 0.03),
-    "smoothness": _Feature(lambda parts: -_log(parts.roughness), 0.1),
+    "agreement": _Feature(lambda parts: 1 - parts.agreement, 0.03),
+    "shift": _Feature(lambda parts: parts.shift_mm, 0.4),
+    "smoothness": _Feature(lambda parts: -parts.roughness, 0.015),
 }
+# The ratio of volumes is told but not judged by: networks differ in it by more than sound masks.
+_AS_MANY = 8
 
 
 def assess(audited: Sequence[Drawing], trusted: Sequence[Drawing]) -> list[Assessment]:
     """Judges given masks by how far they are from the trusted ones.
 
-    Of each drawing four numbers are taken: disagreement with what networks would have drawn that
-    never saw the mask, distance of the centres, ratio of the volumes, and smoothness. Each counts
+    Of each drawing three numbers are taken: disagreement with what networks would have drawn that
+    never saw the mask, by how far it would have to move to agree best, and smoothness. Each counts
     in standard deviations above the mean of the trusted scans, whose masks are known to be sound.
 
     Args:
@@ -97,7 +99,11 @@ def assess(audited: Sequence[Drawing], trusted: Sequence[Drawing]) -> list[Asses
     if len(trusted) < 2:
         raise ValueError(f"{len(trusted)} trusted masks; at least 2 are needed to judge by")
     known = [measure(one) for one in trusted]
-    reference = {name: _reference(feature, known) for name, feature in _FEATURES.items()}
+    side = float(np.mean([np.mean(one.spacing) for one in trusted]))
+    reference = {
+        name: _reference(feature, known, side if name == "shift" else 1.0)
+        for name, feature in _FEATURES.items()
+    }
     sound = float(np.mean([parts.agreement for parts in known]))
     return [_assess(one, reference, sound) for one in audited]
 
@@ -110,8 +116,8 @@ def _assess(
     for name, (mean, deviation) in reference.items():
         value = _FEATURES[name].of(parts)
         beyond[name] = 0.0 if math.isnan(value) else max(0.0, (value - mean) / deviation)
-    distance = math.sqrt(sum(value**2 for value in beyond.values()))
-    quality = 1 / (1 + math.exp(min(distance - _FAR, 50.0)))
+    distance = math.hypot(*beyond.values())
+    quality = 1 / (1 + math.exp(min(_STEEP * (distance - _FAR), 50.0)))
     if quality >= 0.5:
         return Assessment(drawing.name, quality, "none", DOUBTS["none"], distance, beyond, parts)
     others = [value for name, value in beyond.items() if name != "smoothness"]
@@ -123,14 +129,11 @@ def _assess(
     return Assessment(drawing.name, quality, doubt, words, distance, beyond, parts)
 
 
-def _reference(feature: _Feature, known: Sequence[Parts]) -> tuple[float, float]:
+def _reference(feature: _Feature, known: Sequence[Parts], unit: float) -> tuple[float, float]:
     """Mean and standard deviation of a feature over the trusted scans."""
     values = np.asarray([feature.of(parts) for parts in known])
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return 0.0, math.inf
-    return float(values.mean()), max(float(values.std(ddof=1)), feature.least)
-
-
-def _log(value: float) -> float:
-    return math.log(max(value, 1e-6)) if not math.isnan(value) else math.nan
+    square = len(values) * float(values.var(ddof=1)) + _AS_MANY * (feature.usual * unit) ** 2
+    return float(values.mean()), math.sqrt(square / (len(values) + _AS_MANY))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from examples.covid3d.common.files import read_csv, write_csv
 from examples.covid3d.methods.rows import ROWS
+from examples.covid3d.methods.rows.averaged import Averaged
 from examples.covid3d.train.inference import load_network
 from examples.covid3d.train.lesson import Lesson
 from examples.covid3d.train.training import WEIGHTS, train
@@ -42,7 +43,7 @@ def halves_of(lesson: Lesson) -> tuple[Lesson, Lesson]:
 
 
 def train_row(lesson: Lesson, row: str, title: str) -> Path:
-    """Trains a row from scratch in the lesson's folder, where it resumes.
+    """Trains a row from scratch in the lesson's folder, where it resumes; its average is kept.
 
     Returns:
         The file of its weights.
@@ -59,7 +60,7 @@ def train_row(lesson: Lesson, row: str, title: str) -> Path:
     )
     train(
         model,
-        found.recipe(lesson, model),
+        Averaged(found.recipe(lesson, model), model),
         _unvalidated,
         config=config,
         length=found.length(lesson),

@@ -7,31 +7,14 @@ from pathlib import Path
 
 from examples.covid3d.audit.trial.run import run_trial
 from examples.covid3d.audit.trial.settings import ROWS, Settings
+from examples.covid3d.commands.options import device_of
 from examples.covid3d.common.errors import problem
 
-HELP = "test the audit on Task04 Hippocampus: expert masks, of which many are made faulty"
+_OUT = Path("runs") / "hippocampus-audit"
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """Gives the command its options."""
-    default = Settings()
-    add = command.add_argument
-    add("--data", required=True, metavar="DIR", help="Task04_Hippocampus, in nnU-Net's layout")
-    add("--out", type=Path, default=Path("runs") / "hippocampus-audit", help="folder of the trial")
-    add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time")
-    add("--seeds", default="0,1,2", metavar="A,B", help="seeds (default: 0,1,2)")
-    add("--trusted", default="8,24", metavar="A,B", help="numbers of trusted scans (default: 8,24)")
-    add("--rows", default=",".join(ROWS), metavar="A,B", help="which rows (default: all)")
-    add("--steps", type=int, default=default.steps, help="steps of a row")
-    add("--audit-steps", type=int, default=default.audit_steps, help="of each student it asks")
-    add("--validation", action="store_true", help="test on others than the tested patients")
-
-
-def run(parsed: argparse.Namespace) -> Path:
-    """Runs the command.
-
-    Returns:
-        The file of the tables.
+def audit_trial_command(parsed: argparse.Namespace) -> None:
+    """Runs the command and says where the tables are.
 
     Raises:
         UserError: If an option has no such value, or as in
@@ -49,8 +32,10 @@ def run(parsed: argparse.Namespace) -> Path:
         audit_steps=_at_least_one("--audit-steps", parsed.audit_steps),
         validation=parsed.validation,
     )
+    parsed.out = parsed.out or _OUT
+    device = device_of(parsed.device)
     jobs = _at_least_one("--jobs", parsed.jobs)
-    return run_trial(parsed.data, settings, parsed.out, jobs)
+    print(f"Tables: {run_trial(parsed.data, settings, parsed.out, device, jobs)}")
 
 
 def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ def predict_command(parsed: argparse.Namespace) -> int:
     """Segments new scans with a row's networks; 1 if some were skipped."""
     context = context_of(parsed)
     folder = (parsed.masks or parsed.out / "predicted") / parsed.method
+    weights = find_weights(context.run, parsed.method)
     if folder.resolve().is_relative_to(parsed.input.resolve()):
         raise problem(
             "--masks",
@@ -35,7 +36,6 @@ def predict_command(parsed: argparse.Namespace) -> int:
             "a folder apart: masks would be taken for scans the next time",
             "choose another --masks",
         )
-    weights = find_weights(context.run, parsed.method)
     found = read_inputs(parsed.input)
     done = predict(
         found,

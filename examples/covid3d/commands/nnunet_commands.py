@@ -16,6 +16,7 @@ from examples.covid3d.measure.nnunet_bridge import (
     splits_by_patient,
 )
 from examples.covid3d.run.context import Context
+from examples.covid3d.run.environment import environment
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.splits import Replicate
@@ -122,7 +123,8 @@ def import_fold(context: Context, predictions: Path, fold: int) -> None:
     }
     found = import_predictions(predictions, list(grids), grids)
     rows = []
-    with context.run.working("evaluate", (replicate.name, _METHOD)) as folder:
+    made = environment(context.device)
+    with context.run.working("evaluate", (replicate.name, _METHOD), made) as folder:
         (folder / "predictions").mkdir(exist_ok=True)
         for entry in entries:
             image, grid = grids[entry.name]

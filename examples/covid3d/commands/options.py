@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     import torch
 
 # Options whose name is not that of a field of the configuration.
-_NOT_SETTINGS = {"command", "entry", "out", "preset", "device", "benchmark", "jobs", "redo"}
+_NOT_SETTINGS = {
+    "folder",
+    "every",
+    "command",
+    "entry",
+    "out",
+    "preset",
+    "device",
+    "benchmark",
+    "jobs",
+    "redo",
+}
 
 
 def _methods(text: str) -> tuple[str, ...]:

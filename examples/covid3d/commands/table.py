@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from examples.covid3d.audit.trial.settings import Settings
 from examples.covid3d.commands.options import a_path
 from examples.covid3d.methods.names import ROW_NAMES
 
@@ -73,7 +74,33 @@ def _for_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, default=1, help="which fold (default: 1)")
 
 
+def _for_inspect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", nargs="?", type=a_path, help="a folder or CSV of scans; the same as --data")
+    add("--every", action="store_true", help="read the voxels of every scan, however many")
+
+
+def _for_trial(parser: argparse.ArgumentParser) -> None:
+    default = Settings()
+    add = parser.add_argument
+    add("--data", required=True, metavar="DIR", help="Task04_Hippocampus, in nnU-Net's layout")
+    add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time")
+    add("--seeds", default="0,1,2", metavar="A,B", help="seeds (default: 0,1,2)")
+    add("--trusted", default="8,24", metavar="A,B", help="numbers of trusted scans (default: 8,24)")
+    add("--rows", default=",".join(default.rows), metavar="A,B", help="which rows (default: all)")
+    add("--steps", type=int, default=default.steps, help="steps of a row")
+    add("--audit-steps", type=int, default=default.audit_steps, help="of each student it asks")
+    add("--validation", action="store_true", help="test on others than the tested patients")
+
+
 COMMANDS = (
+    Command(
+        "inspect",
+        "show what a folder would be taken for, and what rejected; nothing is written",
+        "inspect:inspect_command",
+        _for_inspect,
+        settings=True,
+    ),
     _stage("run", "all the stages; what is complete is skipped"),
     _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
     _stage("teacher", "train the teacher on a few expert-annotated scans"),
@@ -81,6 +108,12 @@ COMMANDS = (
     _stage("student", "train a student for each row"),
     _stage("evaluate", "segment the test scans and measure"),
     _stage("report", "write report.html, the tables and the figures"),
+    Command(
+        "audit-trial",
+        "try the audit on Task04 Hippocampus: experts' masks, of which many are made faulty",
+        "audit_trial:audit_trial_command",
+        _for_trial,
+    ),
     Command(
         "predict",
         "segment new scans, each on its own grid",

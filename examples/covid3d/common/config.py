@@ -153,6 +153,17 @@ def to_json(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def shown_settings(config: Config) -> dict[str, Any]:
+    """The settings for a report: under pseudonyms without paths."""
+    shown = to_json(config)
+    if config.pseudonyms:
+        shown |= {name: "(kept apart)" for name in _PATHS if shown[name] is not None}
+    return shown
+
+
+_PATHS = ("data", "unlabelled", "patients", "teacher_from")
+
+
 def from_json(content: dict[str, Any]) -> Config:
     """Reads back what :func:`to_json` gave.
 

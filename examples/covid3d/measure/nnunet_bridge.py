@@ -16,7 +16,6 @@ and then :func:`import_predictions` on ``PREDICTED``.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,8 +54,9 @@ def export_fold(
     """Writes one fold as a raw dataset of nnU-Net v2; all of it or, on an error, nothing.
 
     Cases are taken one at a time, so generators keep memory constant. A 3D ``.nii.gz`` image is
-    hard-linked (copied, across file systems), ``.nii`` is compressed as it is, all else is written
-    anew. Masks are always written anew, with the affine of their scan.
+    linked to by its path (copied where links cannot be made; to take the folder elsewhere, copy it
+    with ``cp -rL``), ``.nii`` is compressed as it is, all else is written anew. Masks are always
+    written anew, with the affine of their scan.
 
     Args:
         folder: ``nnUNet_raw``.
@@ -204,7 +204,8 @@ def _export_image(image: Image, to: Path) -> Grid:
         write_nifti(to, voxels, grid.affine)
     elif image.name.endswith(_ENDING):
         try:
-            os.link(image.resolve(), to)
+            # A hard link would change the state of the scan's own file.
+            to.symlink_to(image.resolve())
         except OSError:
             with replacing(to) as temporary:
                 shutil.copyfile(image, temporary)

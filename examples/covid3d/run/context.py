@@ -44,7 +44,7 @@ class Context:
         entries = read_manifest(self.prepared)
         replicates = plan(entries, self.config)
         if self.config.teacher_from is not None:
-            check_teacher(self.config, entries, replicates)
+            check_teacher(self.config, entries, replicates, self.prepared)
         check_truth(self.config, entries, replicates)
         return replicates
 

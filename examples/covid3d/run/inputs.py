@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any
 from examples.covid3d.common.config import STAGES, Config, settings_of
 from examples.covid3d.common.files import read_json
 from examples.covid3d.methods.rows import ROWS
+from examples.covid3d.run.checksums import weights_of
 from examples.covid3d.run.other_teacher import teacher_for
+from examples.covid3d.run.records import RECORD
 from examples.covid3d.scans.manifest import MANIFEST, Entry, read_manifest
 from examples.covid3d.scans.splits import Replicate, plan
-from examples.covid3d.train.training import WEIGHTS
-
-RECORD = "stage.json"
-"""Of what a unit was made, where, how long it took, and how long its files are."""
 
 Inputs = dict[str, Any]
 
@@ -66,14 +63,14 @@ def inputs_of(run: Path, config: Config, stage: str, unit: Sequence[str], prepar
     if config.teacher_from is not None:
         teacher = teacher_for(Path(config.teacher_from), replicate.seed)
     if stage in ("pseudo-label", "student"):
-        found["teacher"] = checksum_of_file(teacher / WEIGHTS)
+        found["teacher"] = weights_of(teacher)
     if stage == "student":
         labels = read_json(run / "pseudo-label" / replicate.teacher / RECORD)
         found["labels"] = labels.get("output")
     if stage == "evaluate" and unit[-1] in ROWS and not ROWS[unit[-1]].external:
         trained = run / "student" / Path(*unit)
         folder = teacher if ROWS[unit[-1]].recipe is None else trained
-        found["network"] = checksum_of_file(folder / WEIGHTS)
+        found["network"] = weights_of(folder)
     return found
 
 
@@ -127,29 +124,6 @@ def _scans(stage: str, sharing: Sequence[Replicate], prepared: Path) -> dict[str
 def _entries(prepared: Path, time: int, size: int) -> Sequence[Entry]:
     del time, size
     return read_manifest(prepared)
-
-
-def checksum_of_file(path: Path) -> str | None:
-    """SHA-256 of a file's bytes, shortened; None where there is no such file."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return None
-    return _checksum(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _checksum(path: Path, *_: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:_SHORT]
-
-
-def checksum_of_labels(folder: Path) -> str:
-    """SHA-256 of all the masks in a folder's folders, with their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*/mask.npy")):
-        digest.update(f"{path.parent.name}:{checksum_of_file(path)}\n".encode())
-    return digest.hexdigest()[:_SHORT]
 
 
 def differences(old: Inputs, new: Inputs) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
 from examples.covid3d.run.settings_file import kept_settings
-from examples.covid3d.scans.manifest import Entry, read_manifest
+from examples.covid3d.scans.manifest import Entry, patients_of, read_manifest
 from examples.covid3d.scans.splits import Replicate, plan
 from examples.covid3d.train.training import WEIGHTS
 
@@ -45,7 +45,7 @@ def teacher_for(run: Path, seed: int) -> Path:
 
 
 def check_teacher(
-    config: Config, entries: Sequence[Entry], replicates: Sequence[Replicate]
+    config: Config, entries: Sequence[Entry], replicates: Sequence[Replicate], prepared: Path
 ) -> None:
     """Checks that another run's teachers may be taken.
 
@@ -53,6 +53,7 @@ def check_teacher(
         config: Settings, with ``teacher_from``.
         entries: The prepared scans of this run.
         replicates: The replicates of this run.
+        prepared: Where its prepared scans are.
 
     Raises:
         UserError: If its scans were prepared otherwise, or if a scan or a patient that is tested
@@ -73,13 +74,15 @@ def check_teacher(
     seeds = {int(path.name.split("-")[0].removeprefix("seed")) for path in teachers_in(run)}
     other = dataclasses.replace(other, seeds=tuple(sorted(seeds)))
     taught = {name for one in plan(theirs, other) for name in one.roles["teacher"]}
-    patients = {entry.patient for entry in theirs if entry.name in taught}
+    # Under pseudonyms of two keys, one patient has two names.
+    whose, here = patients_of(run / "prepare", theirs), patients_of(prepared, entries)
+    patients = {whose[name] for name in taught}
     voxels = {entry.voxels_sha256 for entry in theirs if entry.name in taught}
     tested = {name for one in replicates for name in one.roles["test"]}
     both = sorted(
         entry.name
         for entry in entries
-        if entry.name in tested and (entry.patient in patients or entry.voxels_sha256 in voxels)
+        if entry.name in tested and (here[entry.name] in patients or entry.voxels_sha256 in voxels)
     )
     if both:
         raise problem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,96 +11,21 @@ import torch
 
 from examples.covid3d.common.config import STAGES, Config
 from examples.covid3d.common.errors import UserError, problem
-from examples.covid3d.measure.evaluate import evaluate
-from examples.covid3d.measure.report.build import build_report
 from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.context import Context
 from examples.covid3d.run.environment import environment
+from examples.covid3d.run.keeping import keeping
 from examples.covid3d.run.lock import locked
 from examples.covid3d.run.other_teacher import teachers_in
 from examples.covid3d.run.overwriting import refuse_to_overwrite, trainings_after
 from examples.covid3d.run.parallel import in_parallel
 from examples.covid3d.run.run_folder import RunFolder
-from examples.covid3d.run.settings_file import keeping
-from examples.covid3d.run.stages import label_unlabelled, train_student, train_teacher
-from examples.covid3d.scans.prepare import can_be_prepared_now, prepare
+from examples.covid3d.run.units import UNITS_OF, Unit
+from examples.covid3d.scans.prepare import can_be_prepared_now
 from examples.covid3d.scans.rejecting import read_failed
 from examples.covid3d.scans.sources import read_sources
 
 _log = logging.getLogger("examples.covid3d")
-
-Unit = tuple[str, ...]
-Needs = list[tuple[str, Unit]]
-Work = tuple[Unit, Needs, Callable[[Path], None]]
-"""Name of a unit, the units it needs, and what fills its folder."""
-
-
-def _prepare_in(context: Context, folder: Path) -> None:
-    prepare(context.config, folder, context.prepared)
-
-
-def _prepare(context: Context) -> Iterator[Work]:
-    yield (), [], partial(_prepare_in, context)
-
-
-def _teacher(context: Context) -> Iterator[Work]:
-    if context.config.teacher_from is not None:
-        return
-    for replicate in {one.teacher: one for one in context.replicates()}.values():
-        yield (replicate.teacher,), [], partial(train_teacher, context, replicate)
-
-
-def _teacher_needs(context: Context, name: str) -> Needs:
-    return [] if context.config.teacher_from is not None else [("teacher", (name,))]
-
-
-def _pseudo_label(context: Context) -> Iterator[Work]:
-    replicates = context.replicates()
-    for name in dict.fromkeys(one.teacher for one in replicates):
-        sharing = [one for one in replicates if one.teacher == name]
-        needs = _teacher_needs(context, name)
-        yield (name,), needs, partial(label_unlabelled, context, sharing)
-
-
-def _student(context: Context) -> Iterator[Work]:
-    for one in context.replicates():
-        for method in context.config.methods:
-            if ROWS[method].recipe is None:
-                continue
-            needs = [*_teacher_needs(context, one.teacher), ("pseudo-label", (one.teacher,))]
-            yield (one.name, method), needs, partial(train_student, context, one, method)
-
-
-def _evaluate(context: Context) -> Iterator[Work]:
-    for one in context.replicates():
-        for method in context.config.methods:
-            row = ROWS[method]
-            if row.external:
-                continue
-            needs: Needs = [("student", (one.name, method))]
-            if row.recipe is None:
-                needs = _teacher_needs(context, one.teacher)
-            yield (one.name, method), needs, partial(evaluate, context, one, method)
-
-
-def _report(context: Context) -> Iterator[Work]:
-    needs: Needs = [("evaluate", unit) for unit, _, _ in _evaluate(context)]
-    for folder in sorted(context.run.path.glob("evaluate/*/*")):
-        unit = (folder.parent.name, folder.name)
-        external = folder.name in ROWS and ROWS[folder.name].external
-        if external and (why := context.run.why_stale("evaluate", *unit)):
-            _log.warning("report: left out, import it again: %s: %s", folder, "; ".join(why))
-    yield (), needs, partial(build_report, context)
-
-
-_STAGES: dict[str, Callable[[Context], Iterator[Work]]] = {
-    "prepare": _prepare,
-    "teacher": _teacher,
-    "pseudo-label": _pseudo_label,
-    "student": _student,
-    "evaluate": _evaluate,
-    "report": _report,
-}
 
 
 def run_stages(
@@ -152,20 +77,23 @@ def run_stages(
     return run
 
 
+def _trainings(run: RunFolder, first: str, prepared: Path | None = None) -> list[tuple[str, Unit]]:
+    """As far as can be told: scans that cannot be split as is wanted refuse their own stage."""
+    try:
+        return list(trainings_after(run, first, prepared))
+    except UserError:
+        return []
+
+
 def _look_ahead(run: RunFolder, first: str) -> None:
     """Refuses at once what would begin trainings anew: before anything is replaced."""
-    try:
-        trainings = list(trainings_after(run, first))
-    except UserError:
-        # The scans that are there cannot be split as is wanted now; those to come may.
-        return
     known = {"settings"}
     if run.is_complete("prepare"):
         known.add("scans")
-        own = [unit for stage, unit in trainings_after(run, "teacher") if stage == "teacher"]
+        own = [unit for stage, unit in _trainings(run, "teacher") if stage == "teacher"]
         if all(run.is_complete("teacher", *unit) for unit in own):
             known.add("teacher")
-    refuse_to_overwrite(run, trainings, known=known)
+    refuse_to_overwrite(run, _trainings(run, first), known=known)
 
 
 def _run(context: Context, stages: Sequence[str], jobs: int, redo: bool, done: list[Unit]) -> None:
@@ -175,7 +103,8 @@ def _run(context: Context, stages: Sequence[str], jobs: int, redo: bool, done: l
         if stage != "prepare":
             run.require(stage, "prepare")
         todo: list[tuple[Unit, Callable[[Path], None]]] = []
-        for unit, needs, work in _STAGES[stage](context):
+        again: list[str] = []
+        for unit, needs, work in UNITS_OF[stage](context):
             name = "/".join((stage, *unit))
             # A report is quickly made, and what it is of may have been added to.
             if stage != "report" and run.is_complete(stage, *unit):
@@ -183,19 +112,24 @@ def _run(context: Context, stages: Sequence[str], jobs: int, redo: bool, done: l
                     _log.info("%s: complete already, skipped", name)
                     continue
             elif stage != "report" and (why := run.why_stale(stage, *unit)):
-                _log.info("%s: again, because %s", name, "; ".join(why))
+                again.append(f"{name}: again, because {'; '.join(why)}")
             for needed, other in needs:
                 run.require(stage, needed, *other)
             todo.append((unit, work))
-        if not redo:
+        if todo and not redo:
             refuse_to_overwrite(run, [(stage, unit) for unit, _ in todo])
+            if stage == "pseudo-label":
+                # New labels would take the place of those that the students learnt from.
+                known = {"settings", "scans", "teacher"}
+                refuse_to_overwrite(run, _trainings(run, "student"), known=known)
+        for text in again:
+            _log.info(text)
         if jobs == 1 or len(todo) < 2:
             for unit, work in todo:
                 with run.working(stage, unit, made) as folder:
                     work(folder)
                     if stage == "prepare" and not redo:
-                        trainings = trainings_after(run, "teacher", folder)
-                        refuse_to_overwrite(run, trainings, folder)
+                        refuse_to_overwrite(run, _trainings(run, "teacher", folder), folder)
                 _say_done(run, stage, done, unit)
         else:
             units = [unit for unit, _ in todo]
@@ -224,7 +158,7 @@ def _fill(
 ) -> None:
     """Does one unit's work in a process of its own, where nothing but its name has come along."""
     run = RunFolder(out, config)
-    for unit, _, work in _STAGES[stage](Context(run, device)):
+    for unit, _, work in UNITS_OF[stage](Context(run, device)):
         if unit == wanted:
             with run.working(stage, unit, environment(device, jobs)) as folder:
                 work(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,22 +16,15 @@ from typing import Any
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_json, write_json
-from examples.covid3d.run.inputs import (
-    RECORD,
-    Inputs,
-    checksum_of_labels,
-    differences,
-    inputs_of,
-    settings_for,
-)
+from examples.covid3d.run.checksums import checksum_of_file, checksum_of_labels, look_of_weights
+from examples.covid3d.run.inputs import Inputs, differences, inputs_of, settings_for
+from examples.covid3d.run.records import RECORD, say_other_environment, sizes_of
 from examples.covid3d.scans.sources import listing
+from examples.covid3d.train.training import WEIGHTS
 from support.replacing import TEMPORARY
 
 _DOOMED = ".deleted"
 _SHOWN = 3
-# Of a complete unit these may be deleted to save space.
-_SPARE = ("last.pt", "best.pt", "predictions", "tensorboard")
-_log = logging.getLogger("examples.covid3d")
 
 
 @dataclass(frozen=True)
@@ -196,7 +188,7 @@ class RunFolder:
             record = {"inputs": inputs, "seconds": 0.0, "made": []}
         if made is not None and dict(made) not in record["made"]:
             if record["made"]:
-                _say_other("/".join((stage, *unit)), record["made"][-1], made)
+                say_other_environment("/".join((stage, *unit)), record["made"][-1], made)
             record["made"].append(dict(made))
         write_json(partial / RECORD, record)
         _sweep(partial)
@@ -206,9 +198,11 @@ class RunFolder:
         finally:
             record["seconds"] = float(record["seconds"]) + time.perf_counter() - start
             write_json(partial / RECORD, record)
-        record["files"] = _sizes(partial)
+        record["files"] = sizes_of(partial)
         if stage == "pseudo-label":
             record["output"] = checksum_of_labels(partial)
+        if look := look_of_weights(partial):
+            record["weights"] = {"look": look, "sha256": checksum_of_file(partial / WEIGHTS)}
         write_json(partial / RECORD, record)
         self._clear(final)
         partial.rename(final)
@@ -216,22 +210,6 @@ class RunFolder:
 
 def _partial(final: Path) -> Path:
     return final.with_name(f"{final.name}.partial")
-
-
-def _say_other(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [f"{key} {before.get(key)} -> {value}" for key, value in now.items()]
-    changed = [text for text, key in zip(changed, now, strict=True) if before.get(key) != now[key]]
-    _log.warning("%s goes on with %s: its last digits may be others", name, ", ".join(changed))
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    return {
-        str(path.relative_to(folder)): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.relative_to(folder).parts[0] not in (*_SPARE, RECORD)
-        and not path.name.startswith(TEMPORARY)
-    }
 
 
 def _sweep(folder: Path) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from examples.covid3d.common.config import Config, from_json, to_json
+from examples.covid3d.common.config import Config, from_json
 from examples.covid3d.common.errors import problem
-from examples.covid3d.common.files import write_json
 
 CONFIG = "config.json"
 
@@ -33,34 +28,3 @@ def kept_settings(out: Path) -> Config:
             "use a new --out folder; or, if this is the folder of a run, delete the file and give "
             "--preset and the options of that run again: what they finished is kept",
         ) from error
-
-
-@contextmanager
-def keeping(out: Path, config: Config, anything_done: Callable[[], bool]) -> Iterator[None]:
-    """Keeps settings in a run folder, or those before them if the body fails with nothing done.
-
-    A process that is killed, or interrupted, leaves the new ones: to resume, they are needed.
-
-    Args:
-        out: Run folder.
-        config: The settings.
-        anything_done: Whether some unit was completed under them.
-    """
-    kept, before = out / CONFIG, out / f".before-{CONFIG}"
-    before.unlink(missing_ok=True)
-    if kept.is_file():
-        shutil.copyfile(kept, before)
-    write_json(kept, to_json(config))
-    try:
-        yield
-    except Exception:
-        if not anything_done():
-            # Even on a disk that is full: a name is changed, nothing is written.
-            if before.is_file():
-                before.replace(kept)
-            else:
-                kept.unlink(missing_ok=True)
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            before.unlink(missing_ok=True)

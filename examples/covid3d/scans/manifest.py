@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_csv, write_csv
+from examples.covid3d.scans.pseudonyms import HIDDEN, real_names
 from examples.covid3d.scans.readers.scan import Scan
 
 MANIFEST, REJECTED = "manifest.csv", "rejected.csv"
@@ -63,7 +65,17 @@ class Entry:
         return bool(self.mask)
 
     def scan(self, folder: Path) -> Scan:
-        """The scan on disk; relative paths, as those of the phantoms, start from ``folder``."""
+        """The scan on disk; relative paths, as those of the phantoms, start from ``folder``.
+
+        Raises:
+            UserError: If paths are kept apart and the table of them is not there.
+        """
+        if self.image == HIDDEN:
+            own = real_names(folder)[self.name]
+            shown = dataclasses.replace(
+                self, image=own["image"], mask=own["mask"], series=own["series"]
+            )
+            return shown.scan(folder)
         return Scan(
             self.name,
             self.patient,
@@ -73,6 +85,10 @@ class Entry:
             self.series or None,
             labels=self.labels,
         )
+
+    def without_paths(self) -> Entry:
+        """The entry of a scan under a pseudonym, whose paths are kept apart."""
+        return dataclasses.replace(self, image=HIDDEN, mask=self.mask and HIDDEN, series="")
 
     def to_row(self) -> dict[str, str]:
         """As text, for CSV and JSON."""
@@ -112,6 +128,33 @@ def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
     write_csv(folder / MANIFEST, [entry.to_row() for entry in entries])
 
 
+def patients_of(prepared: Path, entries: Sequence[Entry]) -> dict[str, str]:
+    """Whose each scan really is, by its name in the manifest.
+
+    Raises:
+        UserError: If names are kept apart and the table of them is not there.
+    """
+    if not any(entry.image == HIDDEN for entry in entries):
+        return {entry.name: entry.patient for entry in entries}
+    names = real_names(prepared)
+    return {entry.name: names[entry.name]["patient"] for entry in entries}
+
+
 def read_manifest(folder: Path) -> list[Entry]:
-    """Reads ``manifest.csv`` of the complete stage's ``folder``."""
-    return [Entry.from_row(row) for row in read_csv(folder / MANIFEST)]
+    """Reads ``manifest.csv`` of the complete stage's ``folder``.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    entries = []
+    for line, row in enumerate(read_csv(folder / MANIFEST), start=2):
+        try:
+            entries.append(Entry.from_row(row))
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            raise problem(
+                folder / MANIFEST,
+                f"line {line} cannot be read",
+                "the manifest as `prepare` wrote it",
+                "run `prepare` again: it finds files that are cut short, and makes them anew",
+            ) from error
+    return entries

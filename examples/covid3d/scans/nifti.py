@@ -112,6 +112,52 @@ def load_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
     return volume, grid
 
 
+def load_labels(path: Path, image_path: Path, image_grid: Grid) -> NDArray[np.float32]:
+    """Loads the labels of a scan as they are in the file.
+
+    Raises:
+        UserError: If the file is unusable, or its shape or affine is not the scan's.
+    """
+    image, grid = _open_mask(path, image_path, image_grid)
+    return _voxels(image, grid, path)
+
+
+def check_mask_grid(path: Path, image_path: Path, image_grid: Grid) -> None:
+    """Checks by its header that a mask is on its scan's grid.
+
+    Raises:
+        UserError: If the file is unusable, or its shape or affine is not the scan's.
+    """
+    _open_mask(path, image_path, image_grid)
+
+
+def _open_mask(path: Path, image_path: Path, image_grid: Grid) -> tuple[Any, Grid]:
+    # Held against its scan's grid, which has been checked, before its voxels are read.
+    image, grid, units = _open(path)
+    if grid.shape != image_grid.shape:
+        raise problem(
+            path,
+            f"shape {grid.shape}",
+            f"{image_grid.shape}, that of its scan {image_path}",
+            "pair it with the scan it was drawn on, or resample it to that grid",
+        )
+    # Compared at the far corner, where a difference in direction or spacing shows most.
+    corner = np.append(np.asarray(grid.shape) - 1, 1)
+    apart = max(
+        float(np.abs(grid.affine[:3, 3] - image_grid.affine[:3, 3]).max()),
+        float(np.abs((grid.affine - image_grid.affine) @ corner).max()),
+    )
+    if not apart <= _AFFINE_TOLERANCE:
+        said = "" if units == "mm" else f" (its header is in {units})"
+        raise problem(
+            path,
+            f"an affine up to {apart:.3g} mm away from that of its scan {image_path}{said}",
+            "the same affine",
+            "copy the scan's affine if the voxels do correspond, else resample the mask",
+        )
+    return image, grid
+
+
 def load_mask(
     path: Path,
     image_path: Path,
@@ -142,30 +188,21 @@ def load_mask(
             "at least one label, and not 0, which is background",
             "choose the labels of what is to be found",
         )
-    # Held against its scan's grid, which has been checked, before its voxels are read.
-    image, grid, units = _open(path)
-    if grid.shape != image_grid.shape:
-        raise problem(
-            path,
-            f"shape {grid.shape}",
-            f"{image_grid.shape}, that of its scan {image_path}",
-            "pair it with the scan it was drawn on, or resample it to that grid",
-        )
-    # Compared at the far corner, where a difference in direction or spacing shows most.
-    corner = np.append(np.asarray(grid.shape) - 1, 1)
-    apart = max(
-        float(np.abs(grid.affine[:3, 3] - image_grid.affine[:3, 3]).max()),
-        float(np.abs((grid.affine - image_grid.affine) @ corner).max()),
-    )
-    if not apart <= _AFFINE_TOLERANCE:
-        said = "" if units == "mm" else f" (its header is in {units})"
-        raise problem(
-            path,
-            f"an affine up to {apart:.3g} mm away from that of its scan {image_path}{said}",
-            "the same affine",
-            "copy the scan's affine if the voxels do correspond, else resample the mask",
-        )
-    volume = _voxels(image, grid, path)
+    volume = load_labels(path, image_path, image_grid)
+    return foreground_of(volume, path, foreground, known)
+
+
+def foreground_of(
+    volume: NDArray[np.float32],
+    path: Path,
+    foreground: tuple[int, ...],
+    known: tuple[int, ...] | None = None,
+) -> NDArray[np.uint8]:
+    """Makes 0 and 1 of labels (see :func:`load_mask`).
+
+    Raises:
+        UserError: If there are labels that are not known.
+    """
     labels = np.unique(volume)
     allowed = sorted({0, *foreground, *(known or ())})
     unknown = labels[~np.isin(labels, allowed)]

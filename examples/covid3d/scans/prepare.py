@@ -19,13 +19,19 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.faults import read_through
 from examples.covid3d.common.files import link_tree, read_json, write_csv, write_json
-from examples.covid3d.scans.cohort_checks import check_foreground, check_sample, sample
+from examples.covid3d.scans.cohort_checks import (
+    check_foreground,
+    check_modality,
+    check_sample,
+    sample,
+)
 from examples.covid3d.scans.contents import digest_of, files_of_scan, look_of, settings_of_scan
 from examples.covid3d.scans.geometry import Grid, resample, with_spacing
 from examples.covid3d.scans.grid_rules import working_fault
 from examples.covid3d.scans.intensity import normalise
 from examples.covid3d.scans.manifest import REJECTED, Entry, write_manifest
 from examples.covid3d.scans.nifti import load_mask
+from examples.covid3d.scans.pseudonyms import Pseudonyms, private_folder
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 from examples.covid3d.scans.rejecting import (
     check_reachable,
@@ -67,6 +73,7 @@ def prepare_image(
     fault = working_fault(grid_of(scan), config.spacing)
     if fault is not None:
         raise fault.error(scan.image)
+    check_modality(scan, config)
     volume, own_grid = load_scan(scan)
     unit, scale = normalise(volume, config.intensity, config.window, scan.image)
     grid = with_spacing(own_grid, config.spacing)
@@ -115,8 +122,8 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
     """Prepares every scan, several at a time, and reads each once.
 
     Writes ``manifest.csv``, ``rejected.csv`` (what is unusable, and why) and a folder for each
-    scan under ``scans/``. Only a fault of a scan's own files rejects it; a disk that is full or
-    does not answer stops the preparation.
+    scan under ``scans/``; with ``config.pseudonyms``, names and paths are kept apart. Only a fault
+    of a scan's own files rejects it; a disk that is full or does not answer stops the preparation.
 
     Args:
         config: Settings.
@@ -130,6 +137,10 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
         OSError: If reading or writing fails for no fault of a scan's own.
     """
     found, rejected = find_scans(config, folder)
+    hidden = None
+    if config.pseudonyms and config.data is not None:
+        hidden = Pseudonyms(private_folder(folder))
+        found = hidden.rename(found)
     if not (folder / "scans").exists():
         check_sample(sample([located(scan, folder) for _, scan in found]), config)
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
@@ -163,10 +174,14 @@ def prepare(config: Config, folder: Path, previous: Path) -> None:
             "readable scans",
             "mend the files",
         )
-    write_csv(folder / REJECTED, [{"where": one.where, "reason": one.reason} for one in rejected])
-    write_failed(folder, failed)
+    listed = rejected
+    if hidden is not None:
+        roots = [path for path in (config.data, config.unlabelled) if path is not None]
+        listed = hidden.hide(rejected, roots)
+    write_csv(folder / REJECTED, [{"where": one.where, "reason": one.reason} for one in listed])
+    write_failed(folder if hidden is None else private_folder(folder), failed)
     report_rejected(rejected, len(kept), config, folder)
-    write_manifest(folder, kept)
+    write_manifest(folder, kept if hidden is None else [entry.without_paths() for entry in kept])
 
 
 def located(scan: Scan, folder: Path) -> Scan:

@@ -14,6 +14,7 @@ from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.faults import passing_fault
 from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.scans.manifest import REJECTED
+from examples.covid3d.scans.pseudonyms import private_folder
 from examples.covid3d.scans.readers.scan import Rejected, Scan
 
 _log = logging.getLogger("examples.covid3d")
@@ -76,15 +77,24 @@ def report_rejected(rejected: Sequence[Rejected], kept: int, config: Config, fol
 
 def _in_sum(lost: Sequence[Rejected]) -> str:
     """The most frequent reasons with their numbers; reasons are alike but for names and figures."""
-    kinds: dict[str, list[str]] = {}
-    for one in lost:
-        found = one.reason.split(" Expected: ")[0]
-        # In words, without the path in front.
-        found = found.split(": ", 1)[-1].rstrip(".")
-        kinds.setdefault(re.sub(r"\S*[\d/\\]\S*", "", found), []).append(found)
-    often = sorted(kinds.values(), key=len, reverse=True)
+    often = by_kind([one.reason for one in lost])
     shown = [f"{len(one)}: {one[0]}" for one in often[:_SHOWN]]
     return "; ".join(shown + (["..."] if len(often) > _SHOWN else []))
+
+
+def by_kind(reasons: Sequence[str]) -> list[list[str]]:
+    """Reasons that are alike but for names and figures together, the most frequent first.
+
+    Args:
+        reasons: Of one line each, with the path in front or without.
+    """
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        found = reason.split(" Expected: ")[0]
+        # In words, without the path in front.
+        found = found.split(": ", 1)[-1].rstrip(".") if found.startswith("/") else found.rstrip(".")
+        kinds.setdefault(re.sub(r"\S*[\d/\\]\S*", "", found), []).append(found)
+    return sorted(kinds.values(), key=len, reverse=True)
 
 
 def write_failed(folder: Path, failed: Sequence[tuple[str, Scan]]) -> None:
@@ -94,5 +104,5 @@ def write_failed(folder: Path, failed: Sequence[tuple[str, Scan]]) -> None:
 
 def read_failed(folder: Path) -> list[tuple[str, Scan]]:
     """Reads back what :func:`write_failed` gave."""
-    content = read_json(folder / _FAILED) or []
+    content = read_json(folder / _FAILED) or read_json(private_folder(folder) / _FAILED) or []
     return [(dataset, Scan.from_json(scan)) for dataset, scan in content]

@@ -93,7 +93,7 @@ def _draw_phantoms(config: Config, folder: Path) -> list[Scan]:
     return scans
 
 
-def listing(config: Config) -> list[tuple[str, int, int, int]]:
+def listing(config: Config) -> list[tuple[str, int, int]]:
     """Names, sizes and times of all files of the datasets, to notice changed data.
 
     Through links, to files and to folders, and without hidden files, which no reader looks at.
@@ -110,10 +110,10 @@ def listing(config: Config) -> list[tuple[str, int, int, int]]:
                 # A link to nowhere.
                 continue
             shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-            found.append((shown, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+            found.append((shown, state.st_size, state.st_mtime_ns))
     if config.patients is not None and Path(config.patients).is_file():
         state = Path(config.patients).stat()
-        found.append(("patients", state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+        found.append(("patients", state.st_size, state.st_mtime_ns))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def mapped(path: Path) -> NDArray[Any]:
     try:
         with _READING_A_HEADER:
             array: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise problem(
             path,
             f"cannot be read ({error})",

@@ -42,6 +42,15 @@ def grid_of(scan: Scan) -> Grid:
     return find_series(scan.image, scan.series).grid
 
 
+def modality_of(scan: Scan) -> str:
+    """What a DICOM series' header says, such as ``CT``; empty where nothing does.
+
+    Raises:
+        UserError: If the series is unusable.
+    """
+    return "" if scan.series is None else find_series(scan.image, scan.series).modality
+
+
 def voxels_checksum(volume: NDArray[np.float32]) -> str:
     """SHA-256 of a scan's values alone, in order of size: not of where they are.
 

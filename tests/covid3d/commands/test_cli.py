@@ -49,7 +49,7 @@ def nothing_runs(monkeypatch):
 
         return units
 
-    monkeypatch.setattr(pipeline, "_STAGES", {name: stage(name) for name in STAGES})
+    monkeypatch.setattr(pipeline, "UNITS_OF", {name: stage(name) for name in STAGES})
     monkeypatch.setattr(stage_commands, "print", lambda *_: None, raising=False)
     read = Path.read_text
     monkeypatch.setattr(
@@ -233,7 +233,7 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, mon
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_STAGES", dict.fromkeys(STAGES, interrupt))
+    monkeypatch.setattr(pipeline, "UNITS_OF", dict.fromkeys(STAGES, interrupt))
     assert main(["run", "--preset", "demo", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err.strip()
     assert said == f"Interrupted. To resume: python -m examples.covid3d run --out {tmp_path}"

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,12 @@ def test_it_trains_on_an_exported_fold_and_is_measured_as_a_row(tmp_path, nnunet
     checked = ("--verify_dataset_integrity", "-np", 1, "-npfp", 1)
     nnunetv2("plan_and_preprocess", "-d", 501, "-c", "3d_fullres", *checked)
     write_tiny_plans(preprocessed)
+    shutil.copy(raw / "splits_final.json", preprocessed)
     nnunetv2("train", preprocessed, PLANS)
+    # It took the export's split for its own, which keeps patients apart, and drew none.
+    first = json.loads((raw / "splits_final.json").read_text())[0]
+    validated = (tmp_path / "results").rglob("validation/*.nii.gz")
+    assert {path.name.removesuffix(".nii.gz") for path in validated} == set(first["val"])
     which = ("-d", 501, "-c", "3d_fullres", "-f", 0, "-p", PLANS)
     where = ("-i", raw / "imagesTs", "-o", predicted)
     nnunetv2("predict", *which, *where, "-device", "cpu", "-npp", 1, "-nps", 1)

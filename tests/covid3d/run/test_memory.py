@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from examples.covid3d.measure.report.figures import overlay
+from examples.covid3d.measure.report.cases.volumes import axial
 from examples.covid3d.scans.geometry import Grid
 from examples.covid3d.scans.store import StoredScan, write_scan
 from examples.covid3d.train.loader import Ahead
@@ -94,6 +94,6 @@ def test_neither_sampler_nor_scan_holds_an_array(stored):
 
 def test_a_slice_of_the_overlay_does_not_keep_its_volume():
     volume = np.zeros((30, 20, 10), np.float32)
-    shown = overlay._axial(volume, 3)
+    shown = axial(volume, 3)
     assert shown.shape == (20, 30)
     assert not np.shares_memory(shown, volume)

@@ -14,7 +14,7 @@ import torch
 from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv, read_json, write_json, write_nifti
-from examples.covid3d.run import pipeline
+from examples.covid3d.run import pipeline, units
 from examples.covid3d.run.environment import environment
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.run.run_folder import RunFolder
@@ -281,7 +281,7 @@ class TestFailing:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(pipeline, "train_student", interrupt)
+            patched.setattr(units, "train_student", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 run_stages(place / "run", more)
         assert "random" in read_json(place / "run" / "config.json")["methods"]

@@ -25,7 +25,7 @@ from examples.covid3d.common.files import read_csv, write_array, write_csv
 from examples.covid3d.methods.rows.supervised import Supervised
 from examples.covid3d.scans.geometry import resample
 from examples.covid3d.scans.manifest import Entry
-from examples.covid3d.scans.nifti import load_image, load_mask
+from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.splits import Replicate
 from examples.covid3d.scans.store import StoredScan, stored, write_labels
 from examples.covid3d.train.inference import load_network
@@ -44,6 +44,7 @@ class Cohort:
 
     Attributes:
         config: The pipeline's settings.
+        device: Where to compute.
         seed: The seed.
         prepared: Folder of the prepared scans.
         folder: Folder of this seed: the weak teacher, and ``given`` with the audited masks.
@@ -55,6 +56,7 @@ class Cohort:
     """
 
     config: Config
+    device: torch.device
     seed: int
     prepared: Path
     folder: Path
@@ -97,7 +99,7 @@ class Cohort:
         sources = {row["scan"]: row["source"] for row in read_csv(self.folder / KINDS)}
         return Lesson(
             config,
-            torch.device("cpu"),
+            self.device,
             Replicate(self.seed, 1, roles, "teacher"),
             self.prepared,
             self.folder / "teacher",
@@ -112,10 +114,11 @@ class Cohort:
 
     def expert(self, name: str, labels: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
         """The expert's mask of a scan on its own grid, of all structures or of some."""
-        entry = self.entries[name]
-        _, grid = load_image(Path(entry.image))
-        known = self.config.foreground_labels
-        return load_mask(Path(entry.mask), Path(entry.image), grid, labels or known, known)
+        scan, known = self.entries[name].scan(self.prepared), self.config.foreground_labels
+        if scan.mask is None:
+            raise ValueError(f"{name} has no mask")
+        grid = stored(self.prepared, name).own_grid
+        return load_mask(scan.mask, scan.image, grid, labels or known, known)
 
     def labels(self, name: str) -> NDArray[np.uint8]:
         """The expert's labels of a scan on its own grid, structure by structure."""
@@ -131,7 +134,12 @@ class Cohort:
 
 
 def deal(
-    entries: Sequence[Entry], settings: Settings, seed: int, config: Config, out: Path
+    entries: Sequence[Entry],
+    settings: Settings,
+    seed: int,
+    config: Config,
+    out: Path,
+    device: torch.device | None = None,
 ) -> Cohort:
     """Deals roles: the tested patients are the same for every seed, the others are dealt anew.
 
@@ -141,6 +149,7 @@ def deal(
         seed: Seed.
         config: Settings of the pipeline.
         out: Folder of the trial; the prepared scans are in it.
+        device: Where to compute; the CPU by default.
     """
     names = np.asarray(sorted(entry.name for entry in entries))
     order = np.random.default_rng(_SPLIT).permutation(names)
@@ -148,10 +157,11 @@ def deal(
     rest = np.random.default_rng([_SPLIT, seed]).permutation(rest)
     if settings.validation:
         test, rest = rest[: settings.tested], rest[settings.tested :]
-    most = max(24, *settings.trusted)
+    most = settings.set_aside
     start = most + settings.teacher_scans
     return Cohort(
         config,
+        device or torch.device("cpu"),
         seed,
         out / "prepare",
         out / f"seed{seed}",
@@ -190,7 +200,7 @@ def give_masks(cohort: Cohort) -> None:
         own_rng = np.random.default_rng([_SPLIT, cohort.seed, 2, len(rows)])
         scan = stored(cohort.prepared, name)
         if kind == TEACHER:
-            network = network or load_network(_teach(cohort), torch.device("cpu"))
+            network = network or load_network(_teach(cohort), cohort.device)
             probability = _lesson_of_teacher(cohort).probability(network, scan)
             mask = scan.to_own_grid(probability)
         elif kind == SOUND:
@@ -217,7 +227,7 @@ def _lesson_of_teacher(cohort: Cohort) -> Lesson:
     return Lesson(
         # Another initial state than the students': it is somebody else's network.
         cohort.config,
-        torch.device("cpu"),
+        cohort.device,
         replace(Replicate(cohort.seed, 1, roles, "teacher"), seed=cohort.seed + 1000),
         cohort.prepared,
         folder,

@@ -49,7 +49,8 @@ def draw(path: Path, detectors: Sequence[Mapping[str, Any]], settings: Settings)
         panel.set(xlim=(0, 1.02), xlabel="AUROC against sound masks")
         panel.set_title(f"{trusted} trusted scans")
         panel.set_yticks(np.arange(len(kinds)), kinds)
-        panel.invert_yaxis()
+    # Once: the panels share their axis.
+    axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+
+import torch
 
 from examples.covid3d.audit.trial.cohort import Cohort, deal, give_masks
 from examples.covid3d.audit.trial.settings import Settings
@@ -20,13 +20,20 @@ from examples.covid3d.scans.manifest import read_manifest
 _SETTINGS = "trial.json"
 
 
-def run_trial(data: str, settings: Settings, out: Path, jobs: int = 1) -> Path:
+def run_trial(
+    data: str,
+    settings: Settings,
+    out: Path,
+    device: torch.device | None = None,
+    jobs: int = 1,
+) -> Path:
     """Runs a trial; what is complete is skipped, what was interrupted is resumed.
 
     Args:
         data: Folder of Task04 Hippocampus of the Medical Segmentation Decathlon.
         settings: Settings.
         out: Folder of the trial.
+        device: Where to compute; the CPU by default.
         jobs: Trainings at the same time, each in a process of its own.
 
     Returns:
@@ -35,11 +42,18 @@ def run_trial(data: str, settings: Settings, out: Path, jobs: int = 1) -> Path:
     Raises:
         UserError: If ``out`` holds a trial of other settings, or there are too few scans.
     """
+    if max(settings.trusted) > settings.set_aside:
+        raise problem(
+            "--trusted",
+            str(max(settings.trusted)),
+            f"at most {settings.set_aside}",
+            "choose fewer: the audited scans are the same for every number",
+        )
     run_stages(out, settings.config(data), ["prepare"])
     # Of its own, for the pipeline holds that of the folder while it prepares.
     with locked(out / "trial"):
         _same_settings(settings, out)
-        cohorts = {seed: cohort_of(data, settings, seed, out) for seed in settings.seeds}
+        cohorts = {seed: cohort_of(data, settings, seed, out, device) for seed in settings.seeds}
         for cohort in cohorts.values():
             give_masks(cohort)
         # Rows that go by an audit come after all audits, so that any order of units will do.
@@ -48,20 +62,22 @@ def run_trial(data: str, settings: Settings, out: Path, jobs: int = 1) -> Path:
             [unit for unit in todo if unit.row == AUDIT],
             [unit for unit in todo if unit.row != AUDIT],
         ):
-            _work(wave, data, settings, out, jobs)
+            _work(wave, data, settings, out, device, jobs)
         return write_tables(out, settings, {seed: one.kinds() for seed, one in cohorts.items()})
 
 
-def cohort_of(data: str, settings: Settings, seed: int, out: Path) -> Cohort:
+def cohort_of(
+    data: str, settings: Settings, seed: int, out: Path, device: torch.device | None = None
+) -> Cohort:
     """The scans of one seed."""
     entries = [entry for entry in read_manifest(out / "prepare") if entry.has_mask]
     least = settings.tested * (2 if settings.validation else 1) + settings.teacher_scans
-    least += max(24, *settings.trusted) + 20
+    least += settings.set_aside + 20
     if len(entries) < least:
         raise problem(
             data, f"{len(entries)} scans with a mask", f"at least {least}", "take the whole set"
         )
-    return deal(entries, settings, seed, settings.config(data), out)
+    return deal(entries, settings, seed, settings.config(data), out, device)
 
 
 def _same_settings(settings: Settings, out: Path) -> None:
@@ -75,20 +91,24 @@ def _same_settings(settings: Settings, out: Path) -> None:
     write_json(path, wanted)
 
 
-def _work(todo: list[Unit], data: str, settings: Settings, out: Path, jobs: int) -> None:
+def _work(
+    todo: list[Unit],
+    data: str,
+    settings: Settings,
+    out: Path,
+    device: torch.device | None,
+    jobs: int,
+) -> None:
     if jobs == 1 or len(todo) < 2:
         for unit in todo:
-            train(unit, data, settings, out)
+            train(unit, data, settings, out, device)
         return
-    tasks = [(unit, data, settings, out) for unit in todo]
-    done: Callable[[int], None] = partial(_nothing, todo)
-    in_parallel(train, tasks, jobs, "trainings", done)
+    tasks = [(unit, data, settings, out, device) for unit in todo]
+    in_parallel(train, tasks, jobs, "trainings", lambda _: None)
 
 
-def _nothing(todo: list[Unit], number: int) -> None:
-    del todo, number
-
-
-def train(unit: Unit, data: str, settings: Settings, out: Path) -> None:
+def train(
+    unit: Unit, data: str, settings: Settings, out: Path, device: torch.device | None
+) -> None:
     """Trains one unit, in this process."""
-    train_unit(unit, cohort_of(data, settings, unit.seed, out), settings, out)
+    train_unit(unit, cohort_of(data, settings, unit.seed, out, device), settings, out)

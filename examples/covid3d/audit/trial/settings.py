@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -61,6 +62,7 @@ class Settings:
         seeds: Each deals roles, faults and batches anew; the tested patients are the same.
         trusted: Numbers of trusted scans; the fewer are among the more.
         rows: Which rows.
+        set_aside: Expert scans of which so many are trusted; the others of them are not used.
         tested: Number of patients tested.
         teacher_scans: Expert scans that the weak teacher learns from; none of them is trusted.
         teacher_steps: Its steps.
@@ -75,11 +77,12 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     trusted: tuple[int, ...] = (8, 24)
     rows: tuple[str, ...] = ROWS
+    set_aside: int = 24
     tested: int = 32
     teacher_scans: int = 4
     teacher_steps: int = 60
     steps: int = 250
-    audit_steps: int = 200
+    audit_steps: int = 250
     validation: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -110,7 +113,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """What results depend on: everything but which rows, seeds and sizes there are."""
-        content = asdict(self)
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         for name in ("seeds", "trusted", "rows"):
             del content[name]
         return content

@@ -47,7 +47,7 @@ def write_tables(out: Path, settings: Settings, kinds: Mapping[int, Mapping[str,
     doubts = _doubts(out, settings)
     write_csv(out / "doubts.csv", doubts)
     parts = [
-        f"{len(complete)} trainings, {seconds_of(complete) / 60:.0f} minutes of processes.",
+        f"{len(complete)} trainings, {seconds_of(complete) / 60:.0f} minutes of one core.",
         *(
             text
             for trusted in settings.trusted
@@ -103,10 +103,10 @@ def _rows_table(lines: Sequence[Line], settings: Settings) -> str:
                 _label(row),
                 spread([line["dice"] for line in of_row], 4),
                 share,
-                f"{np.mean([line['seconds'] for line in of_row]):.0f}",
+                f"{np.mean([line['processor_seconds'] for line in of_row]):.0f}",
             ]
         )
-    return _markdown(["Row", "Dice, tested", "Weight on sound masks", "Seconds"], shown)
+    return _markdown(["Row", "Dice, tested", "Weight on sound masks", "Processor seconds"], shown)
 
 
 def _label(row: str) -> str:

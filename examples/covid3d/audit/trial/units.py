@@ -24,7 +24,7 @@ from examples.covid3d.scans.store import stored, write_labels
 from examples.covid3d.train.inference import load_network
 from examples.covid3d.train.lesson import Lesson
 
-RESULT, ASSESSED, SAMPLES = "result.json", "audit.csv", "samples.csv"
+RESULT, TIME, ASSESSED, SAMPLES = "result.json", "time.json", "audit.csv", "samples.csv"
 AUDIT = "audit"
 _JUDGES = ("supervised-trusted", "supervised-trusted+", "equal-trusted", "rgs-scan")
 """Rows whose drawings are held beside the given masks, as detectors to compare with."""
@@ -54,31 +54,34 @@ class Unit:
 
 
 def units_of(settings: Settings) -> list[Unit]:
-    """Every training of a trial; an audit is before the rows that go by it."""
-    units = []
-    for trusted in settings.trusted:
-        for seed in settings.seeds:
-            if "equal" in settings.rows and trusted == settings.trusted[0]:
-                units.append(Unit(seed, 0, "equal"))
-            units.append(Unit(seed, trusted, AUDIT))
-            rows = [row for row in settings.rows if row != "equal"]
-            units += [Unit(seed, trusted, row) for row in rows]
-    return units
+    """Every training of a trial, row by row; audits are before the rows that go by them."""
+    return [
+        Unit(seed, 0 if row == "equal" else trusted, row)
+        for trusted in settings.trusted
+        for row in (AUDIT, *settings.rows)
+        for seed in settings.seeds
+        if row != "equal" or trusted == settings.trusted[0]
+    ]
 
 
 def train_unit(unit: Unit, cohort: Cohort, settings: Settings, out: Path) -> None:
     """Trains a unit and writes what it found; resumes what was interrupted."""
     folder = unit.folder(out)
     give_masks(cohort)
-    before = float(read_json(folder / "seconds.json").get("seconds", 0.0))
-    start = time.perf_counter()
+    before: dict[str, float] = read_json(folder / TIME)
+    start = (time.perf_counter(), time.process_time())
     try:
         result = _audit(unit, cohort, settings, folder) if unit.row == AUDIT else None
         result = result or _row(unit, cohort, out, folder)
     finally:
-        seconds = before + time.perf_counter() - start
-        write_json(folder / "seconds.json", {"seconds": seconds})
-    write_json(folder / RESULT, {**dataclasses.asdict(unit), **result, "seconds": seconds})
+        took = {
+            "seconds": before.get("seconds", 0.0) + time.perf_counter() - start[0],
+            "processor_seconds": before.get("processor_seconds", 0.0)
+            + time.process_time()
+            - start[1],
+        }
+        write_json(folder / TIME, took)
+    write_json(folder / RESULT, {**dataclasses.asdict(unit), **result, **took})
 
 
 def _row(unit: Unit, cohort: Cohort, out: Path, folder: Path) -> dict[str, Any]:
@@ -157,10 +160,7 @@ def _audit(unit: Unit, cohort: Cohort, settings: Settings, folder: Path) -> dict
         "quality": {
             "audit": {one.scan: -one.distance for one in found},
             "audit without smoothness": {
-                one.scan: -math.hypot(
-                    *(d for name, d in one.beyond.items() if name != "smoothness")
-                )
-                for one in found
+                one.scan: -math.hypot(one.beyond["agreement"], one.beyond["shift"]) for one in found
             },
             "agreement": {one.name: dice(one.given, one.expected) for one in audited},
             "cleanlab": {one.name: cleanlab_quality(one) for one in audited},

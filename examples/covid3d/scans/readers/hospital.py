@@ -110,7 +110,8 @@ def _choose(place: Path, content: Content, rejected: list[Rejected]) -> Series |
         if stack.modality not in _MODALITIES:
             reason = f"modality {stack.modality}; CT (or MR) is expected"
         if stack.count < MIN_SLICES:
-            reason = f"{stack.count} slices; at least {MIN_SLICES} are needed"
+            counted = f"{stack.count} slice{'' if stack.count == 1 else 's'}"
+            reason = f"{counted}; at least {MIN_SLICES} are needed"
         if reason or stack.series is None:
             left.append(Rejected(_where(place, uid), reason))
         else:

@@ -40,10 +40,11 @@ def cases_section(results: Results, about: Headline) -> list[str]:
         html.paragraph(
             f"The best, the median and the worst test scan of {label} by Dice, of those with a "
             "lesion if there are any: picked by that rule and not by their looks. Front up, the "
-            "patient's right on the left. Scroll with the wheel, the slider or, once a case is "
-            "chosen, the arrow keys.",
+            "patient's right on the left.",
             "small",
         ),
+        '<p class="small hint" hidden>Scroll with the wheel, the slider or, once a case is chosen, '
+        "the arrow keys.</p>",
         html.block("cases", cases),
     ]
 
@@ -98,9 +99,11 @@ def _viewer(title: str, name: str, keys: Sequence[tuple[str, str]], slices: Slic
         f"<figcaption><b>{escape(title)}</b>{escape(name)}</figcaption>"
         f'<svg class="slice" viewBox="0 0 {one.width} {one.height}" role="img" '
         f'aria-label="{escape(says)}">'
+        # Cut off, or a tall slice would show its neighbours in the strip beside it.
+        f'<svg width="{one.width}" height="{one.height}" overflow="hidden">'
         f'<image href="data:image/webp;base64,{one.sprite}" x="{x}" y="{y}" '
         f'width="{one.columns * one.width}" height="{rows * one.height}" '
-        f'preserveAspectRatio="none"></image>{paths}</svg>'
+        f'preserveAspectRatio="none"></image>{paths}</svg></svg>'
         f'<div class="slider" hidden><input type="range" min="0" max="{len(one.numbers) - 1}" '
         f'value="{one.start}" aria-label="Slice of {escape(name)}"><output>{shown}</output></div>'
         f'<div class="key">{legend}</div></figure>'

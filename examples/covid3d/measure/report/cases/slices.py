@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from examples.covid3d.measure.report.cases.outlines import outline
+from examples.covid3d.measure.report.cases.volumes import axial
 
 _MOST_SLICES = 32
 _LONGEST_SIDE = 176
@@ -76,13 +76,13 @@ def cut_slices(
     columns = math.ceil(math.sqrt(len(shown)))
     sprite = Image.new("L", (columns * width, math.ceil(len(shown) / columns) * height))
     for index, k in enumerate(shown):
-        grey = (_axial(image, x, y, k) * 255).round().astype(np.uint8)
+        grey = (axial(image[x, y], k) * 255).round().astype(np.uint8)
         tile = Image.fromarray(grey).resize((width, height), Image.Resampling.BOX)
         sprite.paste(tile, (index % columns * width, index // columns * height))
     packed = io.BytesIO()
     sprite.save(packed, "WEBP", quality=72, method=4)
     paths = tuple(
-        tuple(outline(_reduced(_axial(mask, x, y, k), width, height)) for k in shown)
+        tuple(outline(_reduced(axial(mask[x, y], k), width, height)) for k in shown)
         for mask in masks
     )
     return Slices(
@@ -95,11 +95,6 @@ def cut_slices(
         start,
         paths,
     )
-
-
-def _axial(volume: NDArray[Any], x: slice, y: slice, k: int) -> NDArray[Any]:
-    """A slice of a RAS+ volume, front up and the patient's right on the left."""
-    return volume[x, y, k][::-1, ::-1].T
 
 
 def _window(mask: Mask, axis: int, spacing: float, length: int) -> slice:

@@ -38,6 +38,12 @@ def for_the_eye(volume: NDArray[np.float32], config: Config) -> NDArray[np.float
     return shown
 
 
+def axial(volume: NDArray[Any], k: int) -> NDArray[Any]:
+    """Slice ``k`` of a RAS+ volume, front up and the patient's right on the left."""
+    # A copy, for a view would keep the whole volume in memory.
+    return volume[::-1, ::-1, k].T.copy()
+
+
 def expert_mask(source: Scan, grid: Grid, config: Config) -> NDArray[np.uint8]:
     """The expert's mask of a test scan, on the scan's own grid."""
     if source.mask is None:

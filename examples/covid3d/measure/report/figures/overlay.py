@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from examples.covid3d.common.config import Config
 from examples.covid3d.measure.metrics import dice
 from examples.covid3d.measure.report.cases.volumes import (
+    axial,
     canonical,
     expert_mask,
     for_the_eye,
@@ -45,12 +45,6 @@ class _Column:
     aspect: float
 
 
-def _axial(volume: NDArray[Any], k: int) -> NDArray[Any]:
-    """Slice ``k`` of a RAS+ volume, front up and the patient's right on the left."""
-    # A copy, for a view would keep the whole volume in memory.
-    return volume[::-1, ::-1, k].T.copy()
-
-
 def _chosen(sources: Sequence[Scan], config: Config) -> list[Scan]:
     """Those with a lesion first, in the order given; at most six, one without among them."""
     with_lesion: list[Scan] = []
@@ -77,9 +71,9 @@ def _column(source: Scan, folders: dict[str, Path], config: Config) -> _Column:
     k = int(np.argmax(area)) if np.any(area) else expert.shape[2] // 2
     return _Column(
         source.name,
-        _axial(image, k),
-        _axial(expert, k),
-        {method: _axial(volume, k) for method, volume in predicted.items()},
+        axial(image, k),
+        axial(expert, k),
+        {method: axial(volume, k) for method, volume in predicted.items()},
         {method: dice(volume, expert) for method, volume in predicted.items()},
         zooms[1] / zooms[0],
     )

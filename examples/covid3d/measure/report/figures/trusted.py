@@ -12,6 +12,8 @@ from examples.covid3d.measure.report.statistics.summary import over_seeds
 from examples.covid3d.measure.report.trust import ScanTrust
 from examples.covid3d.measure.report.weights import GOOD
 
+_MOST_DOTS = 400
+
 
 def trust_panel(trusts: Sequence[ScanTrust], label: str) -> str:
     """Weight of each unlabelled scan against the true Dice of its pseudo-label.
@@ -40,7 +42,14 @@ def trust_panel(trusts: Sequence[ScanTrust], label: str) -> str:
         svg.text(axes.x(GOOD) + 5, axes.top + 4, "good labels"),
     ]
     several = len({trust.replicate for trust, _ in known}) > 1
-    for trust, dice in known:
+    for kind in ("good", "bad") if len(known) > _MOST_DOTS else ():
+        places = [
+            (axes.x(dice), axes.y(trust.weight))
+            for trust, dice in known
+            if (dice >= GOOD) == (kind == "good")
+        ]
+        marks.append(svg.cloud(places, kind))
+    for trust, dice in known if len(known) <= _MOST_DOTS else ():
         seed, fold = trust.replicate
         where = f" (seed {seed}, fold {fold})" if several else ""
         says = f"{trust.scan}{where}: true Dice {dice:.2f}, weight {trust.weight:.2f}"

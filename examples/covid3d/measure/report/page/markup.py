@@ -77,7 +77,7 @@ class Table:
         note = f'<p class="small">{escape(self.note)}</p>' if self.note else ""
         return (
             f'<div class="scroll{short}"><table class="{kind}">'
-            f"<caption>{escape(self.title)}</caption>"
+            f"<caption><span>{escape(self.title)}</span></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
         )
 

@@ -1,4 +1,5 @@
 // Scrolls through the slices of a case: wheel, keys, slider. Without it the middle slice stands.
+for (const hint of document.querySelectorAll(".hint")) hint.hidden = false;
 for (const figure of document.querySelectorAll(".case[data-slices]")) {
   const data = JSON.parse(figure.dataset.slices);
   const image = figure.querySelector("image");

@@ -65,6 +65,14 @@ def test_whom_one_trusts_is_good_or_bad_by_the_truth():
     assert trust_panel(trusts[2:], "RGS") == ""
 
 
+def test_a_hospital_of_scans_is_a_cloud_and_takes_little_room():
+    trusts = [ScanTrust(("0", "1"), f"s{i}", 1 + i % 7 / 10, i % 11 / 10) for i in range(3000)]
+    panel = trust_panel(trusts, "RGS")
+    assert len(panel) < 45_000
+    assert panel.count("h0") == 3000
+    assert "<circle" not in panel
+
+
 def test_the_gain_is_drawn_with_its_interval_where_there_is_one():
     rows = results("rgs", [[0.6] * 4 + [0.7] * 4]) + results("equal", [[0.5] * 8])
     panel = gain_panel(rows, ("equal", "rgs"), "equal", "rgs", LABELS)

@@ -55,7 +55,7 @@ def test_html_escapes_and_marks_the_best():
         ["", "0.40"],
         ["<b>|", "–"],
     ]
-    assert "<caption>A &lt;title&gt;</caption>" in html
+    assert "<caption><span>A &lt;title&gt;</span></caption>" in html
     assert "n &lt; 3 &amp; so on" in html
 
 

@@ -62,6 +62,40 @@ def test_wheel_keys_slider_and_boxes_move_what_is_shown(finished, tmp_path):
     assert found["controls"] is True
 
 
+MEASURE = """
+<script>
+onload = () => {
+  const wide = (d) => d.documentElement.scrollWidth > d.documentElement.clientWidth;
+  const inside = document.querySelector("iframe").contentDocument;
+  const tables = [...inside.querySelectorAll(".scroll")];
+  const found = {
+    width: inside.documentElement.clientWidth, page: wide(inside), tables: tables.length,
+    scroll: tables.filter((t) => t.scrollWidth > t.clientWidth).map((t) => t.innerText),
+  };
+  document.body.innerHTML = "<pre>" + JSON.stringify(found) + "</pre>";
+};
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no browser")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_and_on_a_laptop_no_table_scrolls_sideways(finished, tmp_path, width):
+    page = (finished[0] / "report" / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(page, "utf-8")
+    # A window has a least width, a frame has none.
+    frame = f'<iframe src="page.html" style="width:{width}px;height:800px;border:0"></iframe>'
+    (tmp_path / "frame.html").write_text(f"<body>{frame}{MEASURE}</body>", "utf-8")
+    text = dumped(tmp_path / "frame.html", "--allow-file-access-from-files")
+    found = json.loads(unescape(re.search("<pre>(.*?)</pre>", text, re.DOTALL).group(1)))
+    assert found["width"] <= width
+    assert found["tables"] > 4
+    assert found["page"] is False
+    if width > 1000:
+        assert found["scroll"] == []
+
+
 def test_without_a_script_the_slice_stands_with_its_outlines_and_no_dead_controls(finished):
     page = (finished[0] / "report" / "report.html").read_text(encoding="utf-8")
     figures = re.findall(r'<figure class="case".*?</figure>', page, re.DOTALL)
