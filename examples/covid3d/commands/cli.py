@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from examples.covid3d.commands.options import setting_options, shared_options
 from examples.covid3d.commands.table import COMMANDS
 from examples.covid3d.common.errors import UserError
-from examples.covid3d.common.faults import in_words
+from examples.covid3d.common.faults import in_words, passing_fault
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,8 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (OSError, MemoryError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
+    except Exception as error:
+        fault = passing_fault(error) or (error if isinstance(error, OSError) else None)
+        if fault is None:
+            raise
+        print(f"error: {in_words(fault)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = "Run the same command again"

@@ -21,7 +21,7 @@ from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.other_teacher import teacher_for
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.dicom_seg import highdicom
-from examples.covid3d.scans.prepare import prepare_image
+from examples.covid3d.scans.prepare_scan import prepare_image
 from examples.covid3d.scans.readers import guess_kind, read_dataset
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 from examples.covid3d.scans.rejecting import stop_for
@@ -79,7 +79,26 @@ def read_inputs(path: Path) -> Found:
     if path.is_file() and path.name.endswith((".nii", ".nii.gz")):
         name = path.name.removesuffix(".gz").removesuffix(".nii")
         return Found([Scan(name, name, "input", path, None)], [])
-    return read_dataset(guess_kind(path) or "hospital", path)
+    kind = guess_kind(path) or "hospital"
+    found = read_dataset(kind, path)
+    # A table names its scans, whatever lies beside them.
+    beside = _passed_over(found, kind) if path.is_dir() else []
+    return Found(found.scans, [*found.rejected, *beside])
+
+
+def _passed_over(found: Found, kind: str) -> list[Rejected]:
+    """NIfTI files beside the scans that the layout has no place for: never left out in silence."""
+    known = {path for scan in found.scans for path in (scan.image, scan.mask)}
+    known |= {Path(one.where) for one in found.rejected}
+    folders = {scan.image.parent for scan in found.scans if scan.series is None}
+    return [
+        Rejected(str(path), f"no scan by the layout {kind!r} that its folder was taken for")
+        for folder in sorted(folders)
+        for path in sorted(folder.iterdir())
+        if path.name.endswith((".nii", ".nii.gz"))
+        and not path.name.startswith(".")
+        and path not in known
+    ]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,10 @@ from examples.covid3d.scans.volumes import load_scan
 TABLE = "predictions.csv"
 TRAINED_ON = "trained_on"
 _RECORDS = ".sources"
+_COLUMNS = (
+    "scan", "patient", "method", "status", "reason", "volume_ml", "sure_ml", "possible_ml",
+    "lesion_voxels", "mean_entropy", "networks", "volume_std_ml", "network_dice", TRAINED_ON,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,11 +150,11 @@ class Predictions:
         masks = sorted(self.folder.glob("*.nii.gz"))
         rows = self.rows([path.name.removesuffix(".nii.gz") for path in masks])
         missed: list[dict[str, Any]] = [
-            {"scan": one.where, "patient": "", "method": self.method}
-            | {"status": "skipped", "reason": one.reason}
+            {"scan": one.where, "method": self.method, "status": "skipped", "reason": one.reason}
             for one in skipped
         ]
-        write_csv(self.folder / TABLE, rows + missed)
+        lines = [{name: row.get(name, "") for name in _COLUMNS} for row in rows + missed]
+        write_csv(self.folder / TABLE, lines)
 
     def _beside(self, scan: Scan) -> dict[str, Path]:
         files = {"preview": self.folder / "previews" / f"{scan.name}.png"}

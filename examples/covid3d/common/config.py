@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from examples.covid3d.common.config_checks import check
+from examples.covid3d.common.config_types import check_types
 from examples.covid3d.common.errors import problem
 
 STAGES = ("prepare", "teacher", "pseudo-label", "student", "evaluate", "report")
@@ -153,6 +154,9 @@ def to_json(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+_PATHS = ("data", "unlabelled", "patients", "teacher_from")
+
+
 def shown_settings(config: Config) -> dict[str, Any]:
     """The settings for a report: under pseudonyms without paths."""
     shown = to_json(config)
@@ -161,14 +165,12 @@ def shown_settings(config: Config) -> dict[str, Any]:
     return shown
 
 
-_PATHS = ("data", "unlabelled", "patients", "teacher_from")
-
-
 def from_json(content: dict[str, Any]) -> Config:
     """Reads back what :func:`to_json` gave.
 
     Raises:
-        UserError: If a setting is unknown, as in a run folder of another version.
+        UserError: If a setting is unknown, as in a run folder of another version, or of another
+            type.
     """
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(content) - known)
@@ -182,4 +184,5 @@ def from_json(content: dict[str, Any]) -> Config:
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
+    check_types(Config, values)
     return Config(**values)

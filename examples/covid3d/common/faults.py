@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _OF_THE_FILE = {
     errno.EPERM, errno.EINVAL,
 }  # fmt: skip
 _CHUNK = 2**22
+# Torch has no error of its own for it on the CPU.
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
 
 _MENDING = {
     errno.ENOSPC: "free space on that disk",
@@ -53,6 +56,8 @@ def passing_fault(error: BaseException) -> OSError | MemoryError | None:
     for one in _chain(error):
         if isinstance(one, MemoryError):
             return one
+        if isinstance(one, RuntimeError) and _NO_MEMORY.search(str(one)):
+            return MemoryError(str(one).splitlines()[0])
         if isinstance(one, OSError) and one.errno is not None and one.errno not in _OF_THE_FILE:
             return one
     return None

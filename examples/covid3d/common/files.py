@@ -22,6 +22,18 @@ from examples.covid3d.common.faults import passing_fault
 from support.replacing import TEMPORARY, replacing
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says which file a disk was full for, in the disk's words and not in those of a library."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        passing = passing_fault(error)
+        if isinstance(passing, OSError):
+            raise OSError(passing.errno, passing.strerror, str(path)) from error
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text."""
     with replacing(path) as temporary:
@@ -76,8 +88,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def write_torch(path: Path, content: Any) -> None:
     """Writes tensors and plain containers with :func:`torch.save`."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    with _naming(path), replacing(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def read_torch(path: Path) -> Any:
@@ -112,7 +124,7 @@ def write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Writes one array as ``.npy``, which can be mapped."""
-    with replacing(path) as temporary, temporary.open("wb") as stream:
+    with _naming(path), replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
 
 

@@ -21,8 +21,8 @@ Inputs = dict[str, Any]
 
 # Where scans and teachers are from does not matter: they are known by their voxels and weights.
 _TOLD_BY_THE_SCANS = {
-    "data", "kind", "unlabelled", "unlabelled_kind", "limit", "phantoms", "phantom_spacing",
-    "phantom_seed", "teacher_from",
+    "data", "kind", "unlabelled", "unlabelled_kind", "patients", "pseudonyms", "limit", "phantoms",
+    "phantom_spacing", "phantom_seed", "teacher_from",
 }  # fmt: skip
 _SHORT = 16
 _SHOWN = 4

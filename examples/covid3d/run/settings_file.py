@@ -7,6 +7,7 @@ from pathlib import Path
 
 from examples.covid3d.common.config import Config, from_json
 from examples.covid3d.common.errors import problem
+from examples.covid3d.common.faults import passing_fault
 
 CONFIG = "config.json"
 
@@ -16,11 +17,15 @@ def kept_settings(out: Path) -> Config:
 
     Raises:
         UserError: If there are none or they cannot be read.
+        OSError: If that is no fault of the file's own.
     """
     kept = out / CONFIG
     try:
         return from_json(json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        passing = passing_fault(error)
+        if passing is not None:
+            raise passing from error
         raise problem(
             kept,
             f"cannot be read ({error})",

@@ -36,7 +36,7 @@ def highdicom() -> Any:
             "--dicom-seg",
             "highdicom is not installed",
             "it, to write DICOM segmentations",
-            'pip install "highdicom>=0.25", or leave --dicom-seg out',
+            'pip install "highdicom>=0.28", or leave --dicom-seg out',
         ) from error
     # It tells of every header that it copies.
     logging.getLogger("highdicom").setLevel(logging.WARNING)

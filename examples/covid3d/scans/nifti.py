@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from examples.covid3d.common.errors import UserError, problem
+from examples.covid3d.common.faults import passing_fault, read_through
 from examples.covid3d.scans.geometry import Grid
 from examples.covid3d.scans.grid_rules import grid_fault
 
@@ -36,7 +37,7 @@ def _open(path: Path) -> tuple[Any, Grid, str]:
     if not path.is_file():
         raise problem(path, "no such file", expected, "check the path and the file's name")
     try:
-        image = nibabel.load(path)
+        image = _load(path)
         if image.get_data_dtype().kind not in "iufb":
             raise ValueError(f"voxels of type {image.get_data_dtype()}")
         shape = tuple(int(side) for side in image.shape)
@@ -61,7 +62,20 @@ def _voxels(image: Any, grid: Grid, path: Path) -> NDArray[np.float32]:
     return volume.reshape(grid.shape)
 
 
+def _load(path: Path) -> Any:
+    try:
+        return nibabel.load(path)
+    except ImageFileError:
+        # nibabel takes a disk that does not answer for a file of no known type.
+        read_through([path])
+        return nibabel.load(path)
+
+
 def _damaged(path: Path, error: Exception) -> UserError:
+    """The user's error; what a disk or the machine failed with is raised instead."""
+    passing = passing_fault(error)
+    if passing is not None:
+        raise passing
     return problem(
         path,
         f"cannot be read ({error})",

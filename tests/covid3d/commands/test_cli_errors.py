@@ -1,15 +1,20 @@
 """What cannot work ends with status 2, one error, and what to do about it."""
 
 import dataclasses
+import errno
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from examples.covid3d.commands import options
+from examples.covid3d.commands import options, stages
 from examples.covid3d.commands.cli import main
 from examples.covid3d.commands.options import setting_options
 from examples.covid3d.common.config import STAGES, Config
-from examples.covid3d.common.files import read_csv
+from examples.covid3d.common.files import read_csv, write_array, write_torch
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
+from tests.covid3d.failing import fail_to_open
 from tests.covid3d.running import benchmark, files_of
 
 
@@ -165,6 +170,49 @@ def test_overlaps_that_cannot_be(finished, tmp_path, capsys, number):
     assert "--overlap" in said
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nSee"),
+            "lower --jobs, --batch",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "not enough of it"),
+        (MemoryError(), "not enough of it"),
+        (OSError(errno.ESTALE, "Stale file handle", "/share/x"), "/share/x: Stale file handle"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "free space on that disk"),
+    ],
+)
+def test_a_machine_at_its_end_is_said_in_words(tmp_path, capsys, monkeypatch, error, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(stages, "run_stages", fail)
+    assert said in error_of(capsys, "run", "--preset", "demo", "--out", tmp_path / "run")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "run_stages", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "--preset", "demo", "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_is_full_is_named_by_the_file_that_it_was_for(tmp_path, monkeypatch):
+    """Torch says `unexpected pos 704 vs 598`, NumPy no name."""
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda _, mode: real(Path("/dev/full"), mode))
+    for write, content in (
+        (write_torch, {"a": torch.zeros(10**6)}),
+        (write_torch, {"a": torch.zeros(1)}),
+        (write_array, np.zeros(10**6)),
+    ):
+        with pytest.raises(OSError, match="No space left") as caught:
+            write(tmp_path / "file", content)
+        assert caught.value.filename == str(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_method_lists_those_there_are(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--methods", "magic"])
@@ -302,7 +350,16 @@ def test_a_kind_that_the_folder_is_not(tmp_path, capsys):
     assert "imagesTr" in said
 
 
-@pytest.mark.parametrize("content", ["{", '{"colour": 1}', "[]", '{"seeds": ["a"]}'])
+def test_settings_that_a_disk_hides_for_a_moment_are_not_called_damaged(
+    finished, capsys, monkeypatch
+):
+    fail_to_open(monkeypatch, "config.json", errno.EIO)
+    said = error_of(capsys, "report", "--out", finished[0])
+    assert "Input/output error" in said
+    assert "delete" not in said
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"colour": 1}', "[]", '{"seeds": ["a"]}'])
 def test_settings_that_cannot_be_read(tmp_path, capsys, content):
     (tmp_path / "config.json").write_text(content)
     assert "config.json" in error_of(capsys, "run", "--out", tmp_path)

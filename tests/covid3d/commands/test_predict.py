@@ -15,7 +15,7 @@ from examples.covid3d.commands.predict import read_inputs
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.files import read_csv, write_nifti, write_torch
 from examples.covid3d.measure.metrics import dice
-from examples.covid3d.scans.prepare import prepare_image
+from examples.covid3d.scans.prepare_scan import prepare_image
 from examples.covid3d.scans.readers.scan import Found, Rejected, Scan
 from examples.covid3d.scans.store import to_grid
 from examples.covid3d.train.inference import foreground_probability, load_network

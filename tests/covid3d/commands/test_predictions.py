@@ -41,6 +41,7 @@ def test_a_folder_for_each_method_with_masks_pictures_and_a_table(finished, new,
         assert segment(new[0], finished[0], masks, method=method) == 0
     assert sorted(path.name for path in masks.iterdir()) == ["equal", "random"]
     rows = read_csv(masks / "equal" / "predictions.csv")
+    assert list(rows[0])[:6] == ["scan", "patient", "method", "status", "reason", "volume_ml"]
     names = [row["scan"] for row in rows]
     assert len(names) == 2
     for row in rows:
@@ -109,6 +110,23 @@ def test_what_is_skipped_is_listed_and_is_the_exit_status(finished, new, tmp_pat
     assert "bad" in skipped["scan"]
     assert skipped["reason"]
     assert len(rows) == 3
+
+
+def test_a_file_that_the_layout_has_no_place_for_is_not_left_out_in_silence(
+    finished, new, tmp_path, capsys
+):
+    (scan,) = (new[0] / "other").iterdir()
+    folder = tmp_path / "challenge"
+    folder.mkdir()
+    for name in ("a_ct.nii.gz", "a_seg.nii.gz", "b.nii.gz"):
+        shutil.copy(scan, folder / name)
+    assert segment(folder, finished[0], tmp_path / "masks") == 1
+    said = capsys.readouterr().err
+    assert f"Skipped 1:\n  {folder / 'b.nii.gz'}: no scan by the layout 'challenge'" in said
+    # A table names its scans.
+    table = folder / "scans.csv"
+    table.write_text("image,label,patient,source\na_ct.nii.gz,,,\n", encoding="utf-8")
+    assert segment(table, finished[0], tmp_path / "of the table") == 0
 
 
 def test_dicom_seg_of_scans_that_are_no_dicom_is_refused(finished, new, tmp_path, capsys):

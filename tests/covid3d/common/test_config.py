@@ -85,6 +85,28 @@ def test_settings_that_cannot_work_are_refused(tiny, change):
         dataclasses.replace(tiny, **change)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 2.5),
+        ("batch_size", "4"),
+        ("batch_size", True),
+        ("patch", [32.0, 32, 32]),
+        ("patch", 32),
+        ("seeds", ["a"]),
+        ("methods", "equal"),
+        ("data", 3),
+        ("tensorboard", "yes"),
+        ("learning_rate", None),
+        ("keep", 1),
+        ("teacher_epochs", "ten"),
+    ],
+)
+def test_settings_of_another_type_in_an_edited_file_are_named(tiny, name, value):
+    with pytest.raises(UserError, match=rf"config.json: {name} is[\s\S]*To mend it"):
+        from_json(to_json(tiny) | {name: value})
+
+
 def test_the_largest_seed_draws(tiny):
     config = dataclasses.replace(tiny, seeds=(2**31 - 1,))
     assert initial_network(config.seeds[0], torch.device("cpu"), config.channels) is not None

@@ -19,7 +19,7 @@ from examples.covid3d.run.environment import environment
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.run.run_folder import RunFolder
 from examples.covid3d.scans.manifest import read_manifest
-from examples.covid3d.scans.prepare import load_scan
+from examples.covid3d.scans.prepare_scan import load_scan
 from examples.covid3d.train import training
 from tests.covid3d.running import files_of, nnunet, small
 
@@ -103,7 +103,9 @@ def test_an_unrelated_new_file_trains_nothing_again(place, name, monkeypatch):
     go(place)
     before = trained(place)
     (place / "data" / name).write_text("hello")
-    monkeypatch.setattr("examples.covid3d.scans.prepare.load_scan", lambda _: pytest.fail("read"))
+    monkeypatch.setattr(
+        "examples.covid3d.scans.prepare_scan.load_scan", lambda _: pytest.fail("read")
+    )
     go(place)
     assert trained(place) == before
 
@@ -316,7 +318,7 @@ class TestRejected:
             return load_scan(scan)
 
         with monkeypatch.context() as patched:
-            patched.setattr("examples.covid3d.scans.prepare.load_scan", narrow)
+            patched.setattr("examples.covid3d.scans.prepare_scan.load_scan", narrow)
             run = run_stages(tmp_path / "run", config, ["prepare"])
         assert len(read_manifest(run.folder("prepare"))) == 6
         run_stages(tmp_path / "run", config, ["prepare"])

@@ -8,7 +8,7 @@ from examples.covid3d.common.files import read_csv, write_nifti
 from examples.covid3d.scans.cohort_checks import sample
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.prepare import prepare
-from tests.covid3d.running import nnunet, small
+from tests.covid3d.running import hide_masks, nnunet, small
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 SHAPE = (20, 18, 16)
@@ -41,6 +41,15 @@ def test_a_folder_of_mr_is_one_error_that_says_zscore(tmp_path):
     assert "--intensity zscore" in str(caught.value)
     assert "case00 has values from" in str(caught.value)
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_so_is_one_of_two_folders(tmp_path):
+    data = nnunet(tmp_path / "data", 8)
+    other = mr(hide_masks(nnunet(tmp_path / "other", 9), *(f"case0{i}" for i in range(9))), 8)
+    for case in range(8):
+        (other / "imagesTr" / f"case{case:02d}.nii.gz").unlink()
+    with pytest.raises(UserError, match="1 of 1 scans looked at cannot be CT"):
+        run(tmp_path, data, unlabelled=str(other))
 
 
 def test_with_zscore_it_is_prepared(tmp_path):

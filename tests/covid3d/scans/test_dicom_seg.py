@@ -16,7 +16,7 @@ from tests.covid3d.scans.readers.multiframe_files import write_multiframe
 
 needs_highdicom = pytest.mark.skipif(
     importlib.util.find_spec("highdicom") is None,
-    reason='DICOM SEG needs highdicom: pip install "highdicom>=0.25"',
+    reason='DICOM SEG needs highdicom: pip install "highdicom>=0.28"',
 )
 TILTED = nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.05, 0.1, 0.02)) @ np.diag(
     [-0.8, -0.7, 2.5, 1.0]

@@ -29,6 +29,12 @@ def test_each_scan_is_of_the_patient_it_names(tmp_path):
     assert patients(tmp_path, text) == expected
 
 
+def test_an_accent_written_in_two_ways_is_one_patient(tmp_path):
+    text = GOOD.replace("anna", "m\u00fcller", 1).replace("anna", "mu\u0308ller")
+    found = patients(tmp_path, text)
+    assert found["case00"] == found["case02"] == "m\u00fcller"
+
+
 def test_the_limit_is_of_those_patients(tmp_path):
     assert set(patients(tmp_path, limit=1)) in ({"case00", "case02"}, {"case01"})
 

@@ -14,6 +14,7 @@ from examples.covid3d.common.faults import in_words, passing_fault, read_through
 from examples.covid3d.common.files import read_csv
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.scans import prepare as module
+from examples.covid3d.scans import prepare_scan
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.prepare import prepare
 from examples.covid3d.scans.readers import hospital, read_dataset
@@ -80,7 +81,7 @@ def test_memory_that_runs_out_stops_too(tmp_path, data, monkeypatch):
         raise MemoryError("Unable to allocate 5 GiB")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "resample", no_room)
+        patched.setattr(prepare_scan, "resample", no_room)
         with pytest.raises(MemoryError):
             go(tmp_path, data)
     assert "lower --jobs" in str(in_words(MemoryError("Unable to allocate 5 GiB")))
@@ -88,7 +89,7 @@ def test_memory_that_runs_out_stops_too(tmp_path, data, monkeypatch):
 
 def test_a_library_that_takes_it_for_a_damaged_file_is_asked_again(tmp_path, data, monkeypatch):
     """As nibabel does of a glitch in its glance at a file, and ITK of any."""
-    load, calls = module.load_scan, []
+    load, calls = prepare_scan.load_scan, []
 
     def once(scan):
         calls.append(scan.name)
@@ -96,7 +97,7 @@ def test_a_library_that_takes_it_for_a_damaged_file_is_asked_again(tmp_path, dat
             raise UserError("cannot be read (Cannot work out file type)")
         return load(scan)
 
-    monkeypatch.setattr(module, "load_scan", once)
+    monkeypatch.setattr(prepare_scan, "load_scan", once)
     assert len(read_manifest(go(tmp_path, data))) == 4
     assert calls.count("case02") == 2
 
@@ -110,7 +111,7 @@ def test_a_file_that_may_not_be_read_is_rejected(tmp_path, data, monkeypatch, nu
 
 
 def test_a_dataset_that_is_gone_half_way_rejects_nothing(tmp_path, data, monkeypatch):
-    load = module.load_scan
+    load = prepare_scan.load_scan
 
     def unmounted(scan):
         if scan.name == "case02" and data.exists():
@@ -118,7 +119,7 @@ def test_a_dataset_that_is_gone_half_way_rejects_nothing(tmp_path, data, monkeyp
         return load(scan)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "load_scan", unmounted)
+        patched.setattr(prepare_scan, "load_scan", unmounted)
         with pytest.raises(UserError, match="not there any more"):
             go(tmp_path, data)
     (tmp_path / "away").rename(data)
@@ -126,14 +127,14 @@ def test_a_dataset_that_is_gone_half_way_rejects_nothing(tmp_path, data, monkeyp
 
 
 def test_a_file_that_is_written_while_it_is_read_stops(tmp_path, data, monkeypatch):
-    load = module.load_scan
+    load = prepare_scan.load_scan
 
     def meanwhile(scan):
         found = load(scan)
         os.utime(scan.image, ns=(1, 1))
         return found
 
-    monkeypatch.setattr(module, "load_scan", meanwhile)
+    monkeypatch.setattr(prepare_scan, "load_scan", meanwhile)
     with pytest.raises(OSError, match="changed while it was read") as caught:
         go(tmp_path, data)
     assert passing_fault(caught.value) is not None
@@ -207,8 +208,10 @@ class TestHowMany:
         with pytest.raises(UserError):
             run_stages(tmp_path / "r", small(data=str(spoilt), max_rejected=0.1), ["prepare"])
         read = []
-        load = module.load_scan
-        monkeypatch.setattr(module, "load_scan", lambda one: [read.append(one.name), load(one)][1])
+        load = prepare_scan.load_scan
+        monkeypatch.setattr(
+            prepare_scan, "load_scan", lambda one: [read.append(one.name), load(one)][1]
+        )
         run = run_stages(tmp_path / "r", small(data=str(spoilt), max_rejected=3.0), ["prepare"])
         assert len(read_manifest(run.folder("prepare"))) == 7
         assert set(read) <= {"case01", "case02", "case03"}

@@ -6,6 +6,7 @@ import pytest
 
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.scans import prepare as module
+from examples.covid3d.scans import prepare_scan
 from examples.covid3d.scans.manifest import read_manifest
 from tests.covid3d.running import Killed, files_of, nnunet, small
 
@@ -14,7 +15,7 @@ from tests.covid3d.running import Killed, files_of, nnunet, small
 def reads(monkeypatch):
     """Names of the scans whose voxels were read; `die_after` ends the run after so many."""
     names = []
-    load = module.load_scan
+    load = prepare_scan.load_scan
 
     def noted(scan):
         if noted.die_after == len(names):
@@ -24,7 +25,7 @@ def reads(monkeypatch):
 
     noted.die_after = None
     names_and = type("Reads", (), {"names": names, "hook": noted})
-    monkeypatch.setattr(module, "load_scan", noted)
+    monkeypatch.setattr(prepare_scan, "load_scan", noted)
     monkeypatch.setattr(module, "_MOST_THREADS", 1)
     return names_and
 

@@ -14,7 +14,7 @@ from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.intensity import WindowedScanWarning
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
-from examples.covid3d.scans.prepare import prepare_image, prepare_mask
+from examples.covid3d.scans.prepare_scan import prepare_image, prepare_mask
 from examples.covid3d.scans.readers import read_dataset
 from examples.covid3d.scans.readers.scan import Scan
 from examples.covid3d.scans.splits import counts_of
@@ -86,11 +86,11 @@ class Truth(torch.nn.Module):
 def test_lidc_predicted_on_its_own_grid(real_data, tmp_path, monkeypatch):
     config = dataclasses.replace(PAPER, spacing=(2.8, 2.8, 5.0), patch=(64, 64, 32), overlap=0.0)
     monkeypatch.setattr("examples.covid3d.commands.predict.load_network", lambda *_: Truth())
-    scans = read_inputs(real_data / "lidc_ct" / f"{LIDC}_ct.nii.gz")
+    inputs = read_inputs(real_data / "lidc_ct" / f"{LIDC}_ct.nii.gz")
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"")
-    (path,) = predict(scans, [weights], config, tmp_path, CPU)
-    found, scan = nibabel.load(path), nibabel.load(scans[0].image)
+    (path,) = predict(inputs, [weights], config, tmp_path, CPU, method="equal").masks
+    found, scan = nibabel.load(path), nibabel.load(inputs.scans[0].image)
     assert found.shape == scan.shape
     np.testing.assert_allclose(found.affine, scan.affine, atol=1e-3)
     # (0.9 * 1500 - 1250) HU: soft tissue and bone, where the scan itself has them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from examples.covid3d.measure.report.headline import ORACLE, Headline
+from examples.covid3d.measure.report.headline import Headline
 from examples.covid3d.measure.report.statistics.measured import Rows
 from examples.covid3d.measure.report.statistics.paired import (
     FEWEST_PATIENTS,
@@ -14,7 +14,7 @@ from examples.covid3d.measure.report.statistics.paired import (
     difference,
     unpaired,
 )
-from examples.covid3d.measure.report.statistics.sentences import signed
+from examples.covid3d.measure.report.statistics.sentences import p_text, signed
 from examples.covid3d.measure.report.statistics.summary import over_seeds
 from examples.covid3d.measure.report.trust import Ranking, ScanTrust, ranking
 from examples.covid3d.measure.report.weights import GOOD
@@ -28,6 +28,7 @@ Help = Literal["helped", "helped here", "harmed", "harmed here", "unproven", "fe
 there are; ``few``: too few patients for an interval, ``alone``: nothing to compare with."""
 
 _SHOWN = 0.02
+_LEVEL = 0.05
 
 
 def _ends(ends: tuple[float, float], digits: int) -> str:
@@ -68,9 +69,18 @@ def right(trusts: Sequence[ScanTrust]) -> tuple[Right, str]:
     if found.interval:
         low, high = found.interval
         text += f", 95\N{NO-BREAK SPACE}% interval {low:.2f} to {high:.2f}; chance is 0.50). "
+    elif found.chance is not None:
+        text += f"; all or nothing, which chance does with p {_p(found.chance)}). "
     else:
         text += f"; {found.good} good and {found.bad} bad are too few for an interval). "
+    if found.chance is not None and found.chance < _LEVEL:
+        return "right" if found.auroc == 1 else "wrong", text + correlation
     return _sure(found.interval, 0.5), text + correlation
+
+
+def _p(p: float) -> str:
+    text = p_text(p)
+    return text if text.startswith("<") else f"= {text}"
 
 
 def _sure(interval: tuple[float, float] | None, chance: float) -> Right:
@@ -155,18 +165,15 @@ def _beside(rows: Rows, about: Headline, one: Difference, labels: Mapping[str, s
     for method in about.beside:
         if method in (about.method, about.control):
             continue
-        if ROWS[method].recipe is None or method == ORACLE:
+        if ROWS[method].recipe is None or ROWS[method].told:
             mean = over_seeds(rows, method, "dice").mean
             text += f" {labels[method]}: {mean:.3f}."
-    if ORACLE in about.beside and about.control is not None:
-        most = (
-            difference(rows, ORACLE, about.control)
-            if unpaired(rows, ORACLE, about.control) is None
-            else None
-        )
-        if most is not None and most.patient_mean > _SHOWN:
-            share = one.patient_mean / most.patient_mean
-            text += f" Of what knowing the truth would gain, that is {share:.0%}."
-        elif most is not None:
+    for oracle in (method for method in about.beside if ROWS[method].told):
+        if about.control is None or unpaired(rows, oracle, about.control) is not None:
+            continue
+        most = difference(rows, oracle, about.control).patient_mean
+        if most > _SHOWN:
+            text += f" Of what knowing the truth would gain, that is {one.patient_mean / most:.0%}."
+        else:
             text += " Knowing the truth would itself gain next to nothing here."
     return text

@@ -86,9 +86,7 @@ def _pictures(results: Results, folder: Path) -> list[str]:
         for method in results.methods
         if (results.evaluated(first, method) / "predictions").is_dir()
     }
-    draw_overlay(
-        scans, predictions, context.config, folder / "overlay.png", named=results.names.scan
-    )
+    draw_overlay(scans, predictions, context.config, folder / "overlay.png")
     trained = {
         method: trained_in(context, first, method)
         for method in results.methods

@@ -10,9 +10,6 @@ from examples.covid3d.measure.report.statistics.paired import unpaired
 from examples.covid3d.measure.report.trust import ScanTrust, trust_in
 from examples.covid3d.methods.rows import ROWS
 
-ORACLE = "oracle"
-"""A row that is told how good each pseudo-label is: what weights could gain at most."""
-
 PAPER = "rgsm-al"
 """The paper's method."""
 
@@ -52,13 +49,14 @@ def headline(results: Results) -> Headline:
         method: trust_in(results.samples(method), results.pseudo_labels)
         for method in results.methods
     }
-    tried = [m for m in results.methods if m != ORACLE and ROWS[m].family != "Control"]
+    tried = [m for m in results.methods if not ROWS[m].told and ROWS[m].family != "Control"]
     weighing = [m for m in tried if weighed[m]]
     named = [m for m in _HEADLINES if m in results.methods]
     method = (named[:1] or weighing[-1:] or tried[-1:] or results.methods[-1:])[0]
     control = _control(results, method)
     teacher = [m for m in results.methods if ROWS[m].recipe is None and not ROWS[m].external]
-    chosen = {method, control, PAPER, ORACLE, *teacher}
+    told = [m for m in results.methods if ROWS[m].told]
+    chosen = {method, control, PAPER, *teacher, *told}
     beside = tuple(m for m in results.methods if m in chosen)
     return Headline(method, weighed[method], control, beside)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from examples.covid3d.common.config import STAGES, Config, to_json
+from examples.covid3d.common.config import STAGES, Config, shown_settings
 from examples.covid3d.common.files import read_csv, read_json
 from examples.covid3d.measure.report.environments import (
     RECORD,
@@ -44,13 +44,10 @@ def _seconds(folder: Path) -> float:
 
 def settings_section(results: Results) -> list[str]:
     """Seed, versions, machine, wall-clock times and every setting."""
-    context, names = results.context, results.names
+    context = results.context
     run = context.run
     seeds = ", ".join(str(seed) for seed in context.config.seeds)
-    settings = [
-        (key, names.place(str(value)) if key in _PLACES and value else str(value))
-        for key, value in to_json(context.config).items()
-    ]
+    settings = [(key, str(value)) for key, value in shown_settings(context.config).items()]
     times = [
         (stage, f"{seconds:.0f} s")
         for stage in STAGES[:-1]
@@ -77,9 +74,6 @@ def settings_section(results: Results) -> list[str]:
     ]
 
 
-_PLACES = ("data", "unlabelled", "teacher_from")
-
-
 def unlike_trainings(results: Results) -> str:
     """A warning if the trainings compared were not made alike; else empty."""
     different = differing(made_in(results.context.run.path, TRAINING))
@@ -95,8 +89,7 @@ def data_section(results: Results) -> list[str]:
     """Which scans were used for what, in the first fold under the first seed."""
     first = results.replicates[0]
     rows = [
-        (role, str(len(names)), _USES[role], _listed([results.names.scan(n) for n in names]))
-        for role, names in first.roles.items()
+        (role, str(len(names)), _USES[role], _listed(names)) for role, names in first.roles.items()
     ]
     config = results.context.config
     entries = read_manifest(results.context.prepared)
@@ -115,8 +108,7 @@ def data_section(results: Results) -> list[str]:
         html.table(("Role", "Scans", "Use", "Names"), rows, "text"),
     ]
     if rejected:
-        place = results.names.place
-        reasons = [(place(row["where"]), place(row["reason"])) for row in rejected]
+        reasons = [(row["where"], row["reason"]) for row in rejected]
         parts.append(html.table(("Rejected", "Reason"), reasons, "text"))
     return parts
 

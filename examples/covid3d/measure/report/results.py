@@ -9,10 +9,8 @@ from typing import Any
 from examples.covid3d.common.errors import problem
 from examples.covid3d.common.files import read_csv, read_json
 from examples.covid3d.measure.evaluate import judge_pseudo_labels
-from examples.covid3d.measure.report.naming import Naming, names_are_hidden
 from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.run.context import Context
-from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.splits import Replicate
 
 Lines = list[dict[str, str]]
@@ -32,7 +30,6 @@ class Results:
         metrics: Lines of ``metrics.csv`` of all of them.
         training: Seconds and steps of each training.
         pseudo_labels: Each pseudo-labelled scan with its true Dice, where known.
-        names: What scans and patients are called; all of the above go by it.
     """
 
     context: Context
@@ -41,14 +38,13 @@ class Results:
     metrics: Lines
     training: Lines
     pseudo_labels: Lines
-    names: Naming
 
     def samples(self, method: str) -> Lines:
         """Every weight that a row gave, with the true Dice of the pseudo-label where known."""
         found: Lines = []
         for replicate in self.replicates:
             path = self.evaluated(replicate, method) / "samples.csv"
-            found += [self.names.row(row) for row in read_csv(path)] if path.exists() else []
+            found += read_csv(path) if path.exists() else []
         return found
 
     def evaluated(self, replicate: Replicate, method: str) -> Path:
@@ -83,19 +79,18 @@ def gather(context: Context) -> Results:
             "at least one row with results",
             "add a row that is trained here, or import predictions with import-nnunet",
         )
-    names = Naming(read_manifest(context.prepared), hidden=names_are_hidden(context.config))
     metrics: Lines = []
     training: Lines = []
     pseudo: Lines = []
     for replicate in replicates:
-        pseudo += [names.row(_text(row)) for row in judge_pseudo_labels(context, replicate)]
+        pseudo += [_text(row) for row in judge_pseudo_labels(context, replicate)]
         for method in methods:
             folder = run.folder("evaluate", replicate.name, method)
             if method in external and not run.is_complete("evaluate", replicate.name, method):
                 continue
-            metrics += [names.row(row) for row in read_csv(folder / "metrics.csv")]
+            metrics += read_csv(folder / "metrics.csv")
             head = {"seed": replicate.seed, "fold": replicate.fold, "method": method}
             timing = read_json(folder / "training.json")
             if timing:
                 training.append(_text(head | timing))
-    return Results(context, replicates, methods, metrics, training, pseudo, names)
+    return Results(context, replicates, methods, metrics, training, pseudo)

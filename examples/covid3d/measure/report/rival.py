@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from examples.covid3d.measure.report.headline import ORACLE
 from examples.covid3d.measure.report.statistics.measured import Rows, key_of, rows_of
 from examples.covid3d.measure.report.statistics.paired import difference
 from examples.covid3d.measure.report.statistics.sentences import say
 from examples.covid3d.measure.report.statistics.summary import over_seeds
+from examples.covid3d.methods.rows import ROWS
 
 RIVAL, ALIKE = "nnunet", "supervised-all"
 """nnU-Net, and the row that learns from the same scans."""
@@ -35,7 +35,7 @@ def beside_nnunet(rows: Rows, methods: Sequence[str], names: Mapping[str, str]) 
     others = [
         method
         for method in methods
-        if method not in (RIVAL, ORACLE) and taken <= set(rows_of(rows, method))
+        if method != RIVAL and not ROWS[method].told and taken <= set(rows_of(rows, method))
     ]
     if not others:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ FEWEST_SCANS = 3
 """Good and bad scans from which the share of pairs has an interval, and a correlation is given."""
 
 _RESAMPLES = 2000
+_WORK = 400_000
 _LEVEL = 1e-6
 
 
@@ -48,7 +50,9 @@ class Ranking:
         bad: Those below it in some training.
         auroc: Of all pairs of a good and a bad scan of one training, the share in which the good
             one has more weight, ties counting half; None without a pair. Chance is a half.
-        interval: Its 95 % interval, scans drawn with replacement; None with few good or bad ones.
+        interval: Its 95 % interval, scans drawn with replacement; None with few good or bad ones,
+            and where every pair is won or every pair is lost, which drawing again never changes.
+        chance: In that last case, how probable it is under chance, either way; else None.
         correlation: Spearman's, of weight and Dice, each a scan's mean over trainings; None where
             it is not defined.
         correlation_interval: Its 95 % interval, likewise; None with fewer than six scans.
@@ -59,6 +63,7 @@ class Ranking:
     bad: int
     auroc: float | None
     interval: tuple[float, float] | None
+    chance: float | None
     correlation: float | None
     correlation_interval: tuple[float, float] | None
 
@@ -108,20 +113,30 @@ def ranking(trusts: Sequence[ScanTrust]) -> Ranking | None:
     wins, pairs = np.zeros((2, len(names), len(names)))
     for replicate in sorted({trust.replicate for trust in known}):
         own = [trust for trust in known if trust.replicate == replicate]
-        for good in (trust for trust in own if _is_good(trust)):
-            for bad in (trust for trust in own if not _is_good(trust)):
-                at = index[good.scan], index[bad.scan]
-                pairs[at] += 1
-                wins[at] += 0.5 + 0.5 * np.sign(round(good.weight - bad.weight, 9))
+        (good, above), (bad, below) = (
+            (
+                [index[trust.scan] for trust in own if _is_good(trust) is wanted],
+                np.array([trust.weight for trust in own if _is_good(trust) is wanted]),
+            )
+            for wanted in (True, False)
+        )
+        at = np.ix_(good, bad)
+        pairs[at] += 1
+        wins[at] += 0.5 + 0.5 * np.sign((above[:, None] - below).round(9))
     good_scans = {trust.scan for trust in known if _is_good(trust)}
     bad_scans = {trust.scan for trust in known if not _is_good(trust)}
     enough = min(len(good_scans), len(bad_scans)) >= FEWEST_SCANS
+    auroc = float(wins.sum() / pairs.sum()) if pairs.any() else None
+    perfect = auroc in (0.0, 1.0)
+    # A scan that is good in one training and bad in another is on neither side.
+    sides = len(good_scans - bad_scans), len(bad_scans - good_scans)
     return Ranking(
         len(names),
         len(good_scans),
         len(bad_scans),
-        float(wins.sum() / pairs.sum()) if pairs.any() else None,
-        _bootstrap(wins, pairs) if enough and pairs.any() else None,
+        auroc,
+        _bootstrap(wins, pairs) if enough and auroc is not None and not perfect else None,
+        min(1.0, 2 / math.comb(sum(sides), sides[0])) if perfect else None,
         *_correlation(known, names),
     )
 
@@ -133,8 +148,10 @@ def _is_good(trust: ScanTrust) -> bool:
 def _correlation(
     known: Sequence[ScanTrust], names: Sequence[str]
 ) -> tuple[float | None, tuple[float, float] | None]:
-    own = [[(t.weight, t.dice) for t in known if t.scan == name] for name in names]
-    weight, dice = np.array([np.mean(np.array(pairs, dtype=float), 0) for pairs in own]).T
+    own: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for trust in known:
+        own[trust.scan].append((trust.weight, trust.dice or 0.0))
+    weight, dice = np.array([np.mean(pairs, axis=0) for pairs in own.values()]).T
     if len(names) < FEWEST_SCANS or np.ptp(weight) == 0 or np.ptp(dice) == 0:
         return None, None
     value = float(stats.spearmanr(weight, dice).statistic)
@@ -153,12 +170,14 @@ def _correlation(
 def _bootstrap(wins: NDArray[np.float64], pairs: NDArray[np.float64]) -> tuple[float, float] | None:
     rng = np.random.default_rng(0)
     shares = []
-    for _ in range(_RESAMPLES):
+    # Over many scans the ends are sharp with fewer, and a product of matrices is dear.
+    resamples = int(np.clip(_WORK // len(wins), 200, _RESAMPLES))
+    for _ in range(resamples):
         drawn = np.bincount(rng.integers(len(wins), size=len(wins)), minlength=len(wins))
         total = drawn @ pairs @ drawn
         if total:
             shares.append(drawn @ wins @ drawn / total)
-    if len(shares) < _RESAMPLES / 2:
+    if len(shares) < resamples / 2:
         return None
     low, high = np.percentile(shares, (2.5, 97.5))
     return float(low), float(high)

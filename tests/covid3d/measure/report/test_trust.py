@@ -44,6 +44,17 @@ def test_auroc_by_hand():
     assert found.auroc == pytest.approx(3.5 / 4)
     assert (found.scans, found.good, found.bad) == (4, 2, 2)
     assert found.interval is None
+    assert found.chance is None
+
+
+def test_where_every_pair_is_won_chance_is_counted_out():
+    """Drawing the scans again would give the same, and an interval without width."""
+    apart = trusts([(2, 0.9)] * 3 + [(1, 0.1)] * 5)
+    found = ranking(apart)
+    assert (found.auroc, found.interval) == (1.0, None)
+    # One of the 56 ways to deal three good ones among eight, or its mirror image.
+    assert found.chance == pytest.approx(2 / 56)
+    assert ranking(trusts([(1, 0.9), (2, 0.1)])).chance == 1.0
 
 
 def test_pairs_are_of_one_training():

@@ -1,11 +1,14 @@
 """The sentences say who won, whoever it is, and what could be chance."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
 from examples.covid3d.measure.report.headline import headline
+from examples.covid3d.measure.report.results import LABELS
 from examples.covid3d.measure.report.verdict import verdict
+from examples.covid3d.methods.rows import ROWS
 
 
 def results(values, seeds=("0",), weights=None, truth=None):
@@ -76,11 +79,22 @@ def test_the_answer_goes_with_the_numbers_whatever_they_are(weights, ours, answe
 def test_right_or_not_is_told_by_pairs_and_by_ranks():
     values = {"equal": [0.6] * 8, "rgsm-al": [0.7] * 8}
     facts = dict(said(values, THREE, {"rgsm-al": RIGHT}, TRUTH).facts)
-    assert "100% of the pairs (AUROC 1.00" in facts["Were they right?"]
+    assert (
+        "100% of the pairs (AUROC 1.00; all or nothing, which chance does with p = 0.029)"
+        in (facts["Were they right?"])
+    )
     assert (
         "u0 (1.60 times the average weight, true Dice of its label 0.90)"
         in (facts["Who was trusted?"])
     )
+
+
+def test_three_pairs_of_scans_are_too_few_to_call_it_trust():
+    truth = {"u0": 0.9, "u1": 0.8, "u2": 0.1}
+    weights = {"u0": 0.5, "u1": 0.4, "u2": 0.1}
+    values = {"equal": [0.6] * 8, "rgsm-al": [0.7] * 8}
+    found = said(values, THREE, {"rgsm-al": weights}, truth)
+    assert found.answer.startswith("RGS&M+AL is not shown to tell good pseudo-labels from bad ones")
 
 
 def test_where_nobody_knows_the_truth_it_is_not_judged():
@@ -106,18 +120,23 @@ def test_what_changes_from_seed_to_seed_is_no_gain():
     assert answer.startswith("No gain of RGS&M+AL is shown: Dice +0.100")
 
 
-def test_the_oracle_says_what_there_was_to_gain(monkeypatch):
-    from examples.covid3d.measure.report import headline as module
-    from examples.covid3d.measure.report.results import LABELS
-    from examples.covid3d.methods.rows import ROWS
+@pytest.fixture
+def oracle(monkeypatch):
+    """A row that is told the truth, whether or not the library has one."""
+    monkeypatch.setitem(ROWS, "told-all", dataclasses.replace(ROWS["equal"], told=True))
+    monkeypatch.setitem(LABELS, "told-all", "Told all")
+    return "told-all"
 
-    if "oracle" not in ROWS:
-        monkeypatch.setitem(ROWS, "oracle", ROWS["equal"])
-        monkeypatch.setitem(LABELS, "oracle", "Oracle")
-    values = {"equal": [0.6] * 8, "rgsm-al": [0.65] * 8, module.ORACLE: [0.7] * 8}
-    found = said(values, THREE, {"rgsm-al": RIGHT, "oracle": RIGHT}, TRUTH)
+
+@pytest.mark.parametrize(
+    ("best", "told"), [(0.7, "that is 50%"), (0.61, "would itself gain next to nothing")]
+)
+def test_who_is_told_the_truth_says_what_there_was_to_gain(oracle, best, told):
+    values = {"equal": [0.6] * 8, "rgsm-al": [0.65] * 8, oracle: [best] * 8}
+    found = said(values, THREE, {"rgsm-al": RIGHT, oracle: RIGHT}, TRUTH)
     assert found.answer.startswith("RGS&M+AL trusted the right scans")
-    assert "that is 50%" in found.facts[-1][1]
+    assert told in found.facts[-1][1]
+    assert f"Told all: {best + 0.001:.3f}." in found.facts[-1][1]
     assert "is that of: RGS&M+AL." in found.comparisons[-1]
 
 

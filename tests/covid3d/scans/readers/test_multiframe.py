@@ -1,11 +1,16 @@
 """Enhanced CT: one file, many frames, each with its own place."""
 
+import contextlib
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.scans.dicom import read_series
 from examples.covid3d.scans.readers import dicom_folder, hospital
+from examples.covid3d.scans.readers.dicom_frames import read_frames
 from tests.covid3d.scans.readers.dicom_files import chest, write_series
 from tests.covid3d.scans.readers.multiframe_files import write_multiframe
 
@@ -85,6 +90,24 @@ def test_a_slope_of_zero_and_a_header_that_is_cut_are_no_image(tmp_path):
     assert found.scans == []
     assert ["no readable DICOM image" in one.reason for one in found.rejected] == [True, True]
     assert "slope of 0" in found.rejected[1].reason
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stored") / "a.dcm"
+    write_multiframe(path, chest(), UP, undefined=True)
+    return path, path.read_bytes()
+
+
+@given(st.dictionaries(st.integers(132, 1900), st.integers(0, 255), min_size=1, max_size=5))
+def test_of_a_damaged_header_nothing_worse_than_bad_values_comes(stored, damage):
+    path, content = stored
+    damaged = bytearray(content)
+    for at, byte in damage.items():
+        damaged[at] = byte
+    path.write_bytes(damaged)
+    with contextlib.suppress(ValueError):
+        read_frames(path)
 
 
 def test_it_is_a_scan_of_its_patient_beside_those_of_single_slices(tmp_path):

@@ -15,10 +15,11 @@ from examples.covid3d.measure.report.cases.volumes import (
     for_the_eye,
     turned,
 )
-from examples.covid3d.measure.report.headline import ORACLE, Headline
+from examples.covid3d.measure.report.headline import Headline
 from examples.covid3d.measure.report.page import html
 from examples.covid3d.measure.report.results import LABELS, Results
 from examples.covid3d.measure.report.statistics.measured import number, rows_of
+from examples.covid3d.methods.rows import ROWS
 from examples.covid3d.scans.volumes import load_scan
 
 _MOST_ROWS = 3
@@ -31,7 +32,7 @@ def cases_section(results: Results, about: Headline) -> list[str]:
         results: What was measured.
         about: The row, and those beside it.
     """
-    order = [about.method, about.control, *(m for m in about.beside if m != ORACLE)]
+    order = [about.method, about.control, *(m for m in about.beside if not ROWS[m].told)]
     rows = list(dict.fromkeys(m for m in order if m is not None))[:_MOST_ROWS]
     cases = [_figure(case, rows, results) for case in choose(results.metrics, about.method)]
     label = LABELS[about.method]
@@ -54,7 +55,7 @@ def _figure(case: Case, rows: Sequence[str], results: Results) -> str:
     (replicate,) = [
         one for one in results.replicates if (str(one.seed), str(one.fold)) == case.key[:2]
     ]
-    name = results.names.real(case.key[2])
+    name = case.key[2]
     source = entries_of(context, (name,))[0].scan(context.prepared)
     raw, grid = load_scan(source)
     volume, spacing = turned(raw, grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,6 @@ def draw_overlay(
     folders: dict[str, Path],
     config: Config,
     path: Path,
-    named: Callable[[str], str] = str,
 ) -> None:
     """Draws test scans as columns; the scan, the expert and each network as rows.
 
@@ -111,7 +110,6 @@ def draw_overlay(
         folders: Predictions of each row, by method.
         config: For the intensity window and the foreground labels.
         path: PNG to write.
-        named: What to call a scan.
     """
     columns = [_column(source, folders, config) for source in _chosen(sources, config)]
     titles = ["Scan", "Expert", *(LABELS[method] for method in folders)]
@@ -127,7 +125,7 @@ def draw_overlay(
                 name = textwrap.fill(titles[i], 15)
                 axes.set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center")
             if i == 0:
-                axes.set_title(textwrap.fill(named(column.name), 26), fontsize=9)
+                axes.set_title(textwrap.fill(column.name, 26), fontsize=9)
         true = column.expert.astype(bool)
         _outline(grid[1, j], true, EXPERT)
         if not true.any():

@@ -17,6 +17,11 @@ from examples.covid3d.measure.report.tables.cells import (
     summary,
 )
 
+_PENALTY = (
+    " A distance where one mask is empty is the diagonal of the volume: medians, and means without "
+    "it, are in the table of all metrics."
+)
+
 
 def folds_table(
     rows: Rows,
@@ -76,6 +81,9 @@ def folds_table(
             for m in methods
             for metric in metrics
         ),
-        SPREAD + (f" {PAPERS}" if paper is not None else " Best in bold.") + lacking,
+        SPREAD
+        + (_PENALTY if any(METRICS[metric].unit for metric in metrics) else "")
+        + (f" {PAPERS}" if paper is not None else " Best in bold.")
+        + lacking,
         grouped=True,
     )

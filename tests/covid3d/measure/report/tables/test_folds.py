@@ -45,6 +45,7 @@ def test_folds_table_by_hand():
     # The average Dice is a draw of all; the paper's column is never marked.
     assert best(table) == {(2, 2), (0, 3), (3, 2), (3, 3), (3, 4)}
     assert "their data" in table.note
+    assert "is the diagonal of the volume" in table.note
 
 
 def test_no_paper_no_column():
@@ -53,6 +54,7 @@ def test_no_paper_no_column():
     assert texts(table)[0][1] == "NSD ↑"
     assert not best(table)
     assert "paper" not in table.note.lower()
+    assert "diagonal" not in table.note
 
 
 def test_a_row_that_the_paper_lacks_has_a_dash():
