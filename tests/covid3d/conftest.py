@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from examples.covid3d.commands import stages
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import write_nifti
 from examples.covid3d.run.context import Context
 from examples.covid3d.run.pipeline import run_stages
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    """A process for each tiny training would take longer to start than to do its work."""
+    monkeypatch.setattr(stages, "DEMO_JOBS", 1)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             again = f"python -m examples.covid3d {parsed.command} --out {parsed.out}"
             again += f" --device {parsed.device}" if parsed.device != "cpu" else ""
             again += " --redo" if parsed.redo else ""
-            again += f" --jobs {parsed.jobs}" if parsed.jobs != 1 else ""
+            again += f" --jobs {parsed.jobs}" if parsed.jobs not in (None, 1) else ""
         print(f"\nInterrupted. To resume: {again}", file=sys.stderr)
         return 130
     return status

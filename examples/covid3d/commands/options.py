@@ -107,7 +107,10 @@ def setting_options() -> argparse.ArgumentParser:
         "--preset", choices=sorted(PRESETS), help="settings to start from (default: demo or small)"
     )
     options.add_argument(
-        "--jobs", type=_jobs, default=1, metavar="N", help="trainings at the same time (default: 1)"
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="trainings at the same time (default: 1; for the demo 2)",
     )
     options.add_argument(
         "--redo",

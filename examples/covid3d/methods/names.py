@@ -14,9 +14,12 @@ ROW_NAMES = (
     "supervised", "supervised-trusted", "supervised-all", "equal", "equal-trusted", "random",
     "semi-supervised", "rgs", "rgm", "rgsm", "rgs-al", "rgsm-al", "rgsm-al-trusted", "rgs-voxel",
     *REMEMBERING_ROWS, "ua-mt", "self-training", "active-contour", "supervised-all-long", "best",
-    "best-agreeing", "nnunet",
+    "best-agreeing", "oracle", "nnunet",
 )  # fmt: skip
 """The keys of ``ROWS``, in its order."""
+
+TOLD_ROWS = ("oracle",)
+"""Those that are told the truth of the pseudo-labels."""
 
 EXTERNAL_ROWS = ("nnunet",)
 """Those whose predictions come from another program."""

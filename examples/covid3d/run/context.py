@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from examples.covid3d.common.config import Config
 from examples.covid3d.run.other_teacher import check_teacher, teacher_for
 from examples.covid3d.run.run_folder import RunFolder
+from examples.covid3d.run.truth import check_truth, true_quality
 from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.splits import Replicate, plan
 from examples.covid3d.train.lesson import Lesson
@@ -43,6 +45,7 @@ class Context:
         replicates = plan(entries, self.config)
         if self.config.teacher_from is not None:
             check_teacher(self.config, entries, replicates, self.prepared)
+        check_truth(self.config, entries, replicates)
         return replicates
 
     def teacher_folder(self, replicate: Replicate) -> Path:
@@ -57,13 +60,16 @@ class Context:
 
     def lesson(self, replicate: Replicate, folder: Path) -> Lesson:
         """The replicate as a training in ``folder`` sees it."""
+        labels = self.run.folder("pseudo-label", replicate.teacher)
+        unlabelled = replicate.roles["unlabelled"]
         return Lesson(
             self.config,
             self.device,
             replicate,
             self.prepared,
             self.teacher_folder(replicate),
-            self.run.folder("pseudo-label", replicate.teacher),
+            labels,
             folder,
             {entry.name: entry.source for entry in read_manifest(self.prepared)},
+            partial(true_quality, self.prepared, labels, unlabelled),
         )

@@ -88,10 +88,7 @@ def _draw_phantoms(config: Config, folder: Path) -> list[Scan]:
             write_patient(
                 folder / "phantoms", patient, index, config.phantom_seed, config.phantom_spacing
             )
-        source = "phantoms of the experts' scanner"
-        if patient.name.startswith("hospital"):
-            source = "phantoms of the other scanner"
-        scan = Scan(patient.name, patient.name, source, image, mask)
+        scan = Scan(patient.name, patient.name, patient.source, image, mask)
         scans.append(dataclasses.replace(scan, role=patient.role))
     return scans
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,8 @@ Scans = list[StoredScan]
 class Lesson:
     """A replicate as a training sees it.
 
-    Masks of unlabelled and of test scans cannot be reached from here.
+    Masks of unlabelled and of test scans cannot be reached from here. How good pseudo-labels truly
+    are can be asked for where it is known, and only the row that is a bound by it does.
 
     Attributes:
         config: Settings.
@@ -43,6 +44,7 @@ class Lesson:
         folder: Where this training may write files of its own.
         sources: Where each scan is from, by its name: a scanner, a reader, a teacher. What is not
             among them is of one source.
+        true_quality: Gives the true Dice of each pseudo-label, by scan.
     """
 
     config: Config
@@ -53,6 +55,7 @@ class Lesson:
     labels: Path
     folder: Path
     sources: Mapping[str, str] = field(default_factory=dict)
+    true_quality: Callable[[], Mapping[str, float]] = dict
 
     @property
     def seed(self) -> int:

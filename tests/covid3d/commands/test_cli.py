@@ -58,6 +58,31 @@ def nothing_runs(monkeypatch):
     return ran
 
 
+@pytest.mark.parametrize(
+    ("given", "jobs"),
+    [
+        (["--preset", "demo"], 2),
+        ([], 2),
+        (["--preset", "small"], 1),
+        (["--preset", "demo", "--jobs", "1"], 1),
+        (["--preset", "small", "--jobs", "3"], 3),
+    ],
+)
+def test_the_demo_trains_two_at_a_time_unless_told(tmp_path, monkeypatch, given, jobs):
+    asked = []
+
+    def stopped(*_, **options):
+        asked.append(options["jobs"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage_commands, "run_stages", stopped)
+    monkeypatch.setattr(stage_commands.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(stage_commands, "DEMO_JOBS", 2)
+    data = [] if "small" not in given else ["--data", str(benchmark(tmp_path / "data", 1))]
+    assert main(["run", *given, *data, "--out", str(tmp_path / "run")]) == 130
+    assert asked == [jobs]
+
+
 def test_run_on_phantoms_says_who_won_and_where_the_report_is(tmp_path, capsys):
     assert main(["run", "--preset", "demo", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out

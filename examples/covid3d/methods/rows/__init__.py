@@ -14,6 +14,7 @@ from examples.covid3d.methods.rows.reweighted import Reweighted
 from examples.covid3d.methods.rows.row import Family, Row
 from examples.covid3d.methods.rows.self_training import SelfTraining
 from examples.covid3d.methods.rows.supervised import Supervised
+from examples.covid3d.methods.rows.told import Told
 from examples.covid3d.methods.rows.uncertainty_aware import UncertaintyAware
 from examples.covid3d.train.lesson import EXPERT, PSEUDO, TRUSTED, Lesson
 from examples.covid3d.train.loss import voxel_loss
@@ -313,6 +314,13 @@ ROWS = {
         length=_best_length,
         schedule="constant",
         rate=_RATE,
+    ),
+    "oracle": Row(
+        "Told which labels are good",
+        "the bound: as equal weights + trusted, but pseudo-labels of true Dice below 0.5 left out",
+        _CONTROL,
+        Told,
+        told=True,
     ),
     "nnunet": Row(
         "nnU-Net (Isensee et al.)",

@@ -137,3 +137,12 @@ def draw_chest(rng: np.random.Generator, canvas: Canvas) -> Chest:
     paint_tube(hu, canvas, carina, trachea_top, 10.0, MUSCLE, everywhere)
     paint_tube(hu, canvas, carina, trachea_top, 8.0, -990, everywhere)
     return Chest(hu, lungs)
+
+
+def deflated(chest: Chest, denser: float) -> Chest:
+    """The chest breathed out in part: aerated lung denser by ``denser`` HU, most at the back."""
+    hu = chest.hu.copy()
+    aerated = chest.lungs & (hu > -950) & (hu < -650)
+    back = np.linspace(1.5, 0.5, hu.shape[1], dtype=np.float32)[None, :, None]
+    hu[aerated] += (denser * np.broadcast_to(back, hu.shape))[aerated]
+    return Chest(hu, chest.lungs)

@@ -39,7 +39,7 @@ def add_lesions(
     mask = np.zeros(canvas.shape, dtype=bool)
     for _ in range(count):
         x, y, z = _seat(rng, canvas, chest.lungs)
-        radius = rng.uniform(14, 36)
+        radius = rng.uniform(18, 38)
         stretch = rng.uniform(0.7, 1.3, 3)
         reach = np.sqrt(
             ((canvas.x - x) / stretch[0]) ** 2

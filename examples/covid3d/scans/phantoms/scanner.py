@@ -1,4 +1,4 @@
-"""What a scanner makes of a chest: slice thickness, kernel, noise and calibration."""
+"""What a scanner makes of a chest: breathing, slice thickness, kernel, noise and calibration."""
 
 from __future__ import annotations
 
@@ -30,11 +30,43 @@ class Scanner:
     flipped: bool
 
 
-EXPERT = Scanner(slices=1, kernel=0.5, noise=35, offset=0, gain=1.0, flipped=True)
-"""Thin slices, moderate noise: where the experts annotate."""
+USUAL = Scanner(slices=1, kernel=0.5, noise=35, offset=0, gain=1.0, flipped=True)
+"""Thin slices, moderate noise, well calibrated."""
 
-HOSPITAL = Scanner(slices=3, kernel=-0.6, noise=95, offset=35, gain=0.96, flipped=False)
-"""Slices of 7.2 mm (the paper's hospital has 7 mm), a sharp, noisy kernel, HU a little off."""
+OTHER = Scanner(slices=3, kernel=-0.6, noise=120, offset=200, gain=0.96, flipped=False)
+"""Slices of 7.2 mm (the paper's hospital has 7 mm), a sharp, noisy kernel, HU far off."""
+
+_PHASES = 5
+
+
+def breathe(hu: Volume, lungs: Mask, mask: Mask, voxels: float) -> tuple[Volume, Mask]:
+    """What is recorded of lungs that move along the body while they are scanned.
+
+    Args:
+        hu: True Hounsfield units at full breath, (X, Y, Z).
+        lungs: Lung parenchyma.
+        mask: True lesions.
+        voxels: How far the diaphragm rises, in voxels.
+
+    Returns:
+        The mean over the phases of a breath, and the lesions at mid-breath, as one would draw them.
+        The apex stays where it is; below it tissue rises the more, the lower it lies.
+    """
+    depth = np.flatnonzero(np.any(lungs, axis=(0, 1)))
+    height = np.arange(hu.shape[2])
+    share = np.clip((depth[-1] - height) / max(1, depth[-1] - depth[0]), 0, 1)
+    inside = np.any(lungs, axis=2, keepdims=True)
+
+    def risen(volume: Volume, phase: float) -> Volume:
+        source = np.clip(height - phase * voxels * share, 0, hu.shape[2] - 1)
+        low = np.floor(source).astype(int)
+        high = np.minimum(low + 1, hu.shape[2] - 1)
+        rest = (source - low).astype(np.float32)
+        return np.where(inside, volume[:, :, low] * (1 - rest) + volume[:, :, high] * rest, volume)
+
+    phases = np.linspace(0, 1, _PHASES)
+    moved: Volume = np.mean([risen(hu, phase) for phase in phases], axis=0, dtype=np.float32)
+    return moved, risen(mask.astype(np.float32), 0.5) > 0.5
 
 
 def scan(rng: np.random.Generator, hu: Volume, mask: Mask, scanner: Scanner) -> tuple[Volume, Mask]:
