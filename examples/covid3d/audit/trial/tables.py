@@ -142,7 +142,8 @@ def _gap(lines: Sequence[Line], suffix: str = "") -> str:
         if row in (oracle, better) or not set(seeds) <= set(groups[row]):
             continue
         gain = [groups[row][seed] - groups[better][seed] for seed in seeds]
-        part = f", {np.mean(gain) / np.mean(room):.0%} of the way" if np.mean(room) > 0 else ""
+        forward = min(np.mean(room), np.mean(gain)) > 0
+        part = f", {np.mean(gain) / np.mean(room):.0%} of the way" if forward else ""
         words.append(f"- {_label(row)}: {spread(gain, 4)}{part}")
     return "\n".join(words)
 
@@ -160,11 +161,8 @@ def _detectors_table(lines: Sequence[Line]) -> str:
 
 def _kinds_table(lines: Sequence[Line]) -> str:
     groups = _by(lines, "detector")
-    chosen = [
-        name
-        for name in groups
-        if name.startswith(("Audit", "Agreement with a network", "Memory of the sim", "Mean loss"))
-    ][:6]
+    of_interest = ("Audit", "Agreement with a network", "Memory of the sim", "Mean loss over a tr")
+    chosen = [name for name in groups if name.startswith(of_interest) and "control" not in name]
     shown = [
         [kind, *(spread([line[kind] for line in groups[name]], 2) for name in chosen)]
         for kind in SHARES
