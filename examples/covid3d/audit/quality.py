@@ -98,8 +98,10 @@ def assess(audited: Sequence[Drawing], trusted: Sequence[Drawing]) -> list[Asses
     """
     if len(trusted) < 2:
         raise ValueError(f"{len(trusted)} trusted masks; at least 2 are needed to judge by")
-    known = [measure(one) for one in trusted]
-    side = float(np.mean([np.mean(one.spacing) for one in trusted]))
+    # In one pass: a drawing may be read from disk each time it is asked for.
+    measured = [(measure(one), np.mean(one.spacing)) for one in trusted]
+    known = [parts for parts, _ in measured]
+    side = float(np.mean([spacing for _, spacing in measured]))
     reference = {
         name: _reference(feature, known, side if name == "shift" else 1.0)
         for name, feature in _FEATURES.items()

@@ -14,10 +14,7 @@ from typing import Any
 
 from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.files import read_json
-
-RECORD = "stage.json"
-TRAINING = ("teacher", "student")
-"""Stages whose results depend on the order of sums."""
+from examples.covid3d.run.records import RECORD
 
 _WORDS = {"commit": "commit", "jobs": "jobs at a time", "threads": "threads"}
 _SHOWN = 3

@@ -13,17 +13,13 @@ import torch
 
 from examples.covid3d.common.config import STAGES, Config, shown_settings
 from examples.covid3d.common.files import read_csv, read_json
-from examples.covid3d.measure.report.environments import (
-    RECORD,
-    TRAINING,
-    common,
-    differing,
-    made_in,
-)
+from examples.covid3d.measure.report.environments import common, differing, made_in
 from examples.covid3d.measure.report.page import html
 from examples.covid3d.measure.report.results import Results
 from examples.covid3d.measure.report.statistics.paired import FEWEST_SEEDS
+from examples.covid3d.run.overwriting import TRAINED
 from examples.covid3d.run.presets import PRESETS
+from examples.covid3d.run.records import RECORD
 from examples.covid3d.scans.manifest import REJECTED, read_manifest
 
 
@@ -76,7 +72,7 @@ def settings_section(results: Results) -> list[str]:
 
 def unlike_trainings(results: Results) -> str:
     """A warning if the trainings compared were not made alike; else empty."""
-    different = differing(made_in(results.context.run.path, TRAINING))
+    different = differing(made_in(results.context.run.path, TRAINED))
     if not different:
         return ""
     return (
