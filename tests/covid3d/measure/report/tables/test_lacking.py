@@ -30,8 +30,6 @@ def test_a_table_of_a_source_leaves_out_a_row_that_was_not_tested_there():
         result("nnunet", 0, 1, "a", 0.6, source="here"),
     ]
     context = SimpleNamespace(config=Config(folds=2))
-    tables = tables_of(
-        SimpleNamespace(metrics=rows, methods=["equal", "nnunet"], context=context)
-    )
+    tables = tables_of(SimpleNamespace(metrics=rows, methods=["equal", "nnunet"], context=context))
     assert len(tables["source_here"].rows) == 2
     assert len(tables["source_there"].rows) == 1
