@@ -23,6 +23,11 @@ Made = Mapping[str, Sequence[Mapping[str, Any]]]
 """By name of a unit, what it was worked on with."""
 
 
+def records_in(stage: Path) -> list[Path]:
+    """Records of complete units: an attempt that was given up has no part in results."""
+    return [path for path in sorted(stage.rglob(RECORD)) if path.parent.suffix != ".partial"]
+
+
 def made_in(run: Path, stages: Sequence[str] = STAGES[:-1]) -> dict[str, list[dict[str, Any]]]:
     """Reads the records of complete units; those that say nothing of it are left out.
 
@@ -32,7 +37,7 @@ def made_in(run: Path, stages: Sequence[str] = STAGES[:-1]) -> dict[str, list[di
     """
     found = {}
     for stage in stages:
-        for path in sorted((run / stage).rglob(RECORD)):
+        for path in records_in(run / stage):
             made = read_json(path).get("made")
             if isinstance(made, list) and made:
                 found[str(path.parent.relative_to(run))] = made
