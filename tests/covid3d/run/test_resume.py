@@ -158,7 +158,7 @@ def test_no_training_opens_masks_of_unlabelled_or_test_scans(taught, uninterrupt
     }
     roles = replicate.roles
     # The bound is told how good the labels are, of no scan that tests.
-    told = roles["unlabelled"] if ROWS[method].told else ()
+    told = roles["unlabelled"] if rows.ROWS[method].told else ()
     assert masks
     assert masks <= {*roles["teacher"], *roles["trusted"], *told}
     assert not seen & set(roles["test"])
