@@ -23,6 +23,7 @@ class Command:
             given; the function takes the parsed arguments.
         add_options: Adds the command's own arguments to its parser.
         settings: Whether it takes the options that make the settings of a run.
+        out: What its ``--out`` is, in words.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Command:
     work: str
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     settings: bool = False
+    out: str = "folder of a finished run (default: runs/small)"
 
     def run(self, parsed: argparse.Namespace) -> int:
         """Does the work, and gives the exit status: what the function returns, 0 for nothing."""
@@ -38,8 +40,11 @@ class Command:
         return getattr(module, function)(parsed) or 0
 
 
+_RUN = "run folder (default: runs/PRESET); its settings are kept there"
+
+
 def _stage(name: str, text: str) -> Command:
-    return Command(name, text, "stages:run_command", settings=True)
+    return Command(name, text, "stages:run_command", settings=True, out=_RUN)
 
 
 def _for_predict(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +138,7 @@ COMMANDS = (
         "inspect:inspect_command",
         _for_inspect,
         settings=True,
+        out="run folder, to start from the settings kept there",
     ),
     _stage("run", "all the stages; what is complete is skipped"),
     _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
@@ -141,12 +147,19 @@ COMMANDS = (
     _stage("student", "train a student for each row"),
     _stage("evaluate", "segment the test scans and measure"),
     _stage("report", "write report.html, the tables and the figures"),
-    Command("audit", "find the masks that look wrong", "audit:audit_command", _for_audit),
+    Command(
+        "audit",
+        "find the masks that look wrong",
+        "audit:audit_command",
+        _for_audit,
+        out="folder of the audit (default: runs/audit); its settings are kept there",
+    ),
     Command(
         "audit-trial",
         "try the audit on Task04 Hippocampus: experts' masks, of which many are made faulty",
         "audit_trial:audit_trial_command",
         _for_trial,
+        out="folder of the trial (default: runs/hippocampus-audit)",
     ),
     Command(
         "predict",

@@ -131,3 +131,20 @@ def test_of_dicom_the_header_tells_the_modality_and_the_patient(tmp_path, capsys
     assert "CT (1 DICOM headers); MR (1 DICOM headers)" in text
     assert "REJECTED: modality MR" in text
     assert "ANNA" in text
+
+
+def test_a_folder_without_any_mask_is_said_to_be_none_for_data(inspect, data):
+    hide_masks(data, *(f"case{number:02d}" for number in range(4)))
+    status, text = inspect()
+    assert status == 0
+    assert "no scan has a mask" in text
+
+
+def test_reasons_with_other_figures_are_counted_together_and_one_is_shown(inspect, data):
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        odd = rng.integers(0, 3000 + number, SHAPE).astype(np.int16)
+        write_nifti(data / "imagesTr" / f"case{number:02d}.nii.gz", odd, AFFINE)
+    _, text = inspect("--max-rejected", "3")
+    line = next(line for line in text.splitlines() if line.startswith("  2 x "))
+    assert line.endswith("which CT has not, or the like")
