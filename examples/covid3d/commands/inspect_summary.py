@@ -16,6 +16,9 @@ from examples.covid3d.scans.rejecting import by_kind
 from examples.covid3d.scans.survey import Look
 
 
+_KINDS = 8
+
+
 def sizes(values: Sequence[float]) -> str:
     """Numbers along the axes."""
     return " x ".join(f"{value:.4g}" for value in values)
@@ -44,7 +47,10 @@ def summary(looks: Sequence[Look], rejected: Sequence[Rejected], config: Config)
     read = sum(look.low is not None for look in looks)
     reasons = [look.reason for look in looks if look.reason] + [one.reason for one in rejected]
     lines.append(f"rejected      {len(reasons)}")
-    lines += [f"  {len(alike)} x {_example(alike)}" for alike in by_kind(reasons)[:8]]
+    kinds = by_kind(reasons)
+    lines += [f"  {len(alike)} x {_example(alike)}" for alike in kinds[:_KINDS]]
+    if len(kinds) > _KINDS:
+        lines.append(f"  {sum(map(len, kinds[_KINDS:]))} x for other reasons, in the list above")
     if looks and not any(look.scan.mask for look in looks if look.dataset == "data"):
         lines.append(
             "warning       no scan has a mask: --data needs some; these may be --unlabelled"

@@ -148,3 +148,14 @@ def test_reasons_with_other_figures_are_counted_together_and_one_is_shown(inspec
     _, text = inspect("--max-rejected", "3")
     line = next(line for line in text.splitlines() if line.startswith("  2 x "))
     assert line.endswith("which CT has not, or the like")
+
+
+def test_what_a_reader_rejects_is_named_and_what_was_expected_is_said(inspect, data):
+    (data / "labelsTr" / "alone.nii.gz").write_bytes(b"x")
+    small = np.zeros((4, 4, 4), np.uint8)
+    write_nifti(data / "labelsTr" / "case01.nii.gz", small, AFFINE)
+    _, text = inspect()
+    line = next(line for line in text.splitlines() if "alone.nii.gz" in line.split("  ")[0])
+    assert "REJECTED: " in line
+    line = next(line for line in text.splitlines() if line.startswith("case01"))
+    assert "shape (4, 4, 4). Expected: (20, 18, 16), that of its scan" in line
