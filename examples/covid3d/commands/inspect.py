@@ -61,7 +61,7 @@ def _row(look: Look) -> tuple[str, ...]:
 def _rejected_rows(rejected: Sequence[Rejected], config: Config) -> list[tuple[str, ...]]:
     """What a reader found to be no scan, by its place in the data."""
     roots = [f"{path}/" for path in (config.data, config.unlabelled) if path is not None]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in rejected:
         root = next((root for root in roots if one.where.startswith(root)), "")
         what = "left out" if one.spare else "REJECTED"

@@ -15,7 +15,6 @@ from examples.covid3d.scans.readers.scan import Rejected
 from examples.covid3d.scans.rejecting import by_kind
 from examples.covid3d.scans.survey import Look
 
-
 _KINDS = 8
 
 
