@@ -121,7 +121,13 @@ def _for_inspect(parser: argparse.ArgumentParser) -> None:
 def _for_trial(parser: argparse.ArgumentParser) -> None:
     default = Settings()
     add = parser.add_argument
-    add("--data", required=True, metavar="DIR", help="Task04_Hippocampus, in nnU-Net's layout")
+    add(
+        "--data",
+        type=a_path,
+        required=True,
+        metavar="DIR",
+        help="Task04_Hippocampus, in nnU-Net's layout",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time")
     add("--seeds", default="0,1,2", metavar="A,B", help="seeds (default: 0,1,2)")
     add("--trusted", default="8,24", metavar="A,B", help="numbers of trusted scans (default: 8,24)")

@@ -409,3 +409,9 @@ def test_help_names_the_folder_that_a_command_takes_by_default(capsys, command, 
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"(default: {default})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_empty_path_is_not_the_current_folder_for_the_trial_of_the_audit(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit-trial", "--data", ""])
+    assert "an empty path" in capsys.readouterr().err
