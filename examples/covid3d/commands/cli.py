@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`run --preset demo` needs no data and takes a few minutes on two cores.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared, settings = shared_options(), setting_options()
+    settings = setting_options()
     for command in COMMANDS:
-        parents = [shared, settings] if command.settings else [shared]
+        parents = [shared_options(command.out), *([settings] if command.settings else [])]
         text = command.help
         # Of forty options, the list below tells more than the brackets above it.
         usage = "%(prog)s [options]" if command.settings else None

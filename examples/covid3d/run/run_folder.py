@@ -146,7 +146,7 @@ class RunFolder:
             UserError: If it is not.
         """
         if not self.is_complete(needed, *unit):
-            why = "; ".join(self.why_stale(needed, *unit)) or "which is not there"
+            why = "; ".join(self.why_stale(needed, *unit)) or "not there"
             raise problem(
                 self.path,
                 f"`{stage}` needs `{'/'.join((needed, *unit))}`: {why}",
