@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from examples.covid3d.audit.doubt import SOUND
 from examples.covid3d.audit.drawing import Drawing
 from examples.covid3d.audit.faults import FAULTS, Fault, Labels
 from examples.covid3d.audit.judging import portions_of
 from examples.covid3d.audit.observing import Drawings
 from examples.covid3d.audit.quality import assess
-from examples.covid3d.audit.verdict import SOUND, Verdict
+from examples.covid3d.audit.verdict import Verdict
 from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.measure.metrics import dice
 

@@ -14,8 +14,11 @@ from examples.covid3d.audit.drawing import Drawing, Mask
 from examples.covid3d.audit.parts import best_shift, cropped
 from examples.covid3d.measure.metrics import dice
 
+SOUND = "none"
+"""The doubt of a mask that nothing seems wrong with."""
+
 DOUBTS = {
-    "none": "nothing to doubt",
+    SOUND: "nothing to doubt",
     "empty": "nothing is drawn where something is expected",
     "missed": "a part is missing",
     "invented": "a part is drawn where none is expected",

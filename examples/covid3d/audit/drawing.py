@@ -21,7 +21,7 @@ class Drawing:
 
     Attributes:
         name: The scan's name.
-        given: Labels 0 or 1, (X, Y, Z).
+        given: Labels 0 or 1, (X, Y, Z), RAS+.
         probability: Of foreground, same shape.
         spacing: Voxel size, mm.
         memory: What a training that remembers came to think of the scan (φ), if there was one.

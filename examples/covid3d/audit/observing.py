@@ -15,6 +15,7 @@ from tqdm import tqdm
 from examples.covid3d.audit.drawing import Drawing
 from examples.covid3d.audit.halves import Half, Remembered
 from examples.covid3d.common.files import read_arrays, write_arrays
+from examples.covid3d.measure.report.cases.volumes import turned
 from examples.covid3d.run.context import Context
 from examples.covid3d.scans.geometry import resample
 from examples.covid3d.scans.manifest import Entry
@@ -54,9 +55,10 @@ def probability_of(folder: Path, name: str) -> NDArray[np.float32]:
 
 
 class Drawings(Sequence[Drawing]):
-    """The scans' given masks beside what was drawn, on the scans' own grids.
+    """The scans' given masks beside what was drawn, on the scans' own voxels, turned to RAS+.
 
-    Each is read when it is asked for, and not held.
+    Each is read when it is asked for, and not held. Turned, so that what is said of left and right
+    is true of a scan in slices of any direction.
 
     Args:
         context: The audit's folder, with settings.
@@ -99,6 +101,8 @@ class Drawings(Sequence[Drawing]):
         own = place.own_grid
         given = load_mask(scan.mask, scan.image, own, foreground=context.config.foreground_labels)
         working = torch.from_numpy(probability_of(self._folder, entry.name))
-        probability = resample(working, place.grid, own, "linear").numpy()
+        probability, spacing = turned(resample(working, place.grid, own, "linear").numpy(), own)
         of_scan = self._remembered.get(entry.name, Remembered())
-        return Drawing(entry.name, given, probability, own.spacing, of_scan.memory, of_scan.loss)
+        return Drawing(
+            entry.name, turned(given, own)[0], probability, spacing, of_scan.memory, of_scan.loss
+        )

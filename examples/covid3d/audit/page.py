@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from examples.covid3d.audit.doubt import SOUND
 from examples.covid3d.audit.page_scans import anchor_of, image_of, kind_of, list_of
 from examples.covid3d.audit.page_style import SCRIPT, STYLE
 from examples.covid3d.audit.slices import DOUBT, GIVEN, MODEL, Picture
-from examples.covid3d.audit.verdict import SOUND, Verdict
+from examples.covid3d.audit.verdict import Verdict
 
 _OPEN = 3
 _FEW = 12

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from examples.covid3d.audit.doubt import SOUND
 from examples.covid3d.audit.quality import Assessment
 from examples.covid3d.audit.slices import Picture
-from examples.covid3d.audit.verdict import SOUND
 
 
 def list_of(

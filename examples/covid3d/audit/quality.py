@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from examples.covid3d.audit.doubt import DOUBTS, explain
-from examples.covid3d.audit.drawing import Drawing, doubtful_voxels
+from examples.covid3d.audit.doubt import DOUBTS, SOUND, explain
+from examples.covid3d.audit.drawing import Drawing
 from examples.covid3d.audit.parts import Parts, measure
-
-__all__ = ["DOUBTS", "Assessment", "Drawing", "assess", "doubtful_voxels"]
 
 _FAR, _STEEP = 2.5, 1.5
 """Standard deviations of the trusted masks at which quality is a half, and how fast it falls."""
@@ -98,8 +96,10 @@ def assess(audited: Sequence[Drawing], trusted: Sequence[Drawing]) -> list[Asses
     """
     if len(trusted) < 2:
         raise ValueError(f"{len(trusted)} trusted masks; at least 2 are needed to judge by")
-    known = [measure(one) for one in trusted]
-    side = float(np.mean([np.mean(one.spacing) for one in trusted]))
+    # In one pass: a drawing may be read from disk each time it is asked for.
+    measured = [(measure(one), np.mean(one.spacing)) for one in trusted]
+    known = [parts for parts, _ in measured]
+    side = float(np.mean([spacing for _, spacing in measured]))
     reference = {
         name: _reference(feature, known, side if name == "shift" else 1.0)
         for name, feature in _FEATURES.items()
@@ -119,7 +119,7 @@ def _assess(
     distance = math.hypot(*beyond.values())
     quality = 1 / (1 + math.exp(min(_STEEP * (distance - _FAR), 50.0)))
     if quality >= 0.5:
-        return Assessment(drawing.name, quality, "none", DOUBTS["none"], distance, beyond, parts)
+        return Assessment(drawing.name, quality, SOUND, DOUBTS[SOUND], distance, beyond, parts)
     others = [value for name, value in beyond.items() if name != "smoothness"]
     if beyond["smoothness"] > max(others):
         doubt, words = "smooth", DOUBTS["smooth"]

@@ -11,11 +11,12 @@ import nibabel
 import numpy as np
 
 from examples.covid3d.common.config import Config, from_json, to_json
-from examples.covid3d.common.errors import problem
+from examples.covid3d.common.errors import UserError, problem
 from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.run.settings_file import AUDIT, CONFIG
 from examples.covid3d.scans.geometry import Grid, with_spacing
 from examples.covid3d.scans.readers.scan import Scan
+from examples.covid3d.scans.volumes import grid_of
 
 _log = logging.getLogger("examples.covid3d")
 
@@ -60,7 +61,7 @@ def kept(out: Path) -> Config | None:
         raise problem(
             path, "cannot be read", "the settings of an audit", "remove it, or choose another --out"
         )
-    return from_json(content)
+    return from_json(content, AUDIT)
 
 
 def keep(out: Path, config: Config) -> None:
@@ -73,16 +74,14 @@ def _grids(scans: Sequence[Scan]) -> list[Grid]:
     found = []
     for index in np.unique(np.linspace(0, len(scans) - 1, _HEADERS_READ).astype(int)):
         try:
-            image = nibabel.load(scans[index].image)
-            x, y, z = image.shape[:3]
-            grid = Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
-            # In the order right-left, front-back, up-down, at the spacing that it has.
-            order = np.argsort(nibabel.io_orientation(grid.affine)[:, 0]).astype(int)
-            own = np.asarray(grid.spacing)[order]
-            found.append(with_spacing(grid, (float(own[0]), float(own[1]), float(own[2]))))
-        except Exception:
+            grid = grid_of(scans[index])
+        except (UserError, OSError):
             # Whatever is wrong with it, preparing it will say so.
             continue
+        # In the order right-left, front-back, up-down, at the spacing that it has.
+        order = np.argsort(nibabel.io_orientation(grid.affine)[:, 0]).astype(int)
+        own = np.asarray(grid.spacing)[order]
+        found.append(with_spacing(grid, (float(own[0]), float(own[1]), float(own[2]))))
     return found
 
 

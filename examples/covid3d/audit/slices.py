@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from examples.covid3d.measure.report.cases.volumes import axial
+
 GIVEN, MODEL, DOUBT = (255, 183, 3), (76, 201, 240), (230, 57, 130)
 """Colours that differ in lightness too, and that grey tissue has not."""
 
@@ -101,7 +103,7 @@ def draw(
     low, high = (float(v) for v in np.percentile(image[x, y], (1, 99.5)))
     panels = []
     for k in slices:
-        seen = [_seen(volume[x, y, k]) for volume in (image, given, model, doubt)]
+        seen = [axial(volume[x, y], k) for volume in (image, given, model, doubt)]
         panels.append(_panel(seen, spacing[1] / spacing[0], low, high))
     gap = np.zeros((panels[0].shape[0], _GAP, 3), np.uint8)
     row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
@@ -115,11 +117,6 @@ def draw(
         f"{int(doubt.sum()):,}"
     )
     return Picture(stream.getvalue(), row.shape[1], row.shape[0], words)
-
-
-def _seen(plane: NDArray[np.generic]) -> NDArray[np.generic]:
-    """A plane (X, Y) in RAS+ as rows and columns of a radiologist's view."""
-    return plane[::-1, ::-1].T
 
 
 def _window(shown: Mask, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -119,5 +119,6 @@ def _drawn(entries: Sequence[Entry], config: Config) -> list[str]:
     shuffled = sorted((entries[i] for i in order), key=lambda entry: not entry.foreground_ml)
     seen: set[str] = set()
     first = [e for e in shuffled if not (e.patient in seen or seen.add(e.patient))]  # type: ignore[func-returns-value]
-    rest = [entry for entry in shuffled if entry not in first]
+    taken = {entry.name for entry in first}
+    rest = [entry for entry in shuffled if entry.name not in taken]
     return [entry.name for entry in [*first, *rest][: config.trusted]]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from examples.covid3d.audit.doubt import SOUND
 from examples.covid3d.audit.quality import Assessment
 
 _BELIEVED = 0.5
-SOUND = "none"
-"""The doubt of a mask that nothing seems wrong with."""
 
 
 def worst_first(assessments: Sequence[Assessment]) -> list[Assessment]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +106,12 @@ def audit_command(parsed: argparse.Namespace) -> int:
     """Runs the command.
 
     Returns:
-        Exit status: 0, whatever is found; 130 if it was interrupted.
+        Exit status: 0, whatever is found.
     """
     out: Path = parsed.out or _OUT
-    try:
-        config, device = configure(out, parsed), device_of(parsed.device)
-        verdict = audit(out, config, device, parsed.pictures, redo=parsed.redo)
-    except KeyboardInterrupt:
-        again = f"python -m examples.covid3d audit --out {out}"
-        again += f" --device {parsed.device}" if parsed.device != "cpu" else ""
-        again += " --redo" if parsed.redo else ""
-        print(f"\nInterrupted. To resume: {again}", file=sys.stderr)
-        return 130
+    parsed.out = out
+    config, device = configure(out, parsed), device_of(parsed.device)
+    verdict = audit(out, config, device, parsed.pictures, redo=parsed.redo)
     print(verdict.sentence())
     for one in verdict.doubtful[:_SHOWN]:
         print(f"  {one.scan}: {one.words} (quality {one.quality:.2f})")

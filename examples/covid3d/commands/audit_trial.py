@@ -35,7 +35,7 @@ def audit_trial_command(parsed: argparse.Namespace) -> None:
     parsed.out = parsed.out or _OUT
     device = device_of(parsed.device)
     jobs = _at_least_one("--jobs", parsed.jobs)
-    print(f"Tables: {run_trial(parsed.data, settings, parsed.out, device, jobs)}")
+    print(f"Tables: {run_trial(str(parsed.data), settings, parsed.out, device, jobs)}")
 
 
 def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from examples.covid3d.commands.options import setting_options, shared_options
-from examples.covid3d.commands.table import COMMANDS
+from examples.covid3d.commands.table import COMMANDS, PICTURES
 from examples.covid3d.common.errors import UserError
 from examples.covid3d.common.faults import in_words, passing_fault
 
@@ -30,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`run --preset demo` needs no data and takes a few minutes on two cores.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared, settings = shared_options(), setting_options()
+    settings = setting_options()
     for command in COMMANDS:
-        parents = [shared, settings] if command.settings else [shared]
+        parents = [shared_options(command.out), *([settings] if command.settings else [])]
         text = command.help
         # Of forty options, the list below tells more than the brackets above it.
         usage = "%(prog)s [options]" if command.settings else None
@@ -50,6 +51,19 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     from tqdm import tqdm
 
     tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+def _again(parsed: argparse.Namespace) -> str:
+    """The command that goes on where an interrupted one was."""
+    kept = parsed.entry.kept
+    # Without kept settings --out alone would begin something else.
+    if not kept or parsed.out is None or not (parsed.out / kept).is_file():
+        return "Run the same command again"
+    words = ["python", "-m", "examples.covid3d", parsed.command, "--out", str(parsed.out)]
+    for name, default in (("device", "cpu"), ("jobs", 1), ("pictures", PICTURES)):
+        value = getattr(parsed, name, None)
+        words += [f"--{name}", str(value)] if value not in (None, default) else []
+    return shlex.join(words + ["--redo"] * parsed.redo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,12 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {in_words(fault)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = "Run the same command again"
-        if parsed.entry.settings and parsed.out is not None:
-            again = f"python -m examples.covid3d {parsed.command} --out {parsed.out}"
-            again += f" --device {parsed.device}" if parsed.device != "cpu" else ""
-            again += " --redo" if parsed.redo else ""
-            again += f" --jobs {parsed.jobs}" if parsed.jobs not in (None, 1) else ""
-        print(f"\nInterrupted. To resume: {again}", file=sys.stderr)
+        print(f"\nInterrupted. To resume: {_again(parsed)}", file=sys.stderr)
         return 130
     return status

@@ -38,7 +38,7 @@ def inspect_command(parsed: argparse.Namespace) -> int:
         raise problem(parsed.out, "a run of phantoms", "a run of scans", "inspect FOLDER")
     found, rejected = read_sources(config)
     looks = look_at(found, config, every=parsed.every)
-    print(_table(looks))
+    print(_table(looks, rejected, config))
     print()
     for line in summary(looks, rejected, config):
         print(_printable(line))
@@ -58,17 +58,31 @@ def _row(look: Look) -> tuple[str, ...]:
     return look.scan.name, patient, sizes(look.shape), sizes(look.spacing), span, labels, verdict
 
 
-def _table(looks: Sequence[Look]) -> str:
+def _rejected_rows(rejected: Sequence[Rejected], config: Config) -> list[tuple[str, ...]]:
+    """What a reader found to be no scan, by its place in the data."""
+    roots = [f"{path}/" for path in (config.data, config.unlabelled) if path is not None]
+    rows: list[tuple[str, ...]] = []
+    for one in rejected:
+        root = next((root for root in roots if one.where.startswith(root)), "")
+        what = "left out" if one.spare else "REJECTED"
+        rows.append((one.where.removeprefix(root), "", "", "", "", "", f"{what}: {one.reason}"))
+    return rows
+
+
+def _table(looks: Sequence[Look], rejected: Sequence[Rejected], config: Config) -> str:
     """Scans with something to say of them, then the others, as many as fit."""
+    refused = _rejected_rows(rejected, config)
     odd = [look for look in looks if look.reason or look.warnings]
     plain = [look for look in looks if not (look.reason or look.warnings)]
     shown = plain[: max(5, _ROWS - len(odd))]
-    rows = [_HEADER, *(_row(look) for look in odd + shown)]
+    rows = [_HEADER, *refused[:_ROWS], *(_row(look) for look in odd + shown)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER) - 1)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
         for row in rows
     ]
+    if len(refused) > _ROWS:
+        lines.append(f"... and {len(refused) - _ROWS} more that were rejected unread")
     if len(shown) < len(plain):
         lines.append(f"... and {len(plain) - len(shown)} more of which there is nothing to say")
     return "\n".join(_printable(line) for line in lines)

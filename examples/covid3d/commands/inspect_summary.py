@@ -15,6 +15,8 @@ from examples.covid3d.scans.readers.scan import Rejected
 from examples.covid3d.scans.rejecting import by_kind
 from examples.covid3d.scans.survey import Look
 
+_KINDS = 8
+
 
 def sizes(values: Sequence[float]) -> str:
     """Numbers along the axes."""
@@ -44,7 +46,14 @@ def summary(looks: Sequence[Look], rejected: Sequence[Rejected], config: Config)
     read = sum(look.low is not None for look in looks)
     reasons = [look.reason for look in looks if look.reason] + [one.reason for one in rejected]
     lines.append(f"rejected      {len(reasons)}")
-    lines += [f"  {len(alike)} x {alike[0]}" for alike in by_kind(reasons)[:8]]
+    kinds = by_kind(reasons)
+    lines += [f"  {len(alike)} x {_example(alike)}" for alike in kinds[:_KINDS]]
+    if len(kinds) > _KINDS:
+        lines.append(f"  {sum(map(len, kinds[_KINDS:]))} x for other reasons, in the list above")
+    if looks and not any(look.scan.mask for look in looks if look.dataset == "data"):
+        lines.append(
+            "warning       no scan has a mask: --data needs some; these may be --unlabelled"
+        )
     said = Counter(warning for look in looks for warning in look.warnings)
     lines += [f"warning       {count} scans: {text}" for text, count in said.most_common(8)]
     unread = sum(not look.reason and look.low is None for look in looks)
@@ -54,6 +63,10 @@ def summary(looks: Sequence[Look], rejected: Sequence[Rejected], config: Config)
             f"other {unread} nothing is known (--every reads all)"
         )
     return lines
+
+
+def _example(alike: Sequence[str]) -> str:
+    return alike[0] + (", or the like" if len(set(alike)) > 1 else "")
 
 
 def _modality(looks: Sequence[Look], path: str, layout: str, config: Config) -> str:

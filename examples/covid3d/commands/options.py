@@ -75,12 +75,10 @@ def _path(text: str) -> str:
     return str(a_path(text))
 
 
-def shared_options() -> argparse.ArgumentParser:
-    """Options of every command: the run folder and the device."""
+def shared_options(out: str) -> argparse.ArgumentParser:
+    """Options of every command: its folder, whose words these are, and the device."""
     options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--out", type=a_path, help="run folder (default: runs/PRESET); its settings are kept there"
-    )
+    options.add_argument("--out", type=a_path, help=out)
     options.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
     return options
 

@@ -45,7 +45,7 @@ def _with_roles(prepared: Path, config: Config, roles: tuple[str, ...]) -> dict[
     try:
         entries = read_manifest(prepared)
         replicates = plan(entries, config)
-    except (OSError, KeyError, ValueError, UserError) as error:
+    except (OSError, UserError) as error:
         warnings.warn(
             f"whether scans took part in the training cannot be told: {prepared} has no list of "
             f"its scans that can be read ({error})",

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from examples.covid3d.audit.trial.settings import Settings
 from examples.covid3d.commands.options import a_path, annotated_scan_options
 from examples.covid3d.methods.names import ROW_NAMES
+from examples.covid3d.run.settings_file import AUDIT, CONFIG
+
+PICTURES = 50
+"""So many scans of an audit get one, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Command:
             given; the function takes the parsed arguments.
         add_options: Adds the command's own arguments to its parser.
         settings: Whether it takes the options that make the settings of a run.
+        kept: The file of ``--out`` with the settings that suffice to go on with it, if it has one.
+        out: What its ``--out`` is, in words.
     """
 
     name: str
@@ -30,6 +36,8 @@ class Command:
     work: str
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     settings: bool = False
+    kept: str = ""
+    out: str = "folder of a finished run (default: runs/small)"
 
     def run(self, parsed: argparse.Namespace) -> int:
         """Does the work, and gives the exit status: what the function returns, 0 for nothing."""
@@ -38,8 +46,11 @@ class Command:
         return getattr(module, function)(parsed) or 0
 
 
+_RUN = "run folder (default: runs/PRESET); its settings are kept there"
+
+
 def _stage(name: str, text: str) -> Command:
-    return Command(name, text, "stages:run_command", settings=True)
+    return Command(name, text, "stages:run_command", settings=True, out=_RUN, kept=CONFIG)
 
 
 def _for_predict(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +89,13 @@ def _for_audit(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--redo", action="store_true", help="train again what is finished under other settings")
     add("--seed", type=_whole, metavar="N", help="of all that chance decides")
-    add("--pictures", type=_whole, default=50, metavar="N", help="of the N worst (default: 50)")
+    add(
+        "--pictures",
+        type=_whole,
+        default=PICTURES,
+        metavar="N",
+        help="of the N worst (default: 50)",
+    )
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument("--trusted", type=_whole, metavar="N", help="trust N scans drawn by chance")
     trust.add_argument(
@@ -116,7 +133,13 @@ def _for_inspect(parser: argparse.ArgumentParser) -> None:
 def _for_trial(parser: argparse.ArgumentParser) -> None:
     default = Settings()
     add = parser.add_argument
-    add("--data", required=True, metavar="DIR", help="Task04_Hippocampus, in nnU-Net's layout")
+    add(
+        "--data",
+        type=a_path,
+        required=True,
+        metavar="DIR",
+        help="Task04_Hippocampus, in nnU-Net's layout",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="trainings at the same time")
     add("--seeds", default="0,1,2", metavar="A,B", help="seeds (default: 0,1,2)")
     add("--trusted", default="8,24", metavar="A,B", help="numbers of trusted scans (default: 8,24)")
@@ -133,6 +156,7 @@ COMMANDS = (
         "inspect:inspect_command",
         _for_inspect,
         settings=True,
+        out="run folder, to start from the settings kept there",
     ),
     _stage("run", "all the stages; what is complete is skipped"),
     _stage("prepare", "resample and window the scans (draw the phantoms first, without --data)"),
@@ -141,12 +165,20 @@ COMMANDS = (
     _stage("student", "train a student for each row"),
     _stage("evaluate", "segment the test scans and measure"),
     _stage("report", "write report.html, the tables and the figures"),
-    Command("audit", "find the masks that look wrong", "audit:audit_command", _for_audit),
+    Command(
+        "audit",
+        "find the masks that look wrong",
+        "audit:audit_command",
+        _for_audit,
+        kept=AUDIT,
+        out="folder of the audit (default: runs/audit); its settings are kept there",
+    ),
     Command(
         "audit-trial",
         "try the audit on Task04 Hippocampus: experts' masks, of which many are made faulty",
         "audit_trial:audit_trial_command",
         _for_trial,
+        out="folder of the trial (default: runs/hippocampus-audit)",
     ),
     Command(
         "predict",

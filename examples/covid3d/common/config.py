@@ -169,8 +169,12 @@ def shown_settings(config: Config) -> dict[str, Any]:
     return shown
 
 
-def from_json(content: dict[str, Any]) -> Config:
+def from_json(content: dict[str, Any], where: str = "config.json") -> Config:
     """Reads back what :func:`to_json` gave.
+
+    Args:
+        content: JSON.
+        where: The file, named in errors.
 
     Raises:
         UserError: If a setting is unknown, as in a run folder of another version, or of another
@@ -180,7 +184,7 @@ def from_json(content: dict[str, Any]) -> Config:
     unknown = sorted(set(content) - known)
     if unknown:
         raise problem(
-            "config.json",
+            where,
             f"unknown settings {unknown}",
             "the settings of this version",
             "use a new --out folder",
@@ -188,5 +192,5 @@ def from_json(content: dict[str, Any]) -> Config:
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
-    check_types(Config, values)
+    check_types(Config, values, where)
     return Config(**values)

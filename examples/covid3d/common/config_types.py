@@ -8,12 +8,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from examples.covid3d.common.errors import problem
 
 
-def check_types(of: type, values: dict[str, Any]) -> None:
+def check_types(of: type, values: dict[str, Any], where: str) -> None:
     """Checks each value against the annotation of its field.
 
     Args:
         of: A class with annotated fields.
         values: By the names of fields.
+        where: The file they are from.
 
     Raises:
         UserError: For the first that is of another type, as in a file that was edited by hand.
@@ -23,7 +24,7 @@ def check_types(of: type, values: dict[str, Any]) -> None:
         if not _is(value, hints[name]):
             shown = list(value) if isinstance(value, tuple) else value
             raise problem(
-                "config.json",
+                where,
                 f"{name} is {shown!r}",
                 _named(hints[name]),
                 f"correct it, or give --{name.replace('_', '-')} with --preset",

@@ -53,7 +53,7 @@ def segmentation(each: Sequence[Tensor], grid: Grid, own_grid: Grid) -> Segmenta
     """
     own = resample(torch.stack(tuple(each)).mean(0), grid, own_grid, "linear").numpy()
     mask = (own > THRESHOLD).astype(np.uint8)
-    ml = _voxel_ml(own_grid)
+    ml = own_grid.voxel_ml
     numbers: dict[str, Any] = {
         "volume_ml": float(mask.sum()) * ml,
         "lesion_voxels": int(mask.sum()),
@@ -66,15 +66,11 @@ def segmentation(each: Sequence[Tensor], grid: Grid, own_grid: Grid) -> Segmenta
     }
     if len(each) > 1:
         masks = [(one > THRESHOLD).numpy() for one in each]
-        volumes = [float(one.sum()) * _voxel_ml(grid) for one in masks]
+        volumes = [float(one.sum()) * grid.voxel_ml for one in masks]
         numbers["volume_std_ml"] = float(np.std(volumes, ddof=1))
         pairs = itertools.combinations(masks, 2)
         numbers["network_dice"] = float(np.mean([dice(a, b) for a, b in pairs]))
     return Segmentation(mask, own, numbers)
-
-
-def _voxel_ml(grid: Grid) -> float:
-    return abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1000
 
 
 def _mean_entropy(probabilities: NDArray[np.float32]) -> float | str:

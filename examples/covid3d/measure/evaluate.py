@@ -64,7 +64,6 @@ def measure(
             "run `prepare` again, which notes the new one",
         )
     score = compare(predicted, true, grid.spacing, context.config.nsd_tolerance)
-    voxel_ml = abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1000
     return {
         "seed": replicate.seed,
         "fold": replicate.fold,
@@ -78,8 +77,8 @@ def measure(
         "nsd": score.nsd,
         "missed": int(score.missed),
         "false_alarm": int(score.false_alarm),
-        "expert_ml": float(true.sum()) * voxel_ml,
-        "predicted_ml": float(predicted.sum()) * voxel_ml,
+        "expert_ml": float(true.sum()) * grid.voxel_ml,
+        "predicted_ml": float(predicted.sum()) * grid.voxel_ml,
     }
 
 
@@ -127,7 +126,7 @@ def judge_pseudo_labels(context: Context, replicate: Replicate) -> list[dict[str
     rows = []
     for name, truth in _truths(context, replicate).items():
         pseudo = stored(context.prepared, name, labels)
-        voxel_ml = float(np.prod(pseudo.grid.spacing)) / 1000
+        voxel_ml = pseudo.grid.voxel_ml
         rows.append(
             {
                 "seed": replicate.seed,

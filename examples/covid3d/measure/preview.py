@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import nibabel
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from examples.covid3d.common.config import Config
+from examples.covid3d.measure.report.cases.volumes import axial, for_the_eye, turned
 from examples.covid3d.scans.geometry import Grid
 from support.replacing import replacing
 
@@ -39,18 +38,16 @@ def draw_preview(
         title: Printed as it is, above the picture.
         path: PNG to write.
     """
-    image, zooms = _canonical(volume, grid)
-    marked, _ = _canonical(mask, grid)
+    image, zooms = turned(volume, grid)
+    marked, _ = turned(mask, grid)
     area = marked.sum((0, 1))
     k = int(np.argmax(area)) if area.any() else marked.shape[2] // 2
-    # As a radiologist sees it: front up, the patient's right on the left.
-    plain, outlined = (whole[::-1, ::-1, k].T for whole in (image, marked))
-    low, high = _window(image, config)
+    plain, outlined = axial(for_the_eye(image, config), k), axial(marked, k)
     height, width = plain.shape[0] * zooms[1], plain.shape[1] * zooms[0]
     figure = Figure((2 * _INCHES, _INCHES * min(2.0, max(0.4, height / width)) + 0.7), dpi=110)
     FigureCanvasAgg(figure)
     for number, axes in enumerate(figure.subplots(1, 2)):
-        axes.imshow(plain, cmap="gray", vmin=low, vmax=high, aspect=zooms[1] / zooms[0])
+        axes.imshow(plain, cmap="gray", vmin=0, vmax=1, aspect=zooms[1] / zooms[0])
         axes.set_axis_off()
         axes.autoscale(False)
         if number and outlined.any():
@@ -65,15 +62,3 @@ def draw_preview(
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.55 / figure.get_figheight(), 0.02)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def _canonical(volume: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], tuple[float, ...]]:
-    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume, grid.affine))
-    return np.asarray(turned.dataobj), turned.header.get_zooms()
-
-
-def _window(volume: NDArray[np.float32], config: Config) -> tuple[float, float]:
-    if config.intensity == "ct" and volume.min() < 0:
-        return config.window
-    low, high = (float(value) for value in np.percentile(volume, (1, 99)))
-    return low, max(high, low + 1e-6)

@@ -146,6 +146,8 @@ def differences(old: Inputs, new: Inputs) -> list[str]:
             words.append(f"{option} {_text(old['settings'][name])} -> {_text(value)}")
     if old.get("files") != new.get("files"):
         words.append("files of the data are others, or have other sizes or times")
+    if old.get("version") != new.get("version"):
+        words.append("another version prepared the scans")
     words += _between_scans(old.get("scans") or {}, new.get("scans") or {})
     for key, text in (
         ("teacher", "another teacher"),

@@ -68,6 +68,9 @@ def run_stages(
         raise problem(
             "--methods", f"{', '.join(unknown) or 'none'}", ", ".join(ROWS), "choose from those"
         )
+    if stages and stages[0] != "prepare" and not run.folder("prepare").is_dir():
+        # Before anything is written: a mistyped --out leaves no folder behind.
+        run.require(stages[0], "prepare")
     done: list[Unit] = []
     with locked(out):
         if not redo and stages:

@@ -19,6 +19,7 @@ from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.run.checksums import checksum_of_file, checksum_of_labels, look_of_weights
 from examples.covid3d.run.inputs import Inputs, differences, inputs_of, settings_for
 from examples.covid3d.run.records import RECORD, say_other_environment, sizes_of
+from examples.covid3d.scans.contents import VERSION
 from examples.covid3d.scans.sources import listing
 from examples.covid3d.train.training import WEIGHTS
 from support.replacing import TEMPORARY
@@ -64,7 +65,9 @@ class RunFolder:
     def _inputs(self, stage: str, unit: Sequence[str], prepared: Path | None = None) -> Inputs:
         where = prepared or self.folder("prepare")
         found = self.inputs_of(self.path, self.config, stage, unit, where)
-        return found | {"files": self._files} if stage == "prepare" else found
+        if stage == "prepare":
+            found |= {"files": self._files, "version": VERSION}
+        return found
 
     def record(self, stage: str, *unit: str) -> dict[str, Any]:
         """What the record of a complete unit says; empty where there is none."""
@@ -143,7 +146,7 @@ class RunFolder:
             UserError: If it is not.
         """
         if not self.is_complete(needed, *unit):
-            why = "; ".join(self.why_stale(needed, *unit)) or "which is not there"
+            why = "; ".join(self.why_stale(needed, *unit)) or "not there"
             raise problem(
                 self.path,
                 f"`{stage}` needs `{'/'.join((needed, *unit))}`: {why}",

@@ -21,6 +21,13 @@ def kept_settings(out: Path) -> Config:
         OSError: If that is no fault of the file's own.
     """
     kept = out / CONFIG
+    if not kept.exists() and not kept.is_symlink():
+        raise problem(
+            out,
+            "the folder of an audit" if (out / AUDIT).is_file() else "no run is there",
+            f"the folder of a run, with its {CONFIG}",
+            "check --out; `python -m examples.covid3d run` makes one",
+        )
     try:
         return from_json(json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -11,8 +11,8 @@ from examples.covid3d.common.config import Config
 from examples.covid3d.scans.readers.scan import Scan
 
 _CHUNK = 2**22
-# Of what preparation makes of a file, and finds in it; under another, all is made anew.
-_VERSION = 2
+VERSION = 2
+"""Of what preparation makes of a file, and finds in it; under another, all is made anew."""
 
 
 def files_of_scan(scan: Scan) -> list[Path]:
@@ -57,7 +57,7 @@ def digest_of(scan: Scan) -> str:
 def settings_of_scan(scan: Scan, config: Config) -> dict[str, Any]:
     """The settings that a prepared scan depends on, beside its files."""
     return {
-        "version": _VERSION,
+        "version": VERSION,
         "series": scan.series or "",
         "has_mask": scan.mask is not None,
         "spacing": list(config.spacing),

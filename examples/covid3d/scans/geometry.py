@@ -35,6 +35,11 @@ class Grid:
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
 
 def with_spacing(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
     """The grid with the same field of view, axes in RAS+ order and the given spacing.

@@ -98,7 +98,7 @@ def to_unit_range(
     raise IntensityError(
         problem(
             path,
-            f"values from {low:g} to {high:g}",
+            f"values from {low:g} to {high:g}, which CT has not",
             f"Hounsfield units (a chest has air, below {_AIR_AT_MOST:g}), or windowed to 0..255",
             "apply the scanner's rescale slope and intercept (often: subtract 1024); for other "
             "images than CT, --intensity zscore or window",

@@ -59,11 +59,12 @@ def with_patients(
         UserError: If a scan is not in the table, or the table names one that was not found.
     """
     names = [scan.name for scan in scans]
+    found_names = set(names)
     missing = [name for name in names if name not in patients]
     unknown = [
         name
         for name in patients
-        if name not in set(names) and not any(name in where for where in left_out)
+        if name not in found_names and not any(name in where for where in left_out)
     ]
     for found, those in (
         ("no patient for {} of the scans found", missing),

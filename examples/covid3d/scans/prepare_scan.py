@@ -99,11 +99,6 @@ def on_grid(mask: NDArray[np.uint8], grids: dict[str, Grid]) -> NDArray[np.uint8
     return resample(labels, grids["own_grid"], grids["grid"], "nearest").numpy().astype(np.uint8)
 
 
-def prepare_mask(scan: Scan, grids: dict[str, Grid], config: Config) -> NDArray[np.uint8]:
-    """Loads a scan's mask and brings it to the working grid (see :func:`own_mask`)."""
-    return on_grid(own_mask(scan, grids["own_grid"], config), grids)
-
-
 def fill(scan: Scan, config: Config, target: Path, old: Path) -> None:
     """Writes a prepared scan, unless the old one, or what an attempt left, would be the same."""
     settings, look = settings_of_scan(scan, config), look_of(scan)
@@ -138,7 +133,6 @@ def _is_large(scan: Scan, config: Config) -> bool:
 
 def _write_now(scan: Scan, config: Config, target: Path, key: dict[str, Any]) -> None:
     image, grids, found = prepare_image(scan, config)
-    voxel_ml = float(np.prod(grids["grid"].spacing)) / 1000
     mask = None
     if scan.mask is not None:
         own = own_mask(scan, grids["own_grid"], config)
@@ -153,7 +147,7 @@ def _write_now(scan: Scan, config: Config, target: Path, key: dict[str, Any]) ->
         image="",
         mask="",
         series="",
-        foreground_ml=None if mask is None else float(mask.sum()) * voxel_ml,
+        foreground_ml=None if mask is None else float(mask.sum()) * grids["grid"].voxel_ml,
         **found,
     )
     key = key | {"contents": digest_of(scan)}

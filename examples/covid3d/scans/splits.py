@@ -78,7 +78,8 @@ def plan(entries: Sequence[Entry], config: Config) -> list[Replicate]:
     if any(entry.role for entry in entries):
         return _given(entries, config)
     expert = [entry for entry in entries if entry.has_mask and entry.dataset == "data"]
-    others = [entry for entry in entries if entry not in expert]
+    names = {entry.name for entry in expert}
+    others = [entry for entry in entries if entry.name not in names]
     patients = sorted({entry.patient for entry in expert})
     shares = list(config.shares)
     if others:
@@ -93,8 +94,8 @@ def plan(entries: Sequence[Entry], config: Config) -> list[Replicate]:
         for fold in range(1, config.folds + 1):
             dealt = _deal([patients[i] for i in order], shares, config, seed, fold)
             roles = {
-                role: tuple(e.name for e in expert if e.patient in set(dealt[role]))
-                for role in ROLES
+                role: tuple(entry.name for entry in expert if entry.patient in own)
+                for role, own in ((role, set(dealt[role])) for role in ROLES)
             }
             roles["unlabelled"] += tuple(entry.name for entry in others)
             _check_filled(roles, config)

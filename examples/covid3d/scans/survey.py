@@ -84,7 +84,8 @@ def look_at(found: Sequence[tuple[str, Scan]], config: Config, *, every: bool) -
                 _look_at_voxels(look, grid, config)
         except (UserError, OSError) as error:
             stop_for(error)
-            look.reason = str(error).split("\n  Expected:")[0].rstrip(".").replace("\n", " ")
+            # With what was expected: a shape alone does not say what is wrong with it.
+            look.reason = " ".join(str(error).split("\n  To mend it:")[0].rstrip(".").split())
             look.reason = look.reason.removeprefix(f"{look.scan.image}: ")
     _mark_copies(looks)
     return looks

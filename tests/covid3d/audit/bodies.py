@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from examples.covid3d.audit.quality import Drawing
+from examples.covid3d.audit.drawing import Drawing
 
 SHAPE = (30, 40, 28)
 SPACING = (1.0, 1.0, 1.0)

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from examples.covid3d.audit.doubt import DOUBTS
+from examples.covid3d.audit.drawing import Drawing, doubtful_voxels
 from examples.covid3d.audit.faults import FAULTS
 from examples.covid3d.audit.parts import best_shift, measure
-from examples.covid3d.audit.quality import DOUBTS, Drawing, assess, doubtful_voxels
+from examples.covid3d.audit.quality import assess
 from tests.covid3d.audit.bodies import SHAPE, SPACING, drawing, drawn, labels
 
 TRUSTED = [drawing(seed) for seed in range(20, 30)]

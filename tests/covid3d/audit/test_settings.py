@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -37,6 +38,14 @@ def test_large_volumes_are_coarsened_along_their_finest_axes(tmp_path):
     assert config.patch == (48, 48, 48)
 
 
+def test_units_of_the_header_are_honoured(tmp_path):
+    found = scans(tmp_path, (40, 40, 40), np.eye(4))
+    image = nibabel.Nifti1Image(np.zeros((40, 40, 40), np.uint8), np.diag([1500, 1500, 1500, 1]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, found[0].image)
+    assert fitted(DEFAULTS, found, []).spacing == (1.5, 1.5, 1.5)
+
+
 def test_what_the_user_gives_stays(tmp_path):
     config = dataclasses.replace(DEFAULTS, spacing=(4.0, 4.0, 4.0))
     made = fitted(config, scans(tmp_path, (20, 20, 20), np.eye(4)), ["spacing"])
@@ -60,4 +69,10 @@ def test_settings_come_back_as_they_were_kept(tmp_path):
 def test_settings_that_cannot_be_read_are_refused(tmp_path, content):
     (tmp_path / AUDIT).write_text(content)
     with pytest.raises(UserError):
+        kept(tmp_path)
+
+
+def test_the_file_that_is_wrong_is_named(tmp_path):
+    (tmp_path / AUDIT).write_text('{"patch": "large"}')
+    with pytest.raises(UserError, match=r"^audit\.json: patch is 'large'"):
         kept(tmp_path)

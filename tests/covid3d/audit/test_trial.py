@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -163,6 +164,14 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
     data, out = finished
     with pytest.raises(UserError, match="a trial with other steps"):
         run_trial(data, dataclasses.replace(TINY, steps=3), out)
+
+
+def test_other_scans_in_the_same_folder_are_refused(finished, tmp_path):
+    _, out = finished
+    shutil.copytree(out, tmp_path / "out")
+    other = nnunet(tmp_path / "other", 28, seed=4)
+    with pytest.raises(UserError, match="a trial with other scans"):
+        run_trial(str(other), TINY, tmp_path / "out")
 
 
 def test_too_few_scans_and_too_many_trusted_are_refused(finished, tmp_path):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.covid3d.audit.settings import DEFAULTS, keep
+from examples.covid3d.commands import audit as audit_module
 from examples.covid3d.commands import finished_run, options
 from examples.covid3d.commands import stages as stage_commands
 from examples.covid3d.commands.cli import main
@@ -243,6 +245,32 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path, capsys, mon
     monkeypatch.setattr(finished_run, "seen_in_training", lambda *_: {})
     assert main(["predict", "x.nii", "--method", "rgs", "--out", str(tmp_path)]) == 130
     assert "Run the same command again" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_settings_are_kept_does_not_send_to_another_run(
+    tmp_path, capsys, monkeypatch
+):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "read_sources", interrupt)
+    out = tmp_path / "a run"
+    assert main(["run", "--preset", "demo", "--out", str(out)]) == 130
+    said = "Interrupted. To resume: Run the same command again"
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_the_command_that_resumes_an_audit_can_be_pasted(tmp_path, capsys, monkeypatch):
+    def interrupt(out, *_, **__):
+        keep(out, DEFAULTS)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit_module, "configure", lambda *_: DEFAULTS)
+    monkeypatch.setattr(audit_module, "audit", interrupt)
+    out = tmp_path / "an audit"
+    assert main(["audit", "--out", str(out), "--pictures", "3", "--redo"]) == 130
+    said = f"examples.covid3d audit --out '{out}' --pictures 3 --redo"
+    assert capsys.readouterr().err.strip().endswith(said)
 
 
 def test_experiment_2_takes_the_teacher_of_a_run(tmp_path, finished):

@@ -13,6 +13,7 @@ from examples.covid3d.commands.cli import main
 from examples.covid3d.commands.options import setting_options
 from examples.covid3d.common.config import STAGES, Config
 from examples.covid3d.common.files import read_csv, write_array, write_torch
+from examples.covid3d.run.settings_file import AUDIT
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
 from tests.covid3d.failing import fail_to_open
 from tests.covid3d.running import benchmark, files_of
@@ -363,3 +364,54 @@ def test_settings_that_a_disk_hides_for_a_moment_are_not_called_damaged(
 def test_settings_that_cannot_be_read(tmp_path, capsys, content):
     (tmp_path / "config.json").write_text(content)
     assert "config.json" in error_of(capsys, "run", "--out", tmp_path)
+
+
+@pytest.mark.parametrize("command", STAGES[1:])
+def test_a_stage_of_a_run_that_is_not_there_leaves_no_folder_behind(tmp_path, capsys, command):
+    said = error_of(capsys, command, "--out", tmp_path / "mistyped")
+    assert f"`{command}` needs `prepare`: not there" in said
+    assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "scans", "--method", "rgs"],
+        ["export-model", "model.pt2", "--method", "rgs"],
+        ["export-nnunet", "raw"],
+        ["import-nnunet", "raw"],
+    ],
+)
+def test_what_starts_from_a_run_says_that_none_is_there(tmp_path, capsys, arguments):
+    said = error_of(capsys, *arguments, "--out", tmp_path / "mistyped")
+    assert "no run is there" in said
+    assert "check --out" in said
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_what_starts_from_a_run_says_that_a_folder_is_that_of_an_audit(tmp_path, capsys):
+    (tmp_path / AUDIT).write_text("{}")
+    said = error_of(capsys, "export-nnunet", "raw", "--out", tmp_path)
+    assert "the folder of an audit" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("run", "runs/PRESET"),
+        ("audit", "runs/audit"),
+        ("audit-trial", "runs/hippocampus-audit"),
+        ("predict", "runs/small"),
+        ("export-model", "runs/small"),
+    ],
+)
+def test_help_names_the_folder_that_a_command_takes_by_default(capsys, command, default):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"(default: {default})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_empty_path_is_not_the_current_folder_for_the_trial_of_the_audit(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit-trial", "--data", ""])
+    assert "an empty path" in capsys.readouterr().err

@@ -131,3 +131,31 @@ def test_of_dicom_the_header_tells_the_modality_and_the_patient(tmp_path, capsys
     assert "CT (1 DICOM headers); MR (1 DICOM headers)" in text
     assert "REJECTED: modality MR" in text
     assert "ANNA" in text
+
+
+def test_a_folder_without_any_mask_is_said_to_be_none_for_data(inspect, data):
+    hide_masks(data, *(f"case{number:02d}" for number in range(4)))
+    status, text = inspect()
+    assert status == 0
+    assert "no scan has a mask" in text
+
+
+def test_reasons_with_other_figures_are_counted_together_and_one_is_shown(inspect, data):
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        odd = rng.integers(0, 3000 + number, SHAPE).astype(np.int16)
+        write_nifti(data / "imagesTr" / f"case{number:02d}.nii.gz", odd, AFFINE)
+    _, text = inspect("--max-rejected", "3")
+    line = next(line for line in text.splitlines() if line.startswith("  2 x "))
+    assert line.endswith("which CT has not, or the like")
+
+
+def test_what_a_reader_rejects_is_named_and_what_was_expected_is_said(inspect, data):
+    (data / "labelsTr" / "alone.nii.gz").write_bytes(b"x")
+    small = np.zeros((4, 4, 4), np.uint8)
+    write_nifti(data / "labelsTr" / "case01.nii.gz", small, AFFINE)
+    _, text = inspect()
+    line = next(line for line in text.splitlines() if "alone.nii.gz" in line.split("  ")[0])
+    assert "REJECTED: " in line
+    line = next(line for line in text.splitlines() if line.startswith("case01"))
+    assert "shape (4, 4, 4). Expected: (20, 18, 16), that of its scan" in line

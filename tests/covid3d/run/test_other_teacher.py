@@ -18,6 +18,9 @@ from examples.covid3d.scans.manifest import read_manifest
 from examples.covid3d.scans.splits import plan
 from tests.covid3d.running import TRAINED, files_of, hide_masks, nnunet, same, small, weights_in
 
+# Nobody knows the truth of scans that nobody annotated.
+UNTOLD = ("supervised", *(method for method in TRAINED if not ROWS[method].told))
+
 
 def rename(folder, letter):
     """Other patients: cases are told apart by their names."""
@@ -55,7 +58,7 @@ def second(tmp_path_factory, first):
         groups=2,
         student_steps=3,
         teacher_from=str(first.path),
-        methods=("supervised", *TRAINED),
+        methods=UNTOLD,
     )
     return run_stages(folder / "run", config)
 
@@ -63,7 +66,7 @@ def second(tmp_path_factory, first):
 def test_every_row_is_trained_and_tested_on_every_scan(second):
     assert not (second.path / "teacher").exists()
     rows = read_csv(second.path / "report" / "metrics.csv")
-    for method in ("supervised", *TRAINED):
+    for method in UNTOLD:
         tested = sorted(row["scan"] for row in rows if row["method"] == method)
         assert tested == ["two00", "two01", "two02", "two03"], method
     text = (second.path / "report" / "report.html").read_text(encoding="utf-8")

@@ -1,9 +1,12 @@
 """A scan is read once, however often preparation is killed or its dataset grows."""
 
+import csv
 import os
 
 import pytest
 
+from examples.covid3d.common.errors import UserError
+from examples.covid3d.common.files import read_json, write_json
 from examples.covid3d.run.pipeline import run_stages
 from examples.covid3d.scans import prepare as module
 from examples.covid3d.scans import prepare_scan
@@ -127,3 +130,26 @@ def test_a_mask_that_comes_later_is_taken_up(tmp_path, data, reads):
     entries = {e.name: e for e in read_manifest(go(tmp_path, data))}
     assert entries["case04"].has_mask
     assert reads.names == ["case04"]
+
+
+def test_scans_that_another_version_prepared_are_prepared_anew(tmp_path, data):
+    folder = go(tmp_path, data)
+    with (folder / "manifest.csv").open(newline="") as stream:
+        rows = [{**row, "voxels_sha256": None} for row in csv.DictReader(stream)]
+    columns = [name for name in rows[0] if name != "voxels_sha256"]
+    with (folder / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    for path in folder.glob("scans/*/record.json"):
+        scan = read_json(path)
+        del scan["row"]["voxels_sha256"]
+        scan["key"]["settings"]["version"] = 1
+        write_json(path, scan)
+    record = read_json(folder / "stage.json")
+    del record["inputs"]["version"]
+    record["files"] = {name: (folder / name).stat().st_size for name in record["files"]}
+    write_json(folder / "stage.json", record)
+    with pytest.raises(UserError, match="another version prepared the scans"):
+        run_stages(tmp_path / "run", small(data=str(data)), ["report"])
+    assert len(read_manifest(go(tmp_path, data))) == 5

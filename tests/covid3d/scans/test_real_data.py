@@ -14,7 +14,7 @@ from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.intensity import WindowedScanWarning
 from examples.covid3d.scans.nifti import load_mask
 from examples.covid3d.scans.phantoms.cohort import IMAGES, MASKS
-from examples.covid3d.scans.prepare_scan import prepare_image, prepare_mask
+from examples.covid3d.scans.prepare_scan import on_grid, own_mask, prepare_image
 from examples.covid3d.scans.readers import read_dataset
 from examples.covid3d.scans.readers.scan import Scan
 from examples.covid3d.scans.splits import counts_of
@@ -42,7 +42,7 @@ def test_scan_of_13_slices_is_prepared_sampled_predicted_and_brought_back(real_d
     assert whole.shape[2] == 12
     assert found["scale"] == "0..255"
     assert nibabel.aff2axcodes(grids["grid"].affine) == ("R", "A", "S")
-    mask = prepare_mask(scan, grids, PAPER)
+    mask = on_grid(own_mask(scan, grids["own_grid"], PAPER), grids)
     batch = PatchSampler([LabelledScan("thin", whole, mask)], (32, 32, 32), 2, 1, 0, 0).draw(0)
     assert batch.masks.sum() > 0
     network = initial_network(0, CPU, (4, 8, 16))
@@ -64,7 +64,7 @@ def test_hounsfield_units_of_lidc(real_data):
     assert whole.max() == 1
     # Lung, about -850 HU, is common; (-850 + 1250) / 1500 = 0.27.
     assert ((whole > 0.2) & (whole < 0.35)).mean() > 0.1
-    mask = prepare_mask(scan, grids, PAPER)
+    mask = on_grid(own_mask(scan, grids["own_grid"], PAPER), grids)
     # A nodule is small: its volume in millilitres survives resampling.
     own = np.asarray(nibabel.load(scan.mask).dataobj)
     volume = own.sum() * np.prod(grids["own_grid"].spacing)

@@ -23,9 +23,9 @@ from examples.covid3d.audit.trial.settings import (
 from examples.covid3d.common.config import Config
 from examples.covid3d.common.files import read_csv, write_array, write_csv
 from examples.covid3d.methods.rows.supervised import Supervised
-from examples.covid3d.scans.geometry import resample
 from examples.covid3d.scans.manifest import Entry
 from examples.covid3d.scans.nifti import load_mask
+from examples.covid3d.scans.prepare_scan import on_grid
 from examples.covid3d.scans.splits import Replicate
 from examples.covid3d.scans.store import StoredScan, stored, write_labels
 from examples.covid3d.train.inference import load_network
@@ -217,8 +217,7 @@ def give_masks(cohort: Cohort) -> None:
 
 def on_working_grid(scan: StoredScan, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Brings a mask from a scan's own grid to the working one, as preparation does."""
-    found = resample(torch.from_numpy(mask).float(), scan.own_grid, scan.grid, "nearest")
-    return found.numpy().astype(np.uint8)
+    return on_grid(mask, {"own_grid": scan.own_grid, "grid": scan.grid})
 
 
 def _lesson_of_teacher(cohort: Cohort) -> Lesson:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ def run_trial(
         The file of the tables.
 
     Raises:
-        UserError: If ``out`` holds a trial of other settings, or there are too few scans.
+        UserError: If ``out`` holds a trial of other settings or scans, or there are too few scans.
     """
     if max(settings.trusted) > settings.set_aside:
         raise problem(
@@ -81,7 +82,11 @@ def cohort_of(
 
 
 def _same_settings(settings: Settings, out: Path) -> None:
-    wanted, path = settings.to_json(), out / _SETTINGS
+    scans = sorted(
+        (one.name, one.sha256, one.mask_sha256) for one in read_manifest(out / "prepare")
+    )
+    digest = hashlib.sha256(repr(scans).encode()).hexdigest()
+    wanted, path = settings.to_json() | {"scans": digest}, out / _SETTINGS
     found = read_json(path)
     if found and found != wanted:
         differ = sorted(key for key in wanted if found.get(key) != wanted[key])

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from examples.covid3d.audit.quality import Drawing, assess
+from examples.covid3d.audit import doubt
+from examples.covid3d.audit.drawing import Drawing
+from examples.covid3d.audit.quality import assess
 from examples.covid3d.audit.students import MEMORY, drawn_by_others, train_row
 from examples.covid3d.audit.trial.cleanlab_scores import cleanlab_quality
 from examples.covid3d.audit.trial.cohort import Cohort, give_masks, on_working_grid
@@ -175,7 +177,7 @@ def _mended(unit: Unit, cohort: Cohort, out: Path, folder: Path) -> Path:
     for row in read_csv(audit / ASSESSED):
         name = row["scan"]
         scan = stored(cohort.prepared, name)
-        if row["doubt"] == "none":
+        if row["doubt"] == doubt.SOUND:
             mask = cohort.given_mask(name)
         else:
             drawn = np.load(audit / "drawn" / f"{name}.npy").astype(np.float32)

@@ -14,16 +14,18 @@ from typing import Any
 
 from examples.covid3d.common.config import STAGES
 from examples.covid3d.common.files import read_json
-
-RECORD = "stage.json"
-TRAINING = ("teacher", "student")
-"""Stages whose results depend on the order of sums."""
+from examples.covid3d.run.records import RECORD
 
 _WORDS = {"commit": "commit", "jobs": "jobs at a time", "threads": "threads"}
 _SHOWN = 3
 
 Made = Mapping[str, Sequence[Mapping[str, Any]]]
 """By name of a unit, what it was worked on with."""
+
+
+def records_in(stage: Path) -> list[Path]:
+    """Records of complete units: an attempt that was given up has no part in results."""
+    return [path for path in sorted(stage.rglob(RECORD)) if path.parent.suffix != ".partial"]
 
 
 def made_in(run: Path, stages: Sequence[str] = STAGES[:-1]) -> dict[str, list[dict[str, Any]]]:
@@ -35,7 +37,7 @@ def made_in(run: Path, stages: Sequence[str] = STAGES[:-1]) -> dict[str, list[di
     """
     found = {}
     for stage in stages:
-        for path in sorted((run / stage).rglob(RECORD)):
+        for path in records_in(run / stage):
             made = read_json(path).get("made")
             if isinstance(made, list) and made:
                 found[str(path.parent.relative_to(run))] = made

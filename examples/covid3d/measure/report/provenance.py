@@ -13,16 +13,11 @@ import torch
 
 from examples.covid3d.common.config import STAGES, Config, shown_settings
 from examples.covid3d.common.files import read_csv, read_json
-from examples.covid3d.measure.report.environments import (
-    RECORD,
-    TRAINING,
-    common,
-    differing,
-    made_in,
-)
+from examples.covid3d.measure.report.environments import common, differing, made_in, records_in
 from examples.covid3d.measure.report.page import html
 from examples.covid3d.measure.report.results import Results
 from examples.covid3d.measure.report.statistics.paired import FEWEST_SEEDS
+from examples.covid3d.run.overwriting import TRAINED
 from examples.covid3d.run.presets import PRESETS
 from examples.covid3d.scans.manifest import REJECTED, read_manifest
 
@@ -38,8 +33,8 @@ def _versions() -> str:
 
 
 def _seconds(folder: Path) -> float:
-    """Wall-clock seconds of all units of a stage."""
-    return sum(float(read_json(path).get("seconds", 0)) for path in folder.rglob(RECORD))
+    """Wall-clock seconds of all complete units of a stage."""
+    return sum(float(read_json(path).get("seconds", 0)) for path in records_in(folder))
 
 
 def settings_section(results: Results) -> list[str]:
@@ -76,7 +71,7 @@ def settings_section(results: Results) -> list[str]:
 
 def unlike_trainings(results: Results) -> str:
     """A warning if the trainings compared were not made alike; else empty."""
-    different = differing(made_in(results.context.run.path, TRAINING))
+    different = differing(made_in(results.context.run.path, TRAINED))
     if not different:
         return ""
     return (

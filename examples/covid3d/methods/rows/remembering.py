@@ -87,7 +87,8 @@ class Remembering(Reweighted):
         groups = torch.tensor([self._groups[self._source[name]] for name in noisy.names])
         images, masks = noisy.pair(self._device)
         if self._teacher is not None and self._teacher.updates:
-            believed = self._memory.weights.to(masks.device)[ids].view(-1, 1, 1, 1)
+            at = groups if self._by == "source" else ids
+            believed = self._memory.weights.to(masks.device)[at].view(-1, 1, 1, 1)
             drawn = self._teacher(images).float().softmax(1)[:, 1]
             masks = believed * masks + (1 - believed) * drawn
         return self._reweighter(

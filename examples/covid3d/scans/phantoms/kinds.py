@@ -1,4 +1,4 @@
-"""Kinds of scan: the sound one that the teacher learns from, and three on which it fails."""
+"""Kinds of scan: the sound one that the teacher learns from, and those on which it may fail."""
 
 from __future__ import annotations
 

@@ -37,3 +37,10 @@ def test_records_that_say_nothing_are_left_out(tmp_path):
     (tmp_path / "prepare" / "stage.json").write_text("{cut")
     assert made_in(tmp_path) == {"teacher/seed0": [ONE]}
     assert made_in(tmp_path, ("student",)) == {}
+
+
+def test_an_attempt_that_was_given_up_made_nothing(tmp_path):
+    write_json(tmp_path / "teacher" / "seed0" / "stage.json", {"made": [ONE]})
+    other = {"made": [ONE | {"threads": 2}]}
+    write_json(tmp_path / "teacher" / "seed1.partial" / "stage.json", other)
+    assert made_in(tmp_path) == {"teacher/seed0": [ONE]}

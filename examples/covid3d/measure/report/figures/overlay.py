@@ -25,7 +25,7 @@ from examples.covid3d.measure.report.cases.volumes import (
 from examples.covid3d.measure.report.figures.curves import new_figure, save
 from examples.covid3d.measure.report.results import LABELS
 from examples.covid3d.scans.readers.scan import Scan
-from examples.covid3d.scans.volumes import load_scan
+from examples.covid3d.scans.volumes import grid_of, load_scan
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, EXPERT = "#22c55e", "#3b82f6", "#facc15", "#ef4444"
 _MOST_SCANS = 6
@@ -50,7 +50,7 @@ def _chosen(sources: Sequence[Scan], config: Config) -> list[Scan]:
     with_lesion: list[Scan] = []
     without: list[Scan] = []
     for source in sources:
-        lesion = expert_mask(source, load_scan(source)[1], config).any()
+        lesion = expert_mask(source, grid_of(source), config).any()
         (with_lesion if lesion else without).append(source)
     if len(sources) <= _MOST_SCANS:
         return with_lesion + without

@@ -23,11 +23,6 @@ def heading(text: str) -> str:
     return f"<h2>{escape(text)}</h2>"
 
 
-def subheading(text: str) -> str:
-    """A heading within a section."""
-    return f"<h3>{escape(text)}</h3>"
-
-
 def bullets(lines: Sequence[str]) -> str:
     """A list of sentences."""
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"

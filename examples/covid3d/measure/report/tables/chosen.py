@@ -37,7 +37,9 @@ def tables_of(results: Results) -> dict[str, Table]:
     sources = sorted({row["source"] for row in metrics})
     for source in sources if len(sources) > 1 else []:
         own = [row for row in metrics if row["source"] == source]
+        # nnU-Net may have been imported for other folds alone.
+        tested = [name for name in methods if any(row["method"] == name for row in own)]
         name = "source_" + "".join(c if c.isalnum() else "_" for c in source)
         title = f"Only test scans of: {source}"
-        found[name] = all_metrics_table(own, methods, LABELS, title, explained=False)
+        found[name] = all_metrics_table(own, tested, LABELS, title, explained=False)
     return found
