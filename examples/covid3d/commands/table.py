@@ -103,7 +103,13 @@ def _for_audit(parser: argparse.ArgumentParser) -> None:
     )
     annotated_scan_options(parser.add_argument_group("data"))
     add = parser.add_argument_group("training").add_argument
-    add("--steps", type=_positive, metavar="N", help="of each of the two trainings (default: 200)")
+    # Its long name is that of the setting, by which a refusal calls it.
+    add(
+        *("--steps", "--student-steps"),
+        type=_positive,
+        metavar="N",
+        help="of each of the two trainings (default: 200)",
+    )
     add("--channels", type=int, nargs="+", metavar="N", help="channels of each level")
     add("--patch", type=int, nargs=3, metavar=("X", "Y", "Z"), help="patch size, voxels")
     add("--batch-size", type=int, metavar="C", help="patches in a batch")

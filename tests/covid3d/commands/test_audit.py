@@ -7,7 +7,7 @@ import pytest
 from examples.covid3d.audit import pipeline
 from examples.covid3d.audit.settings import DEFAULTS, keep, kept
 from examples.covid3d.commands import audit as command
-from examples.covid3d.commands.cli import main
+from examples.covid3d.commands.cli import build_parser, main
 from tests.covid3d.running import hide_masks, nnunet
 
 TINY = (
@@ -150,3 +150,8 @@ def test_help_tells_the_number_of_steps_that_is_the_default(capsys):
     with pytest.raises(SystemExit):
         run("--help")
     assert f"(default: {DEFAULTS.student_steps})" in capsys.readouterr().out
+
+
+def test_the_name_by_which_a_refusal_calls_the_number_of_steps_is_an_option():
+    parsed = build_parser().parse_args(["audit", "--data", "d", "--student-steps", "7"])
+    assert parsed.steps == 7
