@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             interrupted.
     """
     parsed = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    # Of what other packages tell, only what may be amiss.
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("examples.covid3d").setLevel(logging.INFO)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

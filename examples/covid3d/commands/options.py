@@ -196,7 +196,9 @@ def configure(arguments: argparse.Namespace) -> tuple[Path, Config]:
     fallback = preset or ("small" if "data" in given else "demo")
     out: Path = arguments.out or Path("runs") / fallback
     if preset is None and (out / CONFIG).is_file():
-        logging.info("settings from %s; give --preset to start from a preset", out / CONFIG)
+        logging.getLogger("examples.covid3d").info(
+            "settings from %s; give --preset to start from a preset", out / CONFIG
+        )
         config = kept_settings(out)
         known = config.data
     else:

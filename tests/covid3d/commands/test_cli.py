@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -292,3 +293,11 @@ def test_a_folder_that_is_not_there_leaves_the_settings_of_a_run_alone(tmp_path,
     assert main(["run", "--out", str(out), "--benchmark", str(tmp_path / "nowhere")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
     assert (out / "config.json").read_text(encoding="utf-8") == kept
+
+
+def test_what_other_packages_tell_in_passing_is_not_shown(capsys, tmp_path):
+    main(["report", "--out", str(tmp_path / "nothing")])
+    logging.getLogger("numexpr.utils").info("defaulting to 2 threads")
+    logging.getLogger("examples.covid3d").info("said")
+    assert capsys.readouterr().err.splitlines()[-1:] == ["said"]
+    assert not logging.getLogger("numexpr.utils").isEnabledFor(logging.INFO)
